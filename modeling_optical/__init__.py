@@ -1,0 +1,49 @@
+"""Late-interaction retrievers, and students of them in other languages. Importing this package registers them with transformers."""
+
+from transformers import AutoConfig, AutoModel, AutoProcessor
+
+from .checkpoints import load_checkpoint
+from .configuration_optical import OpticalConfig
+from .late_interaction import maxsim, maxsim_pairwise, search
+from .modeling_optical import OpticalForDistillation, OpticalModel, OpticalModelOutput, OpticalPreTrainedModel
+from .processing_optical import OpticalProcessor
+from .transport import (
+    TransportOptions,
+    TransportPlan,
+    cosine_cost,
+    position_cost,
+    solve_transport,
+    transport_cost,
+    transport_loss,
+)
+
+__version__ = "0.1.0"
+
+AutoConfig.register("optical", OpticalConfig, exist_ok=True)
+AutoModel.register(OpticalConfig, OpticalModel, exist_ok=True)
+AutoProcessor.register(OpticalConfig, OpticalProcessor, exist_ok=True)
+# So that `save_pretrained` copies the code beside the weights, for `trust_remote_code=True` without this package.
+OpticalConfig.register_for_auto_class()
+OpticalModel.register_for_auto_class("AutoModel")
+OpticalForDistillation.register_for_auto_class("AutoModel")
+OpticalProcessor.register_for_auto_class("AutoProcessor")
+
+__all__ = [
+    "OpticalConfig",
+    "OpticalForDistillation",
+    "OpticalModel",
+    "OpticalModelOutput",
+    "OpticalPreTrainedModel",
+    "OpticalProcessor",
+    "TransportOptions",
+    "TransportPlan",
+    "cosine_cost",
+    "load_checkpoint",
+    "maxsim",
+    "maxsim_pairwise",
+    "position_cost",
+    "search",
+    "solve_transport",
+    "transport_cost",
+    "transport_loss",
+]

@@ -1,0 +1,25 @@
+"""Collections, metrics with intervals, TREC runs and the results file."""
+
+from .collections import Collection, load_collection
+from .metrics import METRICS, per_query, translation_retrieval
+from .results import ResultRow, format_table, read_results, result_rows, write_results
+from .retrieval import EncodedDocuments, encode_documents, retrieve
+from .trec import read_run, write_run
+
+__all__ = [
+    "METRICS",
+    "Collection",
+    "EncodedDocuments",
+    "ResultRow",
+    "encode_documents",
+    "format_table",
+    "load_collection",
+    "per_query",
+    "read_results",
+    "read_run",
+    "result_rows",
+    "retrieve",
+    "translation_retrieval",
+    "write_results",
+    "write_run",
+]

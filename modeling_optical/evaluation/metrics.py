@@ -1,0 +1,64 @@
+"""Retrieval metrics, all by `ir_measures`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from ..late_interaction import search
+
+METRICS = ("AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
+
+
+def per_query(
+    qrels: Mapping[str, Mapping[str, int]],
+    run: Mapping[str, Mapping[str, float]],
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, float]]:
+    """Every metric for every judged query.
+
+    Args:
+        qrels: query id to {document id: grade}.
+        run: query id to {document id: score}. A judged query without results counts 0.
+        metrics: names as `ir_measures` writes them.
+
+    Returns:
+        Metric name to {query id: value in [0, 1]}, in the order of `qrels`.
+
+    Raises:
+        ValueError: for a metric that `ir_measures` does not know.
+    """
+    import ir_measures
+
+    try:
+        measures = {name: ir_measures.parse_measure(name) for name in metrics}
+    except (NameError, ValueError, SyntaxError) as error:
+        raise ValueError(f"unknown metric in {list(metrics)}: {error}. Known are the names of ir_measures.") from error
+    names = {str(measure): name for name, measure in measures.items()}
+    values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
+    judgements = {query: dict(grades) for query, grades in qrels.items()}
+    for result in ir_measures.iter_calc(measures.values(), judgements, {q: dict(run.get(q, {})) for q in qrels}):
+        values[names[str(result.measure)]][result.query_id] = float(result.value)
+    return values
+
+
+def translation_retrieval(targets: Sequence[Any], sources: Sequence[Any], gold: Sequence[int]) -> dict[str, float]:
+    """How well each target finds the source that it translates, by MaxSim over all sources.
+
+    Args:
+        targets: arrays (tokens, dim), the student's.
+        sources: arrays (tokens, dim), the teacher's; distinct texts.
+        gold: for every target, the position of its source.
+
+    Returns:
+        `translation_success_at_1` and `translation_rr_at_10`, in [0, 1].
+    """
+    _, found = search(targets, sources, k=10)
+    hits = found == torch.as_tensor(gold).unsqueeze(1)
+    reciprocal = (hits / torch.arange(1, hits.shape[1] + 1)).sum(1)
+    return {
+        "translation_success_at_1": hits[:, 0].double().mean().item(),
+        "translation_rr_at_10": reciprocal.double().mean().item(),
+    }

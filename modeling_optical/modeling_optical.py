@@ -1,0 +1,396 @@
+"""Late-interaction encoder, and the same encoder with the transport loss."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from torch import nn
+from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import initialization as init
+from transformers.utils import ModelOutput, logging
+
+from .configuration_optical import OpticalConfig
+from .late_interaction import search
+from .processing_optical import OpticalProcessor
+from .transport import TransportPlan, transport_loss
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class OpticalModelOutput(ModelOutput):
+    """
+    Output of [`OpticalModel`].
+
+    Args:
+        token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors, zero where `token_mask` is False.
+        token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
+        hidden_states, attentions: the backbone's, where asked for.
+    """
+
+    token_vectors: torch.FloatTensor | None = None
+    token_mask: torch.BoolTensor | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+@dataclass
+class OpticalDistillationOutput(ModelOutput):
+    """
+    Output of [`OpticalForDistillation`].
+
+    Args:
+        loss (`torch.FloatTensor` of shape `()`): the transport loss, where teacher vectors were given.
+        token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors of every token that scores or carries
+            mass, zero elsewhere.
+        token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
+        plan ([`TransportPlan`]): the solution behind the loss, without gradient.
+        hidden_states, attentions: the backbone's, where asked for.
+    """
+
+    loss: torch.FloatTensor | None = None
+    token_vectors: torch.FloatTensor | None = None
+    token_mask: torch.BoolTensor | None = None
+    plan: TransportPlan | None = None
+    hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    attentions: tuple[torch.FloatTensor, ...] | None = None
+
+
+class OpticalPreTrainedModel(PreTrainedModel):
+    """Weight initialisation and the loading interface of all models of this family."""
+
+    config_class = OpticalConfig
+    base_model_prefix = ""
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
+    accepts_loss_kwargs = False
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        if isinstance(module, OpticalModel):
+            if module.projection is not None:
+                init.normal_(module.projection.weight, mean=0.0, std=module.projection.in_features**-0.5)
+        elif not isinstance(self, OpticalModel) or module is not self.projection:
+            super()._init_weights(module)
+
+
+class OpticalModel(OpticalPreTrainedModel):
+    """
+    A backbone, a linear projection without bias, and unit token vectors (ColBERT, arXiv 2004.12832).
+
+    Checkpoint keys are `backbone.*` and `projection.weight`, the same for every model of this family.
+
+    Args:
+        config ([`OpticalConfig`]): the configuration.
+
+    Raises:
+        ValueError: if the backbone has no `hidden_size`.
+
+    Example:
+
+    ```python
+    >>> model = AutoModel.from_pretrained("path/to/student")
+    >>> vectors = model.encode_queries(["habari ya asubuhi"])  # one array (tokens, dim) per text
+    ```
+    """
+
+    def __init__(self, config: OpticalConfig):
+        super().__init__(config)
+        self.backbone = _build_backbone(config.backbone_config)
+        hidden_size = getattr(config.get_text_config(), "hidden_size", None)
+        if hidden_size is None:
+            raise ValueError(f"a backbone of type {config.backbone_config.model_type!r} has no hidden_size.")
+        self.projection = (
+            None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
+        )
+        self.processor: OpticalProcessor | None = None
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.backbone.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.backbone.set_input_embeddings(value)
+
+    @classmethod
+    def from_backbone(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *,
+        backbone_kwargs: dict[str, Any] | None = None,
+        **config_values: Any,
+    ) -> OpticalModel:
+        """
+        Starts a late-interaction model from a pretrained encoder.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id of an encoder that `AutoModel` loads.
+            backbone_kwargs: passed to `AutoModel.from_pretrained` (revision, token, dtype, attn_implementation …).
+            **config_values: values of [`OpticalConfig`]. Markers that the vocabulary lacks are added to it.
+
+        Returns:
+            The model in eval mode, its `processor` set. A projection starts random.
+        """
+        backbone_kwargs = dict(backbone_kwargs or {})
+        hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
+        backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
+        backbone = AutoModel.from_pretrained(
+            pretrained_model_name_or_path,
+            config=backbone_config,
+            **_without_pooler(backbone_config),
+            **backbone_kwargs,
+        )
+        if os.path.isdir(pretrained_model_name_or_path):
+            backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
+        config = cls.config_class(backbone_config=backbone_config, **config_values)
+        model = cls(config).to(backbone.dtype)
+        model.backbone = backbone
+        markers = [m for m in (config.query_marker, config.document_marker) if m is not None]
+        missing = [m for m in markers if m not in tokenizer.get_vocab()]
+        if missing:
+            tokenizer.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
+            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+                model.resize_token_embeddings(len(tokenizer))
+        model.processor = OpticalProcessor(tokenizer, config)
+        return model.eval()
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_mask: torch.BoolTensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs: Any,
+    ) -> OpticalModelOutput:
+        """
+        Args:
+            input_ids: (batch, tokens).
+            attention_mask: (batch, tokens), non-zero where attention sees the token. None: everywhere.
+            token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
+            inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
+            **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
+        """
+        vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
+        if token_mask is None:
+            token_mask = attention_mask.bool()
+        return OpticalModelOutput(
+            token_vectors=_mask(vectors, token_mask),
+            token_mask=token_mask,
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+    def _token_vectors(
+        self,
+        input_ids: torch.LongTensor | None,
+        attention_mask: torch.Tensor | None,
+        inputs_embeds: torch.FloatTensor | None,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
+        """Unit vectors of all tokens, the attention mask, and the backbone's output."""
+        if attention_mask is None:
+            given = input_ids if input_ids is not None else inputs_embeds
+            attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        outputs = self.backbone(
+            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
+        )
+        hidden = outputs.last_hidden_state
+        if self.projection is not None:
+            hidden = self.projection(hidden)
+        # METHOD §1: the norm in single precision, whatever the weights' dtype.
+        vectors = functional.normalize(hidden.float(), dim=-1).to(hidden.dtype)
+        return vectors, attention_mask, outputs
+
+    def encode_queries(self, texts: Sequence[str], **kwargs: Any) -> list[Any]:
+        """Token vectors of queries; arguments and result as for `encode`."""
+        return self.encode(texts, "query", **kwargs)
+
+    def encode_documents(self, texts: Sequence[str], **kwargs: Any) -> list[Any]:
+        """Token vectors of documents; arguments and result as for `encode`."""
+        return self.encode(texts, "document", **kwargs)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        show_progress_bar: bool | None = None,
+        convert_to_tensor: bool = False,
+        processor: OpticalProcessor | None = None,
+    ) -> list[Any]:
+        """
+        Encodes texts in batches of similar length, on the device where the model is.
+
+        Args:
+            texts: the texts.
+            kind: `"query"` or `"document"`.
+            batch_size: texts per batch.
+            max_length: tokens per text, in place of the configured length.
+            show_progress_bar: None shows it from 1,000 texts on.
+            convert_to_tensor: CPU tensors in place of numpy arrays.
+            processor: in place of `self.processor`, which is loaded from the model's folder or Hub id at the first call.
+
+        Returns:
+            One float32 array (scoring tokens, dim) per text, in the order given. A text without scoring tokens gets (0, dim).
+
+        Raises:
+            ValueError: if a single string is given, or no processor can be found.
+        """
+        if isinstance(texts, str):
+            raise ValueError("encode takes a list of texts; wrap a single text in a list.")
+        processor = processor or self._get_processor()
+        texts = list(texts)
+        features = [
+            feature
+            for start in range(0, len(texts), 1024)
+            for feature in processor.tokenize(texts[start : start + 1024], kind, max_length)
+        ]
+        order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
+        results: list[Any] = [None] * len(texts)
+        was_training = self.training
+        self.eval()
+        try:
+            with logging.tqdm(
+                total=len(texts),
+                desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
+                unit="text",
+                disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
+            ) as bar:
+                for start in range(0, len(order), batch_size):
+                    chosen = order[start : start + batch_size]
+                    batch = processor.pad([features[i] for i in chosen]).to(self.device)
+                    del batch["content_mask"]
+                    output = self.forward(**batch)
+                    vectors, mask = output.token_vectors.float().cpu(), output.token_mask.cpu()
+                    for row, index in enumerate(chosen):
+                        kept = vectors[row][mask[row]]
+                        results[index] = kept if convert_to_tensor else kept.numpy()
+                    bar.update(len(chosen))
+        finally:
+            self.train(was_training)
+        return results
+
+    def _get_processor(self) -> OpticalProcessor:
+        if self.processor is None:
+            source = self.config._name_or_path
+            if not source:
+                raise ValueError("this model has no processor: set model.processor, or pass processor=….")
+            revision = getattr(self.config, "_commit_hash", None)
+            self.processor = OpticalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
+        return self.processor
+
+    def score(self, queries: Sequence[str], documents: Sequence[str]) -> torch.Tensor:
+        """MaxSim of every query with every document, both encoded by this model: (queries, documents)."""
+        scores, positions = search(self.encode_queries(queries), self.encode_documents(documents), k=len(documents))
+        return torch.zeros_like(scores).scatter_(1, positions, scores)
+
+
+class OpticalForDistillation(OpticalModel):
+    """
+    An [`OpticalModel`] that returns the transport loss when teacher vectors are given (OPTICAL, arXiv 2301.12566).
+
+    Its checkpoints load as [`OpticalModel`] and the other way round: it has no weights of its own. The options of the transport
+    are `config.transport`.
+    """
+
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_mask: torch.BoolTensor | None = None,
+        content_mask: torch.BoolTensor | None = None,
+        teacher_vectors: torch.FloatTensor | None = None,
+        teacher_mask: torch.BoolTensor | None = None,
+        teacher_content_mask: torch.BoolTensor | None = None,
+        solving_bonus: torch.FloatTensor | None = None,
+        epsilon: float | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs: Any,
+    ) -> OpticalDistillationOutput:
+        """
+        Args:
+            input_ids, attention_mask, token_mask, inputs_embeds, **kwargs: as for [`OpticalModel`].
+            content_mask: (batch, tokens) bool, tokens that are neither special, marker nor expansion. None: `token_mask`.
+            teacher_vectors: (batch, teacher tokens, dim) unit vectors of the same texts in the teacher's language.
+            teacher_mask: (batch, teacher tokens) bool, the teacher's scoring tokens. None: all.
+            teacher_content_mask: (batch, teacher tokens) bool. None: `teacher_mask`.
+            solving_bonus: (batch, tokens, teacher tokens), see `transport_loss`.
+            epsilon: takes the place of the configured one (annealing).
+
+        Raises:
+            ValueError: if the teacher's vectors have another dimension than the student's.
+        """
+        vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
+        if token_mask is None:
+            token_mask = attention_mask.bool()
+        if content_mask is None:
+            content_mask = token_mask
+        loss = plan = None
+        if teacher_vectors is not None:
+            if teacher_mask is None:
+                teacher_mask = torch.ones(teacher_vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+            options = self.config.transport_options
+            row_mask, column_mask = token_mask, teacher_mask
+            if options.tokens == "content":
+                row_mask = content_mask
+                column_mask = teacher_mask if teacher_content_mask is None else teacher_content_mask
+            loss, plan = transport_loss(
+                vectors,
+                teacher_vectors,
+                row_mask,
+                column_mask,
+                solving_bonus=solving_bonus,
+                options=options,
+                epsilon=epsilon,
+            )
+        return OpticalDistillationOutput(
+            loss=loss,
+            token_vectors=_mask(vectors, token_mask | content_mask),
+            token_mask=token_mask,
+            plan=plan,
+            hidden_states=outputs.get("hidden_states"),
+            attentions=outputs.get("attentions"),
+        )
+
+
+_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code", "subfolder")
+
+
+def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask.unsqueeze(-1), vectors, 0)
+
+
+def _without_pooler(config: Any) -> dict[str, bool]:
+    """Arguments that keep a backbone from building a pooler that late interaction never uses."""
+    model_class = MODEL_MAPPING.get(type(config), None)
+    if isinstance(model_class, tuple):
+        model_class = model_class[0]
+    if model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
+        return {"add_pooling_layer": False}
+    return {}
+
+
+def _build_backbone(config: Any) -> nn.Module:
+    return AutoModel.from_config(config, **_without_pooler(config))
+
+
+__all__ = [
+    "OpticalForDistillation",
+    "OpticalModel",
+    "OpticalModelOutput",
+    "OpticalPreTrainedModel",
+]

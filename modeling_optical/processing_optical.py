@@ -1,0 +1,262 @@
+"""Text to tensors, for queries and for documents."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase, ProcessorMixin
+
+from .configuration_optical import OpticalConfig
+
+KINDS = ("query", "document")
+_PUNCTUATION = ("P",)
+_PUNCTUATION_AND_SYMBOLS = ("P", "S")
+
+
+class OpticalProcessor(ProcessorMixin):
+    r"""
+    Turns texts into what an [`OpticalModel`] takes: token ids and three masks.
+
+    The settings (lengths, markers, expansion, skip list) live in one place, the model's `config.json`; the processor is a
+    tokenizer that follows them.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): the backbone's tokenizer.
+        config ([`OpticalConfig`]): the model's configuration.
+
+    Raises:
+        ValueError: if a marker of the configuration is not in the vocabulary, or query expansion is asked for and the
+            tokenizer has no mask token.
+
+    Example:
+
+    ```python
+    >>> batch = processor(["habari ya asubuhi"], kind="query", return_tensors="pt")
+    >>> batch["input_ids"].shape, batch["token_mask"].dtype
+    ```
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OpticalConfig):
+        super().__init__(tokenizer)
+        self.config = config
+        self._markers = {
+            "query": self._marker_id("query_marker"),
+            "document": self._marker_id("document_marker"),
+        }
+        if config.query_expansion != "none" and tokenizer.mask_token_id is None:
+            raise ValueError(
+                f"query_expansion={config.query_expansion!r} pads queries with the mask token, but this tokenizer has none. "
+                "Set query_expansion='none'."
+            )
+        self._skiplist: set[int] | None = None
+
+    @classmethod
+    def get_attributes(cls) -> list[str]:
+        return ["tokenizer"]
+
+    def _marker_id(self, key: str) -> int | None:
+        marker = getattr(self.config, key)
+        if marker is None:
+            return None
+        identifier = self.tokenizer.convert_tokens_to_ids(marker)
+        if identifier is None or (identifier == self.tokenizer.unk_token_id and marker != self.tokenizer.unk_token):
+            raise ValueError(
+                f"{key} {marker!r} is not in the tokenizer's vocabulary. Use a token it has, set {key} to null, or let "
+                "OpticalModel.from_backbone(...) add it."
+            )
+        return identifier
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return ["input_ids", "attention_mask", "token_mask", "content_mask"]
+
+    @property
+    def skiplist_token_ids(self) -> set[int]:
+        """Ids of the document tokens that never score, from the configuration and the whole vocabulary."""
+        if self._skiplist is None:
+            if self.config.skiplist_token_ids is not None:
+                self._skiplist = set(self.config.skiplist_token_ids)
+            elif self.config.skiplist == "none":
+                self._skiplist = set()
+            else:
+                categories = _PUNCTUATION if self.config.skiplist == "punctuation" else _PUNCTUATION_AND_SYMBOLS
+                self._skiplist = punctuation_token_ids(self.tokenizer, categories)
+        return self._skiplist
+
+    def tokenize(self, texts: Sequence[str], kind: str, max_length: int | None = None) -> list[dict[str, list[int]]]:
+        """Token ids and masks of each text, unpadded.
+
+        Args:
+            texts: the texts; leading and trailing space does not matter.
+            kind: `"query"` or `"document"`.
+            max_length: takes the place of the configured length.
+
+        Returns:
+            For each text a dict of equally long lists: `input_ids`; `attention_mask` (seen by attention); `token_mask` (takes
+            part in MaxSim); `content_mask` (neither special token, marker nor expansion).
+
+        Raises:
+            ValueError: for an unknown kind. TypeError: if an item is not a string (its position is named).
+        """
+        if kind not in KINDS:
+            raise ValueError(f"kind is {kind!r}; allowed: 'query', 'document'.")
+        for position, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise TypeError(f"text {position} is of type {type(text).__name__}, not str.")
+        if not len(texts):
+            return []
+        length = self._length(kind, max_length)
+        marker = self._markers[kind]
+        encoded = self.tokenizer(
+            list(texts),
+            truncation=True,
+            max_length=length - (marker is not None),
+            padding=False,
+            add_special_tokens=True,
+            return_special_tokens_mask=True,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            verbose=False,
+        )
+        return [
+            self._finish(list(ids), [not special for special in specials], kind, marker, length)
+            for ids, specials in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+        ]
+
+    def _length(self, kind: str, max_length: int | None) -> int:
+        if max_length is None:
+            max_length = self.config.query_length if kind == "query" else self.config.document_length
+            if kind == "query" and self.config.query_expansion == "min":
+                max_length = self._cap()
+        return min(max_length, self._cap())
+
+    def _cap(self) -> int:
+        """The longest input that backbone and tokenizer take."""
+        text_config = self.config.get_text_config()
+        positions = getattr(text_config, "max_position_embeddings", None) or 1_000_000
+        # RoBERTa-like embeddings keep the positions up to the padding id free.
+        if text_config.model_type in ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod"):
+            positions -= (text_config.pad_token_id or 0) + 1
+        return min(positions, self.tokenizer.model_max_length)
+
+    def _finish(
+        self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int
+    ) -> dict[str, list[int]]:
+        if marker is not None:
+            place = 1 if content and not content[0] else 0
+            ids.insert(place, marker)
+            content.insert(place, False)
+        attention = [True] * len(ids)
+        token = [True] * len(ids)
+        if kind == "query":
+            target = length if self.config.query_expansion == "fixed" else self.config.query_length
+            missing = target - len(ids) if self.config.query_expansion != "none" else 0
+            if missing > 0:
+                ids += [self.tokenizer.mask_token_id] * missing
+                attention += [self.config.attend_to_expansion_tokens] * missing
+                token += [True] * missing
+                content += [False] * missing
+            if self.config.scored_query_tokens == "content":
+                token = list(content)
+        elif self.skiplist_token_ids:
+            token = [identifier not in self.skiplist_token_ids for identifier in ids]
+        return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
+
+    def pad(self, features: Sequence[dict[str, list[int]]]) -> BatchEncoding:
+        """Pads on the right to the longest text of the batch; `input_ids` and `attention_mask` int64, the other masks bool."""
+        longest = max(len(feature["input_ids"]) for feature in features)
+        fill = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
+
+        def column(name: str, value: int | bool, dtype: torch.dtype) -> torch.Tensor:
+            rows = [feature[name] + [value] * (longest - len(feature[name])) for feature in features]
+            return torch.tensor(rows, dtype=dtype)
+
+        return BatchEncoding(
+            {
+                "input_ids": column("input_ids", fill, torch.long),
+                "attention_mask": column("attention_mask", False, torch.long),
+                "token_mask": column("token_mask", False, torch.bool),
+                "content_mask": column("content_mask", False, torch.bool),
+            }
+        )
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        kind: str = "query",
+        max_length: int | None = None,
+        return_tensors: str | None = "pt",
+        **kwargs: Any,
+    ) -> BatchEncoding:
+        """Tokenizes and pads. Shapes (batch, tokens); see `tokenize` for the meaning of the masks.
+
+        Raises:
+            ValueError: for an empty batch, an unknown `kind`, or `return_tensors` other than `"pt"`.
+        """
+        if kwargs:
+            raise TypeError(f"unknown arguments: {', '.join(kwargs)}; known: kind, max_length, return_tensors.")
+        if return_tensors != "pt":
+            raise ValueError("OpticalProcessor returns PyTorch tensors: return_tensors='pt'.")
+        texts = [text] if isinstance(text, str) else list(text)
+        if not texts:
+            raise ValueError("there is no text to process.")
+        return self.pad(self.tokenize(texts, kind, max_length))
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
+        """Saves tokenizer and `processor_config.json`; the settings go to `config.json` if no model has written it."""
+        os.makedirs(save_directory, exist_ok=True)
+        if not os.path.exists(os.path.join(save_directory, "config.json")):
+            self.config.save_pretrained(save_directory)
+        return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `processor_config.json` holds: class and code, no settings."""
+        values = {"processor_class": type(self).__name__}
+        auto_map = getattr(self, "auto_map", None)
+        return values | ({"auto_map": auto_map} if auto_map else {})
+
+    def to_json_string(self, *args: Any, **kwargs: Any) -> str:
+        return json.dumps(self.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def __repr__(self) -> str:
+        return f"OpticalProcessor(tokenizer={type(self.tokenizer).__name__}, vocabulary={len(self.tokenizer)})"
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> OpticalProcessor:
+        """Loads tokenizer and settings from a model folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`."""
+        kwargs.pop("_from_auto", None)
+        kwargs.pop("trust_remote_code", None)
+        config = kwargs.pop("config", None)
+        if not isinstance(config, OpticalConfig):
+            config = OpticalConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
+        # The tokenizer's class is taken from its own files: with our config it would be looked up by model type.
+        tokenizer = AutoTokenizer.from_pretrained(
+            pretrained_model_name_or_path, config=config.get_text_config(), **kwargs
+        )
+        return cls(tokenizer, config)
+
+
+def punctuation_token_ids(tokenizer: PreTrainedTokenizerBase, categories: Sequence[str] = _PUNCTUATION) -> set[int]:
+    """Ids of all vocabulary pieces made of characters of these Unicode categories alone (first letter: P, S …).
+
+    Pieces are read as the text that they stand for, so "▁," of SentencePiece, "Ġ," of byte-level BPE and "。" are found, and the
+    bare "▁" is not.
+    """
+    special = set(tokenizer.all_special_ids)
+    found = set()
+    for piece, identifier in tokenizer.get_vocab().items():
+        if identifier in special or any(character.isascii() and character.isalnum() for character in piece):
+            continue
+        text = tokenizer.convert_tokens_to_string([piece]).strip().strip("▁")
+        # A part of a character in byte-level BPE decodes to the replacement character, which is no symbol of the text.
+        if text and "\ufffd" not in text and all(unicodedata.category(c)[0] in categories for c in text):
+            found.add(identifier)
+    return found
+
+
+__all__ = ["OpticalProcessor", "punctuation_token_ids"]

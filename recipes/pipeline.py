@@ -1,0 +1,326 @@
+"""The flow of one run: bitext, vocabulary, teacher vectors, training, evaluation, card."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import set_seed
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
+
+from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
+from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.evaluation import Collection
+from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
+from trainer.bitext import fingerprint
+from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
+
+from .annotations import load_annotations
+from .provenance import provenance
+from .recipe import Recipe, unknown_key
+from .report import Report, evaluate_run
+
+logger = logging.get_logger(__name__)
+
+_MUCH_UNKNOWN = 0.05
+
+
+@dataclass
+class Data:
+    """Bitext and collections of a run."""
+
+    train: Dataset
+    held_out: Dataset
+    collections: list[Collection] = field(default_factory=list)
+    ceilings: list[Collection] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+class Run:
+    """One recipe, carried out in one folder. Started again, it skips what is done and goes on where it stopped.
+
+    Args:
+        recipe: the recipe.
+        overwrite: start afresh even if the folder holds another recipe's run.
+    """
+
+    def __init__(self, recipe: Recipe, *, overwrite: bool = False):
+        self.recipe = recipe
+        self.folder = Path(recipe.output).expanduser()
+        self.state = PartialState()
+        self.overwrite = overwrite
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self) -> Report:
+        """Runs all stages; returns the report (on the main process with results, on others without)."""
+        began = time.monotonic()
+        _check_training_keys(self.recipe)
+        self._claim_folder()
+        data = self._stage("data", self._load_data)
+        teacher = Teacher.from_pretrained(
+            self.recipe.teacher.model,
+            max_length=self.recipe.student.max_length,
+            **({"revision": self.recipe.teacher.revision} if self.recipe.teacher.revision else {}),
+        ).to(self.state.device)
+        self._stage("start", lambda: self._prepare_start(data, teacher))
+        vectors = self._stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
+        for name in self.recipe.baselines:
+            self._train(name, self.recipe.baseline(name), data, vectors)
+        self._train("optical", self.recipe, data, vectors)
+        report = Report([], "", [])
+        if self.state.is_main_process:
+            report = self._stage("evaluation", lambda: evaluate_run(self, data, teacher.model))
+            self.seconds["total"] = time.monotonic() - began
+            record = provenance(self.recipe, data.report | {"fingerprint": fingerprint(data.train)}, self.seconds)
+            write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+            report.finish(self, record)
+        self.state.wait_for_everyone()
+        return report
+
+    def student_folder(self, name: str) -> Path:
+        """Where a system's student is saved."""
+        return self.folder / "student" if name == "optical" else self.folder / "baselines" / name
+
+    @property
+    def start_folder(self) -> Path:
+        """Where the student stands before training."""
+        return self.folder / "start"
+
+    def _stage(self, name: str, work: Any) -> Any:
+        began = time.monotonic()
+        result = work()
+        self.seconds[name] = time.monotonic() - began
+        return result
+
+    def say(self, text: str) -> None:
+        """Prints on the main process."""
+        if self.state.is_main_process:
+            print(text, flush=True)
+
+    def _claim_folder(self) -> None:
+        """Records the recipe, or refuses a folder that holds another one."""
+        with self.state.main_process_first():
+            record = self.folder / "recipe.yaml"
+            if not self.state.is_main_process:
+                return
+            if record.is_file() and not self.overwrite:
+                there = yaml.safe_load(record.read_text(encoding="utf-8"))
+                differing = _differences(there, self.recipe.to_dict())
+                if differing:
+                    raise ValueError(
+                        f"{self.folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
+                        "folder with output=FOLDER, or start afresh with --overwrite."
+                    )
+            if self.overwrite and self.folder.exists():
+                _remove_run(self.folder)
+            try:
+                write_text(record, self.recipe.to_yaml())
+            except OSError as error:
+                raise OSError(
+                    f"the output folder {self.folder} cannot be written: {error.strerror or error}."
+                ) from error
+
+    def _load_data(self) -> Data:
+        recipe = self.recipe
+        parts, report, collections, ceilings = [], {}, [], []
+        if recipe.data.annotations is not None:
+            found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
+            parts.append(found.bitext)
+            collections += found.collections
+            ceilings.append(found.ceiling)
+            report["annotations"] = found.report
+            self.say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
+        if recipe.data.bitext:
+            bitext, cleaning = load_bitext(
+                recipe.data.bitext,
+                max_length_ratio=recipe.data.max_length_ratio,
+                max_characters=recipe.data.max_characters,
+            )
+            parts.append(bitext)
+            report["bitext"] = cleaning.to_dict()
+            self.say(f"Bitext:\n{cleaning}")
+        if not parts:
+            raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
+        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names}
+        train, held_out = split_bitext(
+            Dataset.from_dict(rows),
+            held_out=recipe.data.held_out,
+            max_held_out=recipe.data.max_held_out,
+            seed=recipe.seed,
+        )
+        report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
+        self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
+        return Data(train, held_out, collections, ceilings, report)
+
+    def _prepare_start(self, data: Data, teacher: Teacher) -> None:
+        """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
+        with self.state.main_process_first():
+            if not self.state.is_main_process or (self.start_folder / "config.json").is_file():
+                return
+            set_seed(self.recipe.seed)
+            student = _load_start(self.recipe)
+            if student.config.vector_dim != teacher.dim:
+                raise ValueError(
+                    f"the student's token vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.dim}. "
+                    f"Set student.config.embedding_dim={teacher.dim} (a projection of that size)."
+                )
+            with replacing_folder(self.start_folder) as scratch:
+                if self.recipe.student.vocabulary is not None:
+                    report, table = adapt_vocabulary(
+                        student, data.train["source"], data.train["target"], self.recipe.student.vocabulary
+                    )
+                    table.save(scratch / "translations.npz")
+                    self.say(f"Vocabulary: {report}")
+                unknown = unknown_share(student.processor.tokenizer, data.train["target"][:2000])
+                if unknown > _MUCH_UNKNOWN:
+                    logger.warning(
+                        f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this vocabulary "
+                        "cannot spell the language, and what it cannot spell cannot be learnt. Set student.vocabulary (with a "
+                        "size, for instance 8000), or start from a multilingual backbone."
+                    )
+                student.save_pretrained(scratch)
+                student.processor.save_pretrained(scratch)
+
+    def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
+        if self.recipe.teacher.live:
+            return teacher
+        folder = self.recipe.teacher.cache or self.folder / "teacher_cache"
+        with self.state.main_process_first():
+            cache = TeacherCache(Path(folder).expanduser(), teacher, dtype=self.recipe.teacher.cache_dtype)
+            if self.state.is_main_process:
+                cache.build([*data.train["source"], *data.held_out["source"]])
+        return cache
+
+    def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherCache | Teacher) -> None:
+        folder = self.student_folder(name)
+        if (folder / "config.json").is_file():
+            self.say(f"{name}: trained already, {folder}")
+            return
+        self.say(f"Training {name}: {', '.join(f'{weight:g} x {part}' for part, weight in recipe.objectives.items())}")
+        began = time.monotonic()
+        checkpoints = self.folder / "checkpoints" / name
+        arguments = OpticalTrainingArguments(
+            output_dir=str(checkpoints), objectives=recipe.objectives, seed=recipe.seed, **_TRAINING | recipe.training
+        )
+        set_seed(recipe.seed)
+        student = OpticalForDistillation.from_pretrained(self.start_folder)
+        student.config.transport = recipe.transport.to_dict()
+        _set_dropout(student, recipe.student.dropout)
+        table = self.start_folder / "translations.npz"
+        if recipe.transport.lexical_prior > 0 and not table.is_file():
+            raise ValueError(
+                "transport.lexical_prior needs a translation table: set student.vocabulary, which makes one."
+            )
+        trainer = OpticalTrainer(
+            model=student,
+            args=arguments,
+            teacher=vectors,
+            train_dataset=data.train,
+            eval_dataset=data.held_out if len(data.held_out) else None,
+            max_length=recipe.student.max_length,
+            translations=TranslationTable.load(table) if table.is_file() else None,
+        )
+        last = last_complete_checkpoint(checkpoints)
+        if last is not None:
+            self.say(f"{name}: going on from {last}")
+        trainer.train(resume_from_checkpoint=last)
+        if self.state.is_main_process:
+            _save_student(trainer, folder, self.start_folder)
+        self.state.wait_for_everyone()
+        self.seconds[f"training {name}"] = time.monotonic() - began
+
+
+# What a distillation run wants of the Trainer where the recipe is silent.
+_TRAINING: dict[str, Any] = {
+    "report_to": "none",
+    "save_total_limit": 2,
+    "logging_steps": 50,
+    "per_device_train_batch_size": 32,
+    "per_device_eval_batch_size": 64,
+    "dataloader_pin_memory": False,
+}
+
+
+def last_complete_checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint that was written to its end: the trainer state comes last. Others are set aside."""
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
+        try:
+            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
+            return last
+        except (OSError, json.JSONDecodeError):
+            logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
+            Path(last).rename(Path(last).with_name("incomplete-" + Path(last).name))
+    return None
+
+
+def _load_start(recipe: Recipe) -> OpticalModel:
+    """The student before training: a copy of the teacher, or another backbone."""
+    own = recipe.student
+    name = recipe.teacher.model if own.start == "teacher" else own.start
+    revision = recipe.teacher.revision if own.start == "teacher" else own.revision
+    return load_checkpoint(name, **own.config, **({"revision": revision} if revision else {}))
+
+
+def _set_dropout(model: OpticalModel, dropout: float | None) -> None:
+    """Dropout of the backbone in this process; the saved configuration keeps its own."""
+    if dropout is not None:
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = dropout
+            elif isinstance(getattr(module, "dropout_prob", None), float):
+                module.dropout_prob = dropout
+
+
+def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
+    """Saves the student as a plain `OpticalModel`, whole or not at all, with the log of its training."""
+    student = trainer.accelerator.unwrap_model(trainer.model)
+    with replacing_folder(folder) as scratch:
+        model = OpticalModel.from_pretrained(start)
+        model.load_state_dict(student.state_dict())
+        model.config.transport = student.config.transport
+        model.save_pretrained(scratch)
+        trainer.processing_class.save_pretrained(scratch)
+        write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
+
+
+def _check_training_keys(recipe: Recipe) -> None:
+    known = OpticalTrainingArguments.__dataclass_fields__
+    owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
+    for name, training in [
+        ("", recipe.training),
+        *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
+    ]:
+        for key in training:
+            if key in owned:
+                raise ValueError(f"`{name}training.{key}` is set by the recipe's own key `{owned[key]}`.")
+            if key not in known:
+                raise ValueError(unknown_key(f"{name}training.{key}", key, known))
+
+
+def _differences(there: Any, here: Any, where: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
+        return [
+            d
+            for key in keys
+            for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))
+        ]
+    return [] if there == here else [where]
+
+
+def _remove_run(folder: Path) -> None:
+    """Removes what a run of this package writes, and nothing else."""
+    import shutil
+
+    for name in ("start", "student", "baselines", "checkpoints", "runs"):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in ("results.json", "run.json", "report.md", "alignment.png"):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,72 @@
+"""What a run was made with."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .recipe import Recipe
+
+_PACKAGES = (
+    "modeling-optical",
+    "torch",
+    "transformers",
+    "accelerate",
+    "datasets",
+    "tokenizers",
+    "safetensors",
+    "huggingface_hub",
+    "ir_measures",
+    "scipy",
+    "numpy",
+    "POT",
+)
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that a result may depend on; None for what is not installed."""
+    versions: dict[str, str | None] = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = None
+    return versions
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """First 16 digits of a file's SHA-256."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+    """The record that is saved with a result: recipe, data, versions, machine, time."""
+    files: dict[str, str] = {}
+    for source in recipe.data.bitext:
+        for path in source.path if isinstance(source.path, list) else [source.path]:
+            if path is not None:
+                files[Path(path).name] = file_fingerprint(path)
+    if recipe.data.annotations is not None:
+        path = recipe.data.annotations.path
+        files[Path(path).name] = file_fingerprint(path)
+    return {
+        "recipe": recipe.to_dict(),
+        "data": data,
+        "files": files,
+        "versions": package_versions(),
+        "python": sys.version.split()[0],
+        "machine": {
+            "system": platform.system(),
+            "processor": platform.machine(),
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        },
+        "seconds": {name: round(value, 1) for name, value in seconds.items()},
+    }

@@ -1,0 +1,401 @@
+"""The recipe: one YAML file is the whole run. Reading, overriding and checking it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modeling_optical.transport import TransportOptions
+from trainer.bitext import BitextSource
+from trainer.vocabulary import VocabularyOptions
+
+PACKAGE_FOLDER = Path(__file__).resolve().parent
+
+
+@dataclass
+class TeacherRecipe:
+    """The frozen teacher.
+
+    Args:
+        model: folder, Hub id, or `package:NAME/PATH`.
+        revision: of the Hub repository.
+        language: what it is good in; also the language of the ceiling's queries.
+        cache: folder for its vectors; `<output>/teacher_cache` if null.
+        cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
+        live: compute its vectors in every step in place of the cache.
+    """
+
+    model: str = ""
+    revision: str | None = None
+    language: str = "en"
+    cache: str | None = None
+    cache_dtype: str = "float16"
+    live: bool = False
+
+
+@dataclass
+class StudentRecipe:
+    """Where the student starts.
+
+    Args:
+        start: `teacher` (a copy of it), or folder or Hub id of a backbone or student.
+        revision: of the Hub repository.
+        config: values of `OpticalConfig` (embedding_dim, query_length, scored_query_tokens …).
+        vocabulary: how its vocabulary is adapted to the language; null keeps it.
+        dropout: takes the place of the backbone's dropout while training; null keeps it.
+        max_length: tokens per text of the bitext, on both sides.
+    """
+
+    start: str = "teacher"
+    revision: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    vocabulary: VocabularyOptions | None = None
+    dropout: float | None = None
+    max_length: int = 64
+
+
+@dataclass
+class AnnotationsSource:
+    """Names and keywords of emoji and symbols (Unicode CLDR), as bitext and as a collection of held-out names.
+
+    Args:
+        path: a JSONL file with a line per concept: `{"id", "en": {"name", "keywords"}, "sw": …}`.
+        held_out: share of the concepts that are queries and never trained on.
+        validation: use a part of the training concepts as held-out ones in place of them, to choose settings by.
+        seed: of the split by concept.
+    """
+
+    path: str
+    held_out: float = 0.2
+    validation: bool = False
+    seed: int = 0
+
+
+@dataclass
+class DataRecipe:
+    """The bitext.
+
+    Args:
+        bitext: where the pairs come from.
+        annotations: names of emoji in place of, or beside, `bitext`.
+        held_out: share of the pairs kept for validation, by document where documents are known.
+        max_held_out: the most held-out pairs.
+        max_length_ratio: pairs whose lengths in characters differ more are dropped.
+        max_characters: longer texts are dropped with their pair.
+    """
+
+    bitext: list[BitextSource] = field(default_factory=list)
+    annotations: AnnotationsSource | None = None
+    held_out: float = 0.02
+    max_held_out: int = 1000
+    max_length_ratio: float = 4.0
+    max_characters: int = 2000
+
+
+@dataclass
+class CollectionSource:
+    """A test collection: folder in BEIR's layout or Hub id, the split of its judgements, its revision."""
+
+    path: str
+    split: str = "test"
+    revision: str | None = None
+
+
+@dataclass
+class EvaluationRecipe:
+    """What is measured.
+
+    Args:
+        collections: test collections with queries in the student's language.
+        metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
+        batch_size: texts per batch when encoding.
+        examples: example searches that the report shows.
+    """
+
+    collections: list[CollectionSource] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=lambda: ["AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"])
+    batch_size: int = 32
+    examples: int = 8
+
+
+@dataclass
+class Recipe:
+    """A whole run.
+
+    Args:
+        name: short name.
+        language: code of the student's language. `{language}` in any text stands for it.
+        output: folder of the run.
+        seed: of everything random.
+        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
+        teacher, student, data, evaluation: see their classes.
+        objectives: objectives and their weights.
+        transport: options of the transport.
+        training: arguments of `OpticalTrainingArguments`.
+        baselines: other systems from the same start; each may change `objectives`, `transport` and `training`.
+    """
+
+    name: str = "optical"
+    language: str = ""
+    output: str = "runs/{name}-{language}"
+    seed: int = 0
+    paths: dict[str, str | None] = field(default_factory=dict)
+    teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
+    student: StudentRecipe = field(default_factory=StudentRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    objectives: dict[str, float] = field(default_factory=lambda: {"transport": 1.0})
+    transport: TransportOptions = field(default_factory=TransportOptions)
+    training: dict[str, Any] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+    def baseline(self, name: str) -> Recipe:
+        """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
+        values = self.to_dict()
+        changes = values.pop("baselines")[name]
+        allowed = ("objectives", "transport", "training")
+        for key in changes:
+            if key not in allowed:
+                raise ValueError(f"baselines.{name}.{key}: a baseline may change {', '.join(allowed)} only.")
+        if "objectives" in changes:
+            values["objectives"] = changes["objectives"]
+        for key in ("transport", "training"):
+            values[key] = values[key] | changes.get(key, {})
+        return _build(Recipe, values, "")
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which `1e-4` is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=deep)
+            if key in seen:
+                raise ValueError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice.")
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
+    list("-+0123456789"),
+)
+# `no` is the code of Norwegian and `on` of nobody's switch: only true and false are booleans.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def find_recipe(path: str) -> Path:
+    """A recipe file here, or of the same name among those that are installed with the package.
+
+    Raises:
+        FileNotFoundError: listing the installed ones.
+    """
+    here = Path(path).expanduser()
+    if here.is_file():
+        return here
+    installed = PACKAGE_FOLDER / str(path).removeprefix("recipes/")
+    if installed.is_file():
+        return installed
+    known = sorted(f"recipes/{p.relative_to(PACKAGE_FOLDER)}" for p in PACKAGE_FOLDER.rglob("*.yaml"))
+    raise FileNotFoundError(f"recipe {path!r} does not exist. Installed recipes: {', '.join(known)}.")
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Reads a recipe, applies `key=value` overrides, checks every key and value.
+
+    Raises:
+        ValueError: naming file and key, with the nearest known key for an unknown one.
+    """
+    path = find_recipe(str(path))
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ValueError(f"{path} is not a YAML file: {error}") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} holds no recipe: a mapping of keys is expected.")
+    for override in overrides:
+        _override(values, override)
+    try:
+        return resolve(values, path.parent)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
+    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
+    recipe = _build(Recipe, values, "")
+    if not recipe.language:
+        raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
+    names = {"name": recipe.name, "language": recipe.language}
+    names |= {f"paths.{name}": value for name, value in recipe.paths.items()}
+    recipe = _build(Recipe, _substitute(recipe.to_dict(), names), "")
+    for name in recipe.baselines:
+        recipe.baseline(name)
+    _locate(recipe, folder)
+    return recipe
+
+
+def _locate(recipe: Recipe, folder: Path) -> None:
+    def place(path: str) -> str:
+        beside = folder / path
+        return (
+            str(beside)
+            if not Path(path).expanduser().is_absolute() and beside.exists()
+            else str(Path(path).expanduser())
+        )
+
+    for source in recipe.data.bitext:
+        if source.path is not None:
+            source.path = [place(p) for p in source.path] if isinstance(source.path, list) else place(source.path)
+    if recipe.data.annotations is not None:
+        recipe.data.annotations.path = place(recipe.data.annotations.path)
+    for collection in recipe.evaluation.collections:
+        if (folder / collection.path).exists():
+            collection.path = str(folder / collection.path)
+
+
+def _substitute(value: Any, names: Mapping[str, str | None]) -> Any:
+    if isinstance(value, dict):
+        return {key: _substitute(item, names) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_substitute(item, names) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replacement(match: re.Match) -> str:
+        name = match.group(1)
+        if name not in names:
+            raise ValueError(f"{value!r}: {{{name}}} is not known. Known: {', '.join(f'{{{n}}}' for n in names)}.")
+        if names[name] is None:
+            raise ValueError(f"`{name}` is not set: give it on the command line, {name}=FOLDER.")
+        return str(names[name])
+
+    return re.sub(r"\{([a-z_.]+)\}", replacement, value)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ValueError(f"override {override!r}: the form is key=value, for instance training.learning_rate=1e-4.")
+    try:
+        value = yaml.load(text, _Loader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from None
+    here: Any = values
+    *parents, last = key.split(".")
+    for parent in parents:
+        if isinstance(here, list):
+            here = _item(here, parent, override)
+            continue
+        if here.get(parent) is None:
+            here[parent] = {}
+        here = here[parent]
+        if not isinstance(here, (dict, list)):
+            raise ValueError(f"override {override!r}: {parent!r} is a single value, it has no keys below it.")
+    if isinstance(here, list):
+        _item(here, last, override)
+        here[int(last)] = value
+    else:
+        here[last] = value
+
+
+def _item(values: list[Any], index: str, override: str) -> Any:
+    if not index.isdigit() or int(index) >= len(values):
+        raise ValueError(
+            f"override {override!r}: {index!r} is not a position from 0 to {len(values) - 1} in that list."
+        )
+    return values[int(index)]
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """Checks a plain value against a type and builds dataclasses from mappings."""
+    name = where or "the recipe"
+    if dataclasses.is_dataclass(kind):
+        if isinstance(value, kind):  # type: ignore[arg-type]
+            return value
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} must be a mapping of keys; got {value!r}.")
+        hints = typing.get_type_hints(kind)
+        known = {f.name: f for f in dataclasses.fields(kind)}
+        for key in value:
+            if key not in known:
+                raise ValueError(unknown_key(f"{where}.{key}" if where else str(key), str(key), known))
+        missing = [
+            key
+            for key, f in known.items()
+            if key not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        ]
+        if missing:
+            raise ValueError(f"{name} lacks the key {missing[0]!r}.")
+        built = {key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()}
+        try:
+            return kind(**built)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        options = [option for option in arguments if option is not type(None)]
+        if len(options) == 1:
+            return _build(options[0], value, where)
+        for option in options:
+            try:
+                return _build(option, value, where)
+            except ValueError:
+                continue
+        raise ValueError(f"{name} is {value!r}; expected {' or '.join(_type_name(option) for option in options)}.")
+    if origin is list:
+        if not isinstance(value, list):
+            raise ValueError(f"{name} must be a list; got {value!r}.")
+        return [_build(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{name} must be a mapping of keys; got {value!r}.")
+        return {str(key): _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
+    if kind is Any:
+        return deepcopy(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+        raise ValueError(f"{name} is {value!r}; expected {_type_name(kind)}.")
+    return value
+
+
+def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
+    """A sentence about an unknown key that names the nearest known one."""
+    known = list(known)
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
+    return f"unknown key `{where}`.{hint} Known here: {', '.join(sorted(known))}."
+
+
+def _type_name(kind: Any) -> str:
+    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
+    return names.get(kind, "a list" if typing.get_origin(kind) is list else getattr(kind, "__name__", str(kind)))

