@@ -6,9 +6,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "modeling_optical/__init__.py").read_text(), re.MULTILINE).group(
-    1
-)
+VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "modeling_optical/__init__.py").read_text(), re.MULTILINE).group(1)
 
 EXTRAS = {
     "plot": ["matplotlib>=3.8"],

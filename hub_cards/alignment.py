@@ -73,9 +73,7 @@ def draw_alignment(alignment: Alignment, path: str | os.PathLike) -> Path:
     path = Path(path)
     rows, columns = alignment.plan.shape
     shares = alignment.plan / np.maximum(alignment.plan.sum(1, keepdims=True), 1e-12)
-    fonts = _fonts(
-        "".join(alignment.student_tokens + alignment.teacher_tokens + [alignment.text, alignment.translation])
-    )
+    fonts = _fonts("".join(alignment.student_tokens + alignment.teacher_tokens + [alignment.text, alignment.translation]))
     with matplotlib.rc_context({"font.family": fonts}):
         figure = Figure(figsize=(2.6 + 0.42 * columns, 1.9 + 0.36 * rows), dpi=150, layout="constrained")
         axes = figure.add_subplot()
@@ -96,9 +94,7 @@ def _fonts(text: str) -> list[str]:
     """Installed fonts that together have the characters, the default one first; says so where one is missing."""
     missing = {ord(c) for c in text if not c.isspace()}
     chosen = []
-    entries = sorted(
-        font_manager.fontManager.ttflist, key=lambda e: (e.name != "DejaVu Sans", e.name, e.style, e.weight)
-    )
+    entries = sorted(font_manager.fontManager.ttflist, key=lambda e: (e.name != "DejaVu Sans", e.name, e.style, e.weight))
     for entry in entries:
         if not missing:
             break

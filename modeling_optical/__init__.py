@@ -1,4 +1,4 @@
-"""Late-interaction retrievers, and students of them in other languages. Importing this package registers them with transformers."""
+"""Late-interaction retrievers and their students in other languages. Importing registers them with transformers."""
 
 from transformers import AutoConfig, AutoModel, AutoProcessor
 

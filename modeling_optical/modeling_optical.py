@@ -110,9 +110,7 @@ class OpticalModel(OpticalPreTrainedModel):
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
             raise ValueError(f"a backbone of type {config.backbone_config.model_type!r} has no hidden_size.")
-        self.projection = (
-            None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
-        )
+        self.projection = None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
         self.processor: OpticalProcessor | None = None
         self.post_init()
 
@@ -145,12 +143,7 @@ class OpticalModel(OpticalPreTrainedModel):
         hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        backbone = AutoModel.from_pretrained(
-            pretrained_model_name_or_path,
-            config=backbone_config,
-            **_without_pooler(backbone_config),
-            **backbone_kwargs,
-        )
+        backbone = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
         if os.path.isdir(pretrained_model_name_or_path):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
         config = cls.config_class(backbone_config=backbone_config, **config_values)
@@ -202,9 +195,7 @@ class OpticalModel(OpticalPreTrainedModel):
         if attention_mask is None:
             given = input_ids if input_ids is not None else inputs_embeds
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
-        outputs = self.backbone(
-            input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs
-        )
+        outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
             hidden = self.projection(hidden)
@@ -382,6 +373,22 @@ def _without_pooler(config: Any) -> dict[str, bool]:
     if model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
         return {"add_pooling_layer": False}
     return {}
+
+
+def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> nn.Module:
+    """A pretrained backbone. What it lacks is said; what it has beyond us (pooler, heads) is nobody's concern."""
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        backbone, info = AutoModel.from_pretrained(
+            name, config=config, output_loading_info=True, **_without_pooler(config), **kwargs
+        )
+    finally:
+        logging.set_verbosity(verbosity)
+    if info["missing_keys"]:
+        some = ", ".join(sorted(info["missing_keys"])[:3])
+        logger.warning(f"{name} lacks {len(info['missing_keys'])} weights of its backbone, which start random: {some} …")
+    return backbone
 
 
 def _build_backbone(config: Any) -> nn.Module:

@@ -144,9 +144,7 @@ class OpticalProcessor(ProcessorMixin):
             positions -= (text_config.pad_token_id or 0) + 1
         return min(positions, self.tokenizer.model_max_length)
 
-    def _finish(
-        self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int
-    ) -> dict[str, list[int]]:
+    def _finish(self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int) -> dict[str, list[int]]:
         if marker is not None:
             place = 1 if content and not content[0] else 0
             ids.insert(place, marker)
@@ -228,24 +226,22 @@ class OpticalProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> OpticalProcessor:
-        """Loads tokenizer and settings from a model folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`."""
+        """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`."""
         kwargs.pop("_from_auto", None)
         kwargs.pop("trust_remote_code", None)
         config = kwargs.pop("config", None)
         if not isinstance(config, OpticalConfig):
             config = OpticalConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
         # The tokenizer's class is taken from its own files: with our config it would be looked up by model type.
-        tokenizer = AutoTokenizer.from_pretrained(
-            pretrained_model_name_or_path, config=config.get_text_config(), **kwargs
-        )
+        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config.get_text_config(), **kwargs)
         return cls(tokenizer, config)
 
 
 def punctuation_token_ids(tokenizer: PreTrainedTokenizerBase, categories: Sequence[str] = _PUNCTUATION) -> set[int]:
     """Ids of all vocabulary pieces made of characters of these Unicode categories alone (first letter: P, S …).
 
-    Pieces are read as the text that they stand for, so "▁," of SentencePiece, "Ġ," of byte-level BPE and "。" are found, and the
-    bare "▁" is not.
+    Pieces are read as the text that they stand for, so "▁," of SentencePiece, "Ġ," of byte-level BPE and "。" are found,
+    and the bare "▁" is not.
     """
     special = set(tokenizer.all_special_ids)
     found = set()

@@ -29,7 +29,7 @@ class TransportOptions:
         epsilon: entropic regularisation, in units of the cost.
         max_iterations: the most Sinkhorn iterations.
         tolerance: L1 error of the marginals at which a problem is solved.
-        tokens: which tokens take mass: `"content"` (no special, marker or expansion token) or `"with_markers"` (all that score).
+        tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score).
         position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
         lexical_prior: weight w >= 0 of a translation table, subtracted from the cost when solving only, never in the loss.
 
@@ -101,9 +101,7 @@ def cosine_cost(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         ValueError: if batch or dimension differ.
     """
     if student.dim() != 3 or teacher.dim() != 3:
-        raise ValueError(
-            f"token vectors must be (batch, tokens, dim); got {tuple(student.shape)} and {tuple(teacher.shape)}."
-        )
+        raise ValueError(f"token vectors must be (batch, tokens, dim); got {tuple(student.shape)} and {tuple(teacher.shape)}.")
     if student.shape[0] != teacher.shape[0]:
         raise ValueError(f"batch sizes differ: {student.shape[0]} student texts, {teacher.shape[0]} teacher texts.")
     if student.shape[2] != teacher.shape[2]:

@@ -118,9 +118,7 @@ def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any
 
 
 def _split(concepts: list[dict], source: AnnotationsSource) -> tuple[list[dict], list[dict]]:
-    order = sorted(
-        concepts, key=lambda c: hashlib.blake2b(f"{source.seed}\0{c['id']}".encode(), digest_size=12).digest()
-    )
+    order = sorted(concepts, key=lambda c: hashlib.blake2b(f"{source.seed}\0{c['id']}".encode(), digest_size=12).digest())
     count = round(len(order) * source.held_out)
     if not 0 < count < len(order):
         raise ValueError(f"data.annotations.held_out is {source.held_out}; it is a share between 0 and 1.")

@@ -55,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show stack traces")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
-    run = commands.add_parser(
-        "run", help="carry out a recipe", description="Carries out a recipe; started again, it goes on."
-    )
+    run = commands.add_parser("run", help="carry out a recipe", description="Carries out a recipe; started again, it goes on.")
     run.add_argument("recipe", help="a YAML file, or one that is installed, such as recipes/quickstart/swahili.yaml")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the recipe, such as language=so")
     _run_options(run)
@@ -76,12 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     distill.add_argument("--target", required=True, help="field or column of your language, for instance sw")
     distill.add_argument("--language", help="code of your language (default: --target)")
     distill.add_argument("--student", default="teacher", help="backbone to start from (default: a copy of the teacher)")
-    distill.add_argument(
-        "--vocabulary", type=int, default=8000, help="pieces of the new vocabulary, 0 keeps the old (8000)"
-    )
-    distill.add_argument(
-        "--collection", action="append", default=[], help="test collection in BEIR's layout; may be repeated"
-    )
+    distill.add_argument("--vocabulary", type=int, default=8000, help="pieces of the new vocabulary, 0 keeps the old (8000)")
+    distill.add_argument("--collection", action="append", default=[], help="test collection in BEIR's layout; may be repeated")
     distill.add_argument("--output", required=True, help="folder of the run")
     distill.add_argument(
         "overrides", nargs="*", metavar="key=value", help="any key of a recipe, such as training.max_steps=1000"
@@ -94,9 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         help="measure a query encoder and a document encoder on a collection",
         description="Encodes, searches exactly, and writes results.json and a TREC run file.",
     )
-    evaluate.add_argument(
-        "--queries-model", required=True, help="encodes the queries: folder, Hub id or package:NAME/PATH"
-    )
+    evaluate.add_argument("--queries-model", required=True, help="encodes the queries: folder, Hub id or package:NAME/PATH")
     evaluate.add_argument("--documents-model", help="encodes the documents (default: the queries' model)")
     evaluate.add_argument("--collection", required=True, help="folder in BEIR's layout, or Hub id")
     evaluate.add_argument("--language", default="en", help="which queries (default: en)")
@@ -114,9 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="start afresh if the output folder holds another run")
-    parser.add_argument(
-        "--num-processes", type=int, default=1, help="processes (GPUs, or CPU processes where there is none)"
-    )
+    parser.add_argument("--num-processes", type=int, default=1, help="processes (GPUs, or CPU processes where there is none)")
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -165,14 +155,12 @@ def _distill(options: argparse.Namespace) -> int:
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
     # Written out, so that the run can be repeated, launched on several processes and changed by hand.
-    recipe = write_text(
-        Path(values["output"]) / "distill.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-    )
+    recipe = write_text(Path(values["output"]) / "distill.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
     options.recipe = str(recipe)
     return _run(options)
 
 
-def _carry_out(recipe, overwrite: bool) -> int:  # noqa: ANN001 - the type would import all of the trainer
+def _carry_out(recipe, overwrite: bool) -> int:
     from .pipeline import Run
 
     Run(recipe, overwrite=overwrite)()

@@ -32,8 +32,8 @@ def examine() -> int:
             problems.append(f"{name} is missing. Install it: pip install {name}")
     print("\nOptional")
     for name, (what, extra) in _EXTRAS.items():
-        version = _version(name)
-        print(f"  {name:22} {version or f'missing: needed for {what}; pip install "modeling-optical[{extra}]"'}")
+        missing = f'missing: needed for {what}; pip install "modeling-optical[{extra}]"'
+        print(f"  {name:22} {_version(name) or missing}")
     print("\nDevices")
     problems += _devices()
     print("\nNames")
@@ -80,7 +80,7 @@ def _shadowed(name: str) -> str | None:
     found = Path(spec.origin).resolve().parent if spec and spec.origin else None
     if found == ours:
         return None
-    where = found or (list(spec.submodule_search_locations or ["?"])[0] if spec else "nowhere")
+    where = found or (next(iter(spec.submodule_search_locations or ["?"])) if spec else "nowhere")
     return (
         f"`import {name}` finds {where}, not ours ({ours}). Another package or a folder in {os.getcwd()} has that name: "
         "uninstall it or start from another folder."

@@ -124,9 +124,7 @@ class Run:
             try:
                 write_text(record, self.recipe.to_yaml())
             except OSError as error:
-                raise OSError(
-                    f"the output folder {self.folder} cannot be written: {error.strerror or error}."
-                ) from error
+                raise OSError(f"the output folder {self.folder} cannot be written: {error.strerror or error}.") from error
 
     def _load_data(self) -> Data:
         recipe = self.recipe
@@ -182,9 +180,9 @@ class Run:
                 unknown = unknown_share(student.processor.tokenizer, data.train["target"][:2000])
                 if unknown > _MUCH_UNKNOWN:
                     logger.warning(
-                        f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this vocabulary "
-                        "cannot spell the language, and what it cannot spell cannot be learnt. Set student.vocabulary (with a "
-                        "size, for instance 8000), or start from a multilingual backbone."
+                        f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this "
+                        "vocabulary cannot spell the language, and what it cannot spell cannot be learnt. Set "
+                        "student.vocabulary (with a size, for instance 8000), or start from a multilingual backbone."
                     )
                 student.save_pretrained(scratch)
                 student.processor.save_pretrained(scratch)
@@ -216,9 +214,7 @@ class Run:
         _set_dropout(student, recipe.student.dropout)
         table = self.start_folder / "translations.npz"
         if recipe.transport.lexical_prior > 0 and not table.is_file():
-            raise ValueError(
-                "transport.lexical_prior needs a translation table: set student.vocabulary, which makes one."
-            )
+            raise ValueError("transport.lexical_prior needs a translation table: set student.vocabulary, which makes one.")
         trainer = OpticalTrainer(
             model=student,
             args=arguments,
@@ -308,11 +304,7 @@ def _check_training_keys(recipe: Recipe) -> None:
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:
     if isinstance(there, dict) and isinstance(here, dict):
         keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
-        return [
-            d
-            for key in keys
-            for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))
-        ]
+        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))]
     return [] if there == here else [where]
 
 

@@ -205,9 +205,7 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 
 
 def find_recipe(path: str) -> Path:
@@ -264,11 +262,7 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
 def _locate(recipe: Recipe, folder: Path) -> None:
     def place(path: str) -> str:
         beside = folder / path
-        return (
-            str(beside)
-            if not Path(path).expanduser().is_absolute() and beside.exists()
-            else str(Path(path).expanduser())
-        )
+        return str(beside) if not Path(path).expanduser().is_absolute() and beside.exists() else str(Path(path).expanduser())
 
     for source in recipe.data.bitext:
         if source.path is not None:
@@ -327,9 +321,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 def _item(values: list[Any], index: str, override: str) -> Any:
     if not index.isdigit() or int(index) >= len(values):
-        raise ValueError(
-            f"override {override!r}: {index!r} is not a position from 0 to {len(values) - 1} in that list."
-        )
+        raise ValueError(f"override {override!r}: {index!r} is not a position from 0 to {len(values) - 1} in that list.")
     return values[int(index)]
 
 

@@ -66,13 +66,11 @@ class Report:
         write_model_card(run.student_folder("optical"), _card(run, self, record))
         minutes = record["seconds"]["total"] / 60
         run.say(self.text)
-        run.say(
-            f"\n{minutes:.1f} minutes. Student: {run.student_folder('optical')}   results: {run.folder / 'results.json'}"
-        )
+        run.say(f"\n{minutes:.1f} minutes. Student: {run.student_folder('optical')}   results: {run.folder / 'results.json'}")
 
 
 def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
-    """Evaluates floor, start, baselines, the student and the ceiling on all collections of a run; writes results and run files."""
+    """Evaluates floor, start, baselines, student and ceiling on all collections of a run; writes results and run files."""
     collections = [*data.collections, *_collections(run)]
     if len(data.held_out):
         collections.append(held_out_collection(data.held_out, run.recipe.language))
@@ -148,9 +146,7 @@ def _ceilings(run: Run) -> list[Collection]:
                 load_collection(source.path, run.recipe.teacher.language, split=source.split, revision=source.revision)
             )
         except FileNotFoundError:
-            logger.warning(
-                f"{source.path} has no queries in {run.recipe.teacher.language!r}: no ceiling is measured on it."
-            )
+            logger.warning(f"{source.path} has no queries in {run.recipe.teacher.language!r}: no ceiling is measured on it.")
     return found
 
 
@@ -168,7 +164,7 @@ def _examples(collection: Collection, found: dict[str, dict[str, float]], count:
                 _show(collection, relevant[0]),
                 [_show(collection, d) for d in ranking[:5]],
                 min(ranks) if ranks else None,
-            )  # fmt: skip
+            )
         )
     return examples
 

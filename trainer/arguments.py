@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from transformers import TrainingArguments
 
@@ -34,18 +35,14 @@ class OpticalTrainingArguments(TrainingArguments):
         default=None, metadata={"help": 'objectives and weights, as JSON: {"transport": 1.0, "pooled_mse": 1.0}'}
     )
     initial_epsilon: float | None = field(default=None, metadata={"help": "epsilon of the first step (annealing)"})
-    epsilon_annealing_steps: float = field(
-        default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"}
-    )
-    embedding_learning_rate: float | None = field(
-        default=None, metadata={"help": "learning rate of the input embeddings"}
-    )
+    epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
+    embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
 
     # Parsed from JSON on the command line, as the parent does with its own dict fields.
-    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "objectives"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives"]
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -53,8 +50,6 @@ class OpticalTrainingArguments(TrainingArguments):
             self.objectives = {"transport": 1.0}
         build_objectives(self.objectives)  # a wrong name or weight fails here
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
-            raise ValueError(
-                f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing."
-            )
+            raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")
         if self.epsilon_annealing_steps < 0:
             raise ValueError(f"epsilon_annealing_steps is {self.epsilon_annealing_steps!r}; it cannot be negative.")

@@ -44,13 +44,9 @@ class BitextSource:
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
-            raise ValueError(
-                "a bitext source needs either `path` (one file, or a list of two) or `hub` (a data set id)."
-            )
+            raise ValueError("a bitext source needs either `path` (one file, or a list of two) or `hub` (a data set id).")
         if isinstance(self.path, list) and len(self.path) != 2:
-            raise ValueError(
-                f"bitext path lists {len(self.path)} files; Moses bitext is two: teacher's language, then yours."
-            )
+            raise ValueError(f"bitext path lists {len(self.path)} files; Moses bitext is two: teacher's language, then yours.")
         if self.language is None:
             self.language = str(self.target)
 
@@ -92,9 +88,7 @@ class BitextReport:
         for label, count in self.read.items():
             reasons = self.dropped.get(label, {})
             why = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items()))
-            lines.append(
-                f"{label}: {count:,} pairs read, {self.kept[label]:,} kept" + (f" (dropped: {why})" if why else "")
-            )
+            lines.append(f"{label}: {count:,} pairs read, {self.kept[label]:,} kept" + (f" (dropped: {why})" if why else ""))
         for reason, places in self.examples.items():
             lines.append(f"  {reason}, for instance: {'; '.join(places)}")
         return "\n".join(lines)
@@ -142,8 +136,8 @@ def load_bitext(
                 columns[name].append(value)
         if report.kept[label] == 0:
             raise ValueError(
-                f"no usable pair in {label} (fields {source.source!r} and {source.target!r}; {report.read[label]} lines read).\n"
-                f"{report}"
+                f"no usable pair in {label} (fields {source.source!r} and {source.target!r}; "
+                f"{report.read[label]} lines read).\n{report}"
             )
     if not columns["source"]:
         raise ValueError("no bitext source is given.")
@@ -167,7 +161,7 @@ def split_bitext(
     """
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out is {held_out}; it is a share of the pairs, from 0 to below 1.")
-    wanted = min(int(round(len(bitext) * held_out)), max_held_out)
+    wanted = min(round(len(bitext) * held_out), max_held_out)
     groups: dict[str, list[int]] = {}
     for index, (document, source, origin) in enumerate(
         zip(bitext["document"], bitext["source"], bitext["origin"], strict=True)
@@ -189,14 +183,10 @@ def split_bitext(
     held_targets = {bitext[i]["target"] for i in chosen}
     sources, targets = bitext["source"], bitext["target"]
     rest = [
-        i
-        for i in range(len(bitext))
-        if i not in held and sources[i] not in held_sources and targets[i] not in held_targets
+        i for i in range(len(bitext)) if i not in held and sources[i] not in held_sources and targets[i] not in held_targets
     ]
     if not rest:
-        raise ValueError(
-            f"nothing is left to train on: {len(bitext)} pairs, {len(held)} held out. Lower data.held_out."
-        )
+        raise ValueError(f"nothing is left to train on: {len(bitext)} pairs, {len(held)} held out. Lower data.held_out.")
     return bitext.select(rest), bitext.select(sorted(held))
 
 
@@ -242,9 +232,7 @@ def _read(source: BitextSource) -> Iterator[tuple[str, _Pair | None, str | None]
     elif suffix in (".jsonl", ".json", ".ndjson"):
         yield from _from_records(source, _json_lines(paths[0]))
     else:
-        raise ValueError(
-            f"bitext file {paths[0]!r}: known endings are .jsonl, .tsv and .csv; two files are read as Moses."
-        )
+        raise ValueError(f"bitext file {paths[0]!r}: known endings are .jsonl, .tsv and .csv; two files are read as Moses.")
 
 
 def _lines(path: str) -> Iterator[tuple[str, str | None]]:

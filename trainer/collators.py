@@ -38,9 +38,7 @@ class DistillationCollator:
     lexical_prior: float = 0.0
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        batch = dict(
-            self.processor.pad(self.processor.tokenize([f["target"] for f in features], "query", self.max_length))
-        )
+        batch = dict(self.processor.pad(self.processor.tokenize([f["target"] for f in features], "query", self.max_length)))
         sources = [feature["source"] for feature in features]
         if isinstance(self.teacher, TeacherCache):
             entries = [self.teacher[source] for source in sources]

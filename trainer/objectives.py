@@ -25,9 +25,7 @@ class Objective(nn.Module):
 
     name: str
 
-    def forward(
-        self, output: OpticalModelOutput, batch: dict[str, Any]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, output: OpticalModelOutput, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         raise NotImplementedError
 
 
@@ -36,9 +34,7 @@ class Transport(Objective):
 
     name = "transport"
 
-    def forward(
-        self, output: OpticalModelOutput, batch: dict[str, Any]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, output: OpticalModelOutput, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         loss, plan = output["loss"], output["plan"]
         return loss, {"transport": loss.detach(), "unconverged": (~plan.converged).float().mean()}
 
@@ -51,9 +47,7 @@ class PooledMSE(Objective):
 
     name = "pooled_mse"
 
-    def forward(
-        self, output: OpticalModelOutput, batch: dict[str, Any]
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def forward(self, output: OpticalModelOutput, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         student = _mean(output["token_vectors"], output["token_mask"])
         teacher = _mean(batch["teacher_vectors"], batch["teacher_mask"])
         loss = (student - teacher).square().sum(1).mean()

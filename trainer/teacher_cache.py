@@ -79,9 +79,7 @@ class TeacherCache:
             raise OSError(f"the teacher cache folder {self.folder} cannot be made: {error.strerror}.") from error
         # Neighbours of like length share a batch and waste little padding.
         missing.sort(key=len)
-        with logging.tqdm(
-            total=len(missing), desc="Teacher vectors", unit="text", disable=not show_progress_bar
-        ) as bar:
+        with logging.tqdm(total=len(missing), desc="Teacher vectors", unit="text", disable=not show_progress_bar) as bar:
             for start in range(0, len(missing), self.shard_size):
                 chunk = missing[start : start + self.shard_size]
                 entries: list[TeacherVectors] = []
@@ -96,9 +94,7 @@ class TeacherCache:
         try:
             name, row = self._places[_text_key(text)]
         except KeyError:
-            raise KeyError(
-                f"the teacher cache has no vectors for {text[:80]!r}; call build() with the texts first."
-            ) from None
+            raise KeyError(f"the teacher cache has no vectors for {text[:80]!r}; call build() with the texts first.") from None
         handle, offsets = self._shard(name)
         start, stop = int(offsets[row]), int(offsets[row + 1])
         return TeacherVectors(
@@ -121,8 +117,9 @@ class TeacherCache:
         if not self._manifest.exists():
             return
         try:
-            shards = json.loads(self._manifest.read_text(encoding="utf-8"))["shards"]
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+            described = json.loads(self._manifest.read_text(encoding="utf-8"))["shards"]
+            shards = {name: {"sha256": shard["sha256"], "texts": list(shard["texts"])} for name, shard in described.items()}
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError):
             logger.warning(f"teacher cache {self.folder}: manifest.json is damaged; all vectors are computed again.")
             return
         for name, shard in shards.items():

@@ -1,4 +1,4 @@
-"""A vocabulary for a language that the backbone spells in fragments: tokenizer training, translation table, embedding transfer."""
+"""A vocabulary for a language that the backbone spells in fragments: tokenizer, translation table, embedding transfer."""
 
 from __future__ import annotations
 
@@ -170,9 +170,7 @@ def adapt_vocabulary(
     return VocabularyReport(len(new), *counts, before, after), TranslationTable(table)
 
 
-def train_tokenizer(
-    old: PreTrainedTokenizerBase, texts: Sequence[str], options: VocabularyOptions
-) -> PreTrainedTokenizerFast:
+def train_tokenizer(old: PreTrainedTokenizerBase, texts: Sequence[str], options: VocabularyOptions) -> PreTrainedTokenizerFast:
     """A tokenizer of the same kind and special tokens as `old`, its pieces learnt on `texts`.
 
     Accents are kept whatever the old one did: to strip combining marks would strip the vowels of Devanagari. For WordPiece,
@@ -336,9 +334,7 @@ def _special_ids(old: PreTrainedTokenizerBase, new: PreTrainedTokenizerBase) -> 
     """New id of every special token to its old id."""
     old_vocabulary = old.get_vocab()
     return {
-        new.convert_tokens_to_ids(token): old_vocabulary[token]
-        for token in new.all_special_tokens
-        if token in old_vocabulary
+        new.convert_tokens_to_ids(token): old_vocabulary[token] for token in new.all_special_tokens if token in old_vocabulary
     }
 
 

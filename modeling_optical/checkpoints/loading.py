@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import json
 import os
 from pathlib import Path
@@ -45,9 +46,7 @@ def resolve_model_path(name: str | os.PathLike) -> str:
     return name
 
 
-def load_checkpoint(
-    name: str | os.PathLike, *, model_class: type[OpticalModel] = OpticalModel, **kwargs: Any
-) -> OpticalModel:
+def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] = OpticalModel, **kwargs: Any) -> OpticalModel:
     """Loads a late-interaction model with its processor.
 
     A folder or Hub id of this package's models loads as saved. A plain encoder (BERT, XLM-R, ModernBERT …) becomes a
@@ -81,20 +80,18 @@ def load_checkpoint(
 
 
 def _config_arguments() -> list[str]:
-    import inspect
-
     return [p for p in inspect.signature(OpticalModel.config_class.__init__).parameters if p not in ("self", "kwargs")]
 
 
 def _model_type(name: str | os.PathLike, path: str, hub_arguments: dict[str, Any]) -> str | None:
+    if os.path.isdir(path) and not os.path.isfile(os.path.join(path, "config.json")):
+        raise ValueError(
+            f"{os.fspath(name)!r} has no config.json, so it is not a model folder. "
+            "Give the folder that holds config.json and model.safetensors."
+        )
     try:
         config_file = cached_file(path, "config.json", **hub_arguments)
     except (OSError, hub_errors.HfHubHTTPError) as error:
-        if os.path.isdir(path):
-            raise ValueError(
-                f"{os.fspath(name)!r} has no config.json, so it is not a model folder. "
-                "Give the folder that holds config.json and model.safetensors."
-            ) from None
         raise FileNotFoundError(
             f"model {os.fspath(name)!r} is neither a folder here nor to be had from the Hub ({type(error).__name__}). "
             "Check the name and the network, or give a folder."

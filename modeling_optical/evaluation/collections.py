@@ -67,9 +67,7 @@ def _from_folder(folder: Path, language: str, split: str) -> Collection:
         raise FileNotFoundError(
             f"collection {folder}: corpus.jsonl is missing. BEIR's layout is asked for: see load_collection."
         )
-    queries_file = next(
-        (f for f in (folder / f"queries.{language}.jsonl", folder / "queries.jsonl") if f.is_file()), None
-    )
+    queries_file = next((f for f in (folder / f"queries.{language}.jsonl", folder / "queries.jsonl") if f.is_file()), None)
     if queries_file is None:
         there = sorted(f.name.split(".")[1] for f in folder.glob("queries.*.jsonl"))
         raise FileNotFoundError(
@@ -146,9 +144,7 @@ def _build(
     if not judged:
         raise ValueError(f"collection {name}: no query in {language!r} has a relevant document.")
     if len(judged) < len(queries):
-        logger.info(
-            f"collection {name}: {len(queries) - len(judged)} queries without a relevant document are left out."
-        )
+        logger.info(f"collection {name}: {len(queries) - len(judged)} queries without a relevant document are left out.")
     return Collection(name, language, corpus, judged, {key: qrels[key] for key in judged})
 
 
@@ -161,9 +157,7 @@ def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> dict
             raise ValueError(f"{place}: a record needs `_id` and `text`.")
         identifier = str(identifier)
         if not identifier or any(c.isspace() for c in identifier):
-            raise ValueError(
-                f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold."
-            )
+            raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
         if identifier in texts:
             raise ValueError(f"{place}: the id {identifier!r} stands twice.")
         title = row.get("title") if with_title else None

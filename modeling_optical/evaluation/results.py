@@ -54,9 +54,7 @@ def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: in
     return float(interval.low), float(interval.high)
 
 
-def result_rows(
-    system: str, language: str, collection: str, per_query: Mapping[str, Mapping[str, float]]
-) -> list[ResultRow]:
+def result_rows(system: str, language: str, collection: str, per_query: Mapping[str, Mapping[str, float]]) -> list[ResultRow]:
     """Rows for one run: the mean of every metric with its interval."""
     rows = []
     for metric, values in per_query.items():
@@ -70,8 +68,7 @@ def result_rows(
 def write_results(path: str | os.PathLike, rows: Sequence[ResultRow]) -> Path:
     """Writes `results.json`: a list of rows."""
     rounded = [
-        {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(row).items()}
-        for row in rows
+        {key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(row).items()} for row in rows
     ]
     return write_text(path, json.dumps(rounded, indent=1, ensure_ascii=False) + "\n")
 
@@ -103,6 +100,4 @@ def format_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
             line.append("-" if row is None else f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
         table.append(line)
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table
-    )
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table)

@@ -1,0 +1,131 @@
+"""Tiny random models and tokenizers of three families, made on the spot: no test needs the network."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedTokenizerFast,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
+
+TEXTS = [
+    "the cat sat on the mat, and the dog barked!",
+    "search works in English; it fails in Somali.",
+    "a good teacher gives the same vector for a translation",
+    "paka alikaa kwenye mkeka, na mbwa akabweka!",
+    "utafutaji hufanya kazi kwa Kiingereza; haufanyi kwa Kisomali.",
+    "mwalimu mzuri hutoa vekta ileile kwa tafsiri",
+    "अंग्रेज़ी में खोज काम करती है। — «да» 。",
+]
+_SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+
+
+def _fast(backend: Tokenizer, **special: str) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=64, **special)
+
+
+def _wrap(backend: Tokenizer, first: str, last: str) -> None:
+    ids = [(token, backend.token_to_id(token)) for token in (first, last)]
+    backend.post_processor = processors.TemplateProcessing(single=f"{first} $A {last}", special_tokens=ids)
+
+
+def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    backend.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=220, special_tokens=special, show_progress=False))
+    _wrap(backend, "[CLS]", "[SEP]")
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return _fast(backend, **dict(zip(names, special, strict=True)))
+
+
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.Unigram())
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.decoder = decoders.Metaspace()
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    trainer = trainers.UnigramTrainer(vocab_size=150, special_tokens=special, unk_token="<unk>", show_progress=False)
+    backend.train_from_iterator(TEXTS, trainer)
+    _wrap(backend, "<s>", "</s>")
+    return _fast(backend, cls_token="<s>", pad_token="<pad>", sep_token="</s>", unk_token="<unk>", mask_token="<mask>")
+
+
+def bytelevel_tokenizer() -> PreTrainedTokenizerFast:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=380, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    backend.train_from_iterator([*TEXTS, "one, two, three。"] * 3, trainer)
+    _wrap(backend, "[CLS]", "[SEP]")
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    return _fast(backend, **dict(zip(names, special, strict=True)))
+
+
+def save_backbone(family: str, folder: Path, seed: int = 0) -> str:
+    """A tiny random encoder with its tokenizer, saved as its own library would."""
+    torch.manual_seed(seed)
+    if family == "bert":
+        tokenizer = wordpiece_tokenizer()
+        model = BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=64, **_SIZES))
+    elif family == "xlm-roberta":
+        tokenizer = unigram_tokenizer()
+        config = XLMRobertaConfig(
+            vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, bos_token_id=0, eos_token_id=2, **_SIZES
+        )
+        model = XLMRobertaModel(config)
+    else:
+        tokenizer = bytelevel_tokenizer()
+        config = ModernBertConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=64,
+            pad_token_id=0,
+            bos_token_id=2,
+            eos_token_id=3,
+            cls_token_id=2,
+            sep_token_id=3,
+            local_attention=8,
+            global_attn_every_n_layers=2,
+            **_SIZES,
+        )
+        model = ModernBertModel(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+FAMILIES = ("bert", "xlm-roberta", "modernbert")
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Family to folder."""
+    return {family: save_backbone(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
+
+
+@pytest.fixture(params=FAMILIES)
+def backbone(request: pytest.FixtureRequest, backbones: dict[str, str]) -> str:
+    """Folder of a tiny encoder, of each family in turn."""
+    return backbones[request.param]
+
+
+@pytest.fixture
+def bert(backbones: dict[str, str]) -> str:
+    """Folder of the tiny BERT."""
+    return backbones["bert"]

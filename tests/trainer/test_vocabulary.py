@@ -1,0 +1,114 @@
+"""A new vocabulary: what it spells, where its rows come from, the translation table."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModel
+
+from modeling_optical import OpticalModel
+from trainer.vocabulary import TranslationTable, VocabularyOptions, adapt_vocabulary, ibm_model_1, unknown_share
+
+HINDI = ["खोज काम करती है", "शिक्षक अच्छा है", "खोज अच्छा काम", "शिक्षक काम करती"]
+ENGLISH = ["search works", "the teacher is good", "good search works", "the teacher works"]
+
+
+def test_translation_probabilities_equal_a_plain_em():
+    targets, sources = [[0, 1], [0], [1, 2], [2, 2, 0]], [[0, 1], [0], [1], [2, 0]]
+    empty = 3
+    p = {(f, e): 1.0 for f in range(4) for e in range(3)}
+    for _ in range(5):
+        counts: dict[tuple[int, int], float] = dict.fromkeys(p, 0.0)
+        for fs, es in zip(targets, sources, strict=True):
+            for e in es:
+                total = sum(p[f, e] for f in [*fs, empty])
+                for f in [*fs, empty]:
+                    counts[f, e] += p[f, e] / total
+        p = {(f, e): c / max(sum(counts[f, k] for k in range(3)), 1e-300) for (f, e), c in counts.items()}
+    table = ibm_model_1(targets, sources, 3, 3, iterations=5).toarray()
+    for f, e in itertools.product(range(3), range(3)):
+        assert math.isclose(table[f, e], p[f, e] if p[f, e] > 1e-4 else 0.0, abs_tol=1e-9)
+
+
+def test_a_language_that_the_backbone_cannot_spell_gets_pieces_and_no_unknowns(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    # The tiny vocabulary has no Devanagari conjuncts of these words, and strips vowel signs.
+    assert unknown_share(model.processor.tokenizer, ["ξένος лес"]) > 0.3
+    report, _ = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=120))
+    tokenizer = model.processor.tokenizer
+    assert unknown_share(tokenizer, HINDI) == 0.0
+    assert tokenizer.tokenize("खोज") == ["खोज"]
+    assert unknown_share(tokenizer, ["Plain ASCII, 100% spellable!"]) == 0.0
+    assert report.tokens_per_word_after < report.tokens_per_word_before
+    assert report.size == len(tokenizer) == model.get_input_embeddings().num_embeddings
+
+
+def test_rows_start_from_translations_old_rows_and_spelling_never_from_noise(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    old = model.processor.tokenizer
+    old_rows = model.get_input_embeddings().weight.detach().clone()
+    options = VocabularyOptions(size=150, translations_per_piece=1, keep_words_of_length=3)
+    report, table = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, options)
+    new, rows = model.processor.tokenizer, model.get_input_embeddings().weight.detach()
+    index = new.convert_tokens_to_ids("खोज")
+    best = int(np.argmax(table.probabilities[index].toarray()))
+    assert old.convert_ids_to_tokens(best) == "search"
+    direction = torch.nn.functional.cosine_similarity(rows[index], old_rows[best], dim=0)
+    assert float(direction) == pytest.approx(1.0, abs=1e-5)
+    for token in old.all_special_tokens:
+        assert torch.equal(rows[new.convert_tokens_to_ids(token)], old_rows[old.convert_tokens_to_ids(token)])
+    kept = new.convert_tokens_to_ids("english")
+    assert torch.equal(rows[kept], old_rows[old.convert_tokens_to_ids("english")])
+    assert report.from_translation + report.from_old + report.from_spelling == report.size
+    assert bool(torch.isfinite(rows).all())
+
+
+@pytest.mark.parametrize("prefer", ["translation", "old"])
+def test_a_false_friend_starts_from_its_translation_or_its_old_row_as_asked(bert, prefer):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    old, old_rows = model.processor.tokenizer, model.get_input_embeddings().weight.detach().clone()
+    sources, targets = ["search", "teacher", "search"] * 6, ["the", "mwalimu", "the"] * 6
+    options = VocabularyOptions(size=80, prefer=prefer, translations_per_piece=1)
+    adapt_vocabulary(model, sources, targets, options)
+    row = model.get_input_embeddings().weight[model.processor.tokenizer.convert_tokens_to_ids("the")].detach()
+    wanted = old_rows[old.convert_tokens_to_ids("search" if prefer == "translation" else "the")]
+    assert float(torch.nn.functional.cosine_similarity(row, wanted, dim=0)) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_an_adapted_student_saves_and_loads_with_its_tokenizer(backbone, tmp_path):
+    model = OpticalModel.from_backbone(backbone, embedding_dim=8)
+    adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=320))
+    model.save_pretrained(tmp_path)
+    model.processor.save_pretrained(tmp_path)
+    loaded = AutoModel.from_pretrained(tmp_path)
+    for text in [*HINDI, "mixed text, खोज!"]:
+        expected, found = model.encode_queries([text])[0], loaded.encode_queries([text])[0]
+        np.testing.assert_array_equal(expected, found)
+    config = loaded.config.get_text_config()
+    assert config.vocab_size == len(loaded.processor.tokenizer)
+    assert config.pad_token_id == loaded.processor.tokenizer.pad_token_id
+
+
+def test_the_table_is_looked_up_by_ids_and_survives_the_disk(bert, tmp_path):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    old = model.processor.tokenizer
+    _, table = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=150))
+    table.save(tmp_path / "translations.npz")
+    assert [p.name for p in tmp_path.iterdir()] == ["translations.npz"]
+    loaded = TranslationTable.load(tmp_path / "translations.npz")
+    targets = torch.tensor(model.processor.tokenizer("शिक्षक खोज", add_special_tokens=False)["input_ids"])
+    sources = torch.tensor(old("search teacher", add_special_tokens=False)["input_ids"])
+    found = loaded.lookup(targets, sources)
+    assert found.shape == (len(targets), len(sources))
+    dense = table.probabilities.toarray()
+    np.testing.assert_allclose(found.numpy(), dense[np.ix_(targets, sources)], atol=1e-6)
+    assert int(found[1].argmax()) == 0
+
+
+def test_wrong_options_are_refused():
+    with pytest.raises(ValueError, match="vocabulary.size is 0"):
+        VocabularyOptions(size=0)
+    with pytest.raises(ValueError, match="allowed: 'translation', 'old'"):
+        VocabularyOptions(prefer="new")
