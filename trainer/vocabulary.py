@@ -140,7 +140,8 @@ def adapt_vocabulary(
         ValueError: if there is no pair, or the tokenizer cannot be trained (a slow tokenizer without a backend).
     """
     options = options or VocabularyOptions()
-    if not len(targets) or len(sources) != len(targets):
+    sources, targets = list(sources), list(targets)
+    if not targets or len(sources) != len(targets):
         raise ValueError(f"vocabulary adaptation needs pairs; got {len(sources)} sources and {len(targets)} targets.")
     processor = model._get_processor()
     old = processor.tokenizer
