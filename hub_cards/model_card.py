@@ -52,7 +52,9 @@ def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
         for row in card.rows
         if row.system == "optical"
     ]
-    hub_id = not card.start.startswith(("package:", "/", ".", "~")) and card.start.count("/") <= 1
+    hub_id = (
+        not card.start.startswith(("package:", "/", ".", "~")) and card.start.count("/") <= 1 and not os.path.isdir(card.start)
+    )
     data = ModelCardData(
         language=[card.language, card.teacher_language],
         library_name="transformers",
@@ -63,24 +65,32 @@ def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
         eval_results=results or None,
     )
     metrics = [m for m in _SHOWN if any(row.metric == m for row in card.rows)]
-    keys = list(dict.fromkeys((row.collection, row.language, row.system, row.queries) for row in card.rows))
-    cells = {(row.collection, row.language, row.system, row.metric): row for row in card.rows}
-    table = [
-        {
-            "collection": collection,
-            "language": language,
-            "system": system,
-            "queries": queries,
-            "cells": [cells.get((collection, language, system, metric)) for metric in metrics],
-        }
-        for collection, language, system, queries in sorted(keys, key=lambda key: key[0])
-    ]
+    systems = [f"- `{name}`: {what}" for name, what in card.systems.items() if any(row.system == name for row in card.rows)]
+    seconds = None if card.training_seconds is None else f"{card.training_seconds:.0f} s on {card.device}"
     content = ModelCard.from_template(
         data,
         template_path=str(TEMPLATE),
         card=card,
-        metrics=metrics,
-        table=table,
-        present=[(name, what) for name, what in card.systems.items() if any(row.system == name for row in card.rows)],
+        results_table=_results_table(card.rows, metrics),
+        systems="\n".join(systems),
+        objectives=", ".join(f"{weight:g} × {name}" for name, weight in card.objectives.items()),
+        transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),
+        time=seconds,
+        versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
     )
     return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")
+
+
+def _results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
+    """A Markdown table with a line per collection, language and system."""
+    lines = ["| collection | language | system | queries |" + "".join(f" {metric} |" for metric in metrics)]
+    lines.append("|---" * (4 + len(metrics)) + "|")
+    keys = list(dict.fromkeys((row.collection, row.language, row.system, row.queries) for row in rows))
+    cells = {(row.collection, row.language, row.system, row.metric): row for row in rows}
+    for collection, language, system, queries in sorted(keys, key=lambda key: key[0]):
+        line = f"| {collection} | {language} | {system} | {queries} |"
+        for metric in metrics:
+            row = cells.get((collection, language, system, metric))
+            line += " – |" if row is None else f" {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] |"
+        lines.append(line)
+    return "\n".join(lines)

@@ -50,12 +50,12 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
     rows: dict[tuple[str, str], str] = {}
     candidates = leaked = 0
     for concept in train:
-        for pair in _pairs(concept[teacher_language], concept[language]):
+        for english_text, text, strings in _pairs(concept[teacher_language], concept[language]):
             candidates += 1
-            if pair[1].casefold() in held_names:
+            if strings & held_names:
                 leaked += 1
             else:
-                rows.setdefault(pair, concept["id"])
+                rows.setdefault((english_text, text), concept["id"])
     count = len(rows)
     bitext = Dataset.from_dict(
         {
@@ -100,21 +100,28 @@ def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any
     if not Path(path).is_file():
         raise FileNotFoundError(f"annotations file {path!r} does not exist.")
     concepts, languages = [], set()
-    with open(path, encoding="utf-8") as stream:
+    with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             try:
-                concept = json.loads(line)
-                languages |= set(concept) - {"id"}
-                if language in concept and teacher_language in concept:
-                    for code in (language, teacher_language):
-                        concept[code]["name"], concept[code]["keywords"]
+                concept = json.loads(line.decode("utf-8"))
+                present = {code for code in concept.keys() - {"id"} if _is_annotation(concept[code])}
+                languages |= present
+                if len(present) < len(concept) - 1:
+                    raise TypeError("every language needs a `name` (text) and `keywords` (a list of texts)")
+                if {language, teacher_language} <= present:
                     concept["id"] = "_".join(concept["id"].split())
                     concepts.append(concept)
-            except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(f"{path}:{number}: not an annotation ({type(error).__name__}: {error}).") from None
     if not concepts:
         raise ValueError(f"{path} has no annotations in {language!r}. Languages there: {', '.join(sorted(languages))}.")
     return concepts
+
+
+def _is_annotation(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str) or not isinstance(value.get("keywords"), list):
+        return False
+    return all(isinstance(keyword, str) for keyword in value["keywords"])
 
 
 def _split(concepts: list[dict], source: AnnotationsSource) -> tuple[list[dict], list[dict]]:
@@ -126,15 +133,22 @@ def _split(concepts: list[dict], source: AnnotationsSource) -> tuple[list[dict],
     if source.validation:
         # The test concepts stay out of it altogether.
         count = round(len(train) * _VALIDATION_SHARE)
+        if count == 0:
+            raise ValueError(f"{len(concepts)} concepts are too few to take validation concepts from.")
         held, train = train[:count], train[count:]
     return held, train
 
 
-def _pairs(english: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str]]:
-    pairs = [(_clean(english["name"]), _clean(other["name"]))]
-    if english["keywords"] and other["keywords"]:
-        pairs.append((_clean(", ".join(english["keywords"])), _clean(", ".join(other["keywords"]))))
-    return [pair for pair in pairs if all(pair)]
+def _pairs(english: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str, set[str]]]:
+    """Pairs of one concept, each with the strings of the other language that it is made of."""
+    name, keywords = _clean(other["name"]), [_clean(keyword) for keyword in other["keywords"]]
+    pairs = [
+        (_clean(english["name"]), name, {name.casefold()}),
+        (_description(english), name, {name.casefold()}),
+    ]
+    if english["keywords"] and keywords:
+        pairs.append((_clean(", ".join(english["keywords"])), ", ".join(keywords), {k.casefold() for k in keywords}))
+    return [pair for pair in pairs if pair[0] and pair[1]]
 
 
 def _description(annotation: dict[str, Any]) -> str:

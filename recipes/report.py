@@ -19,7 +19,6 @@ from modeling_optical.evaluation import (
     ResultRow,
     encode_documents,
     format_table,
-    load_collection,
     per_query,
     result_rows,
     retrieve,
@@ -71,10 +70,9 @@ class Report:
 
 def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
     """Evaluates floor, start, baselines, student and ceiling on all collections of a run; writes results and run files."""
-    collections = [*data.collections, *_collections(run)]
+    collections = list(data.collections)
     if len(data.held_out):
         collections.append(held_out_collection(data.held_out, run.recipe.language))
-    ceilings = {c.name: c for c in [*data.ceilings, *_ceilings(run)]}
     rows: list[ResultRow] = []
     examples: list[Example] = []
     encoded: dict[int, EncodedDocuments] = {}
@@ -105,7 +103,7 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
         if model is not teacher:
             del model
             gc.collect()
-    for collection in ceilings.values():
+    for collection in data.ceilings:
         measure("ceiling", teacher, collection)
     write_results(run.folder / "results.json", rows)
     return Report(rows, _text(run, rows, examples, picture(run, data, teacher)), examples)
@@ -129,25 +127,6 @@ def _systems(run: Run, teacher: OpticalModel) -> Any:
     for name in run.recipe.baselines:
         yield name, load_checkpoint(run.student_folder(name))
     yield "optical", load_checkpoint(run.student_folder("optical"))
-
-
-def _collections(run: Run) -> list[Collection]:
-    return [
-        load_collection(c.path, run.recipe.language, split=c.split, revision=c.revision)
-        for c in run.recipe.evaluation.collections
-    ]
-
-
-def _ceilings(run: Run) -> list[Collection]:
-    found = []
-    for source in run.recipe.evaluation.collections:
-        try:
-            found.append(
-                load_collection(source.path, run.recipe.teacher.language, split=source.split, revision=source.revision)
-            )
-        except FileNotFoundError:
-            logger.warning(f"{source.path} has no queries in {run.recipe.teacher.language!r}: no ceiling is measured on it.")
-    return found
 
 
 def _examples(collection: Collection, found: dict[str, dict[str, float]], count: int) -> list[Example]:

@@ -120,7 +120,7 @@ def load_bitext(
                 break
             report.read[label] += 1
             if pair is not None:
-                problem = _problem(pair[0], pair[1], max_length_ratio, max_characters)
+                problem = _problem(pair, max_length_ratio, max_characters)
                 if problem is None:
                     key = hashlib.blake2b(f"{source.language}\0{pair[0]}\0{pair[1]}".encode(), digest_size=12).digest()
                     if key in seen:
@@ -166,7 +166,8 @@ def split_bitext(
     for index, (document, source, origin) in enumerate(
         zip(bitext["document"], bitext["source"], bitext["origin"], strict=True)
     ):
-        groups.setdefault(f"d\0{origin}\0{document}" if document else f"s\0{source}", []).append(index)
+        name = f"d\0{os.path.basename(origin)}\0{document}" if document else f"s\0{source}"
+        groups.setdefault(name, []).append(index)
 
     def order(name: str) -> bytes:
         return hashlib.blake2b(f"{seed}\0{name}".encode(), digest_size=12).digest()
@@ -185,6 +186,11 @@ def split_bitext(
     rest = [
         i for i in range(len(bitext)) if i not in held and sources[i] not in held_sources and targets[i] not in held_targets
     ]
+    if wanted and not chosen:
+        raise ValueError(
+            f"no document is small enough to hold out {wanted} of {len(bitext)} pairs: the smallest has "
+            f"{min(map(len, groups.values()))}. Raise data.held_out, or set it to 0."
+        )
     if not rest:
         raise ValueError(f"nothing is left to train on: {len(bitext)} pairs, {len(held)} held out. Lower data.held_out.")
     return bitext.select(rest), bitext.select(sorted(held))
@@ -198,7 +204,12 @@ def fingerprint(bitext: Dataset) -> str:
     return digest.hexdigest()[:16]
 
 
-def _problem(source: str, target: str, max_ratio: float, max_characters: int) -> str | None:
+def _problem(pair: tuple[str, str, str], max_ratio: float, max_characters: int) -> str | None:
+    source, target, _ = pair
+    try:
+        "".join(pair).encode("utf-8")
+    except UnicodeEncodeError:
+        return "not UTF-8"
     if not source or not target:
         return "empty"
     if source == target:
@@ -254,22 +265,24 @@ def _json_lines(path: str) -> Iterator[tuple[str, Any, str | None]]:
         elif line.strip():
             try:
                 record = json.loads(line)
-            except (json.JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):
                 yield place, None, "not JSON"
                 continue
             yield (place, record, None) if isinstance(record, dict) else (place, None, "not an object")
 
 
 def _hub_records(source: BitextSource) -> Iterator[tuple[str, Any, str | None]]:
+    number = -1
     try:
         rows = load_dataset(source.hub, source.name, split=source.split, revision=source.revision, streaming=True)
+        for number, record in enumerate(rows):
+            yield f"{source.label}[{number}]", record, None
     except Exception as error:  # datasets raises many types; each becomes one sentence with the remedy
         raise FileNotFoundError(
-            f"data set {source.label!r}, split {source.split!r}, could not be loaded ({type(error).__name__}: {error}). "
+            f"data set {source.label!r}, split {source.split!r}, could not be "
+            f"{'loaded' if number < 0 else f'read beyond row {number}'} ({type(error).__name__}: {error}). "
             "Check the id, the configuration and the network, or give files with `path`."
         ) from error
-    for number, record in enumerate(rows):
-        yield f"{source.label}[{number}]", record, None
 
 
 def _field(record: dict[str, Any], name: str | int) -> Any:
@@ -300,7 +313,8 @@ def _from_records(
         if problem is not None:
             yield place, None, problem
         else:
-            yield place, (texts[0], texts[1], str(record.get("document") or "")), None
+            document = record.get("document")
+            yield place, (texts[0], texts[1], "" if document is None else str(document)), None
 
 
 def _table(source: BitextSource, path: str, delimiter: str) -> Iterator[tuple[str, _Pair | None, str | None]]:
@@ -308,7 +322,9 @@ def _table(source: BitextSource, path: str, delimiter: str) -> Iterator[tuple[st
     quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     by_number = isinstance(source.source, int) and isinstance(source.target, int)
     places: tuple[int, int] | None = (int(source.source), int(source.target)) if by_number else None
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as stream:
+    csv.field_size_limit(2**31 - 1)  # the cleaning judges lengths, with a count
+    # Bytes that are not UTF-8 become surrogates, which the cleaning finds.
+    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
         rows = csv.reader(stream, delimiter=delimiter, quoting=quoting)
         document_column: int | None = None
         for row in rows:

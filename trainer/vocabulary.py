@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse
 import torch
-from tokenizers import Tokenizer, models, normalizers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from torch import nn
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.utils import logging
@@ -154,13 +154,13 @@ def adapt_vocabulary(
     target_ids = _encode(new, targets)
     source_ids = _encode(old, sources)
     new_words, old_words = _word_pieces(new), _word_pieces(old)
-    table = ibm_model_1(
-        [[i for i in ids if new_words[i]] for ids in target_ids],
-        [[i for i in ids if old_words[i]] for ids in source_ids],
-        len(new),
-        len(old),
-        options.iterations,
-    )
+    target_pieces = [[i for i in ids if new_words[i]] for ids in target_ids]
+    source_pieces = [[i for i in ids if old_words[i]] for ids in source_ids]
+    sizes = (len(new), len(old), options.iterations)
+    table = ibm_model_1(target_pieces, source_pieces, *sizes)
+    if recut := _recut(new):
+        below = [[part for i in ids for part in recut.get(i, [i])] for ids in target_pieces]
+        table = _fill_empty_rows(table, ibm_model_1(below, source_pieces, *sizes))
     words = max(sum(len(text.split()) for text in targets), 1)
     before = sum(map(len, _encode(old, targets))) / words
     after = sum(map(len, target_ids)) / words
@@ -186,19 +186,68 @@ def train_tokenizer(old: PreTrainedTokenizerBase, texts: Sequence[str], options:
         )
     backend.no_truncation()
     backend.no_padding()
-    trained = old.train_new_from_iterator(iter(texts), options.size, show_progress=False)
-    backend = trained.backend_tokenizer
     if isinstance(backend.model, models.WordPiece):
-        pieces = _extra_word_pieces(trained.get_vocab(), old.get_vocab(), options.keep_words_of_length)
-        described = json.loads(backend.to_str())
-        vocabulary = described["model"]["vocab"]
-        for piece in pieces:
-            vocabulary[piece] = len(vocabulary)
-        backend = Tokenizer.from_str(json.dumps(described))
+        backend = _train_word_pieces(old, texts, options)
+    else:
+        backend = old.train_new_from_iterator(iter(texts), options.size, show_progress=False).backend_tokenizer
     # The plain class loads tokenizer.json as it is; a model's own class would build its own normalizer again.
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=old.model_max_length, **trained.special_tokens_map
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=old.model_max_length, **old.special_tokens_map)
+
+
+def _train_word_pieces(old: PreTrainedTokenizerBase, texts: Sequence[str], options: VocabularyOptions) -> Tokenizer:
+    """WordPiece pieces, learnt as byte-pair merges over words that start with a boundary mark.
+
+    The library's own WordPiece trainer numbers its continuation characters in the order of a hash map, so that two runs break
+    ties differently; this way two runs give the same vocabulary.
+    """
+    learner = Tokenizer(models.BPE())
+    learner.normalizer = old.backend_tokenizer.normalizer
+    mark = pre_tokenizers.Metaspace(prepend_scheme="always", split=False)
+    learner.pre_tokenizer = pre_tokenizers.Sequence([old.backend_tokenizer.pre_tokenizer, mark])
+    learner.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=options.size, min_frequency=1, show_progress=False))
+    learnt = learner.get_vocab()
+    pieces = [
+        p.removeprefix("▁") if p.startswith("▁") else f"##{p}" for p in sorted(learnt, key=learnt.__getitem__) if p != "▁"
+    ]
+    special = old.all_special_tokens
+    vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys([*special, *pieces]))}
+    for piece in _extra_word_pieces(vocabulary, old.get_vocab(), options.keep_words_of_length):
+        vocabulary[piece] = len(vocabulary)
+    described = json.loads(old.backend_tokenizer.to_str())
+    described["model"]["vocab"] = vocabulary
+    for token in described["added_tokens"]:
+        token["id"] = vocabulary.setdefault(token["content"], len(vocabulary))
+    for token in ((described["post_processor"] or {}).get("special_tokens") or {}).values():
+        token["ids"] = [vocabulary[name] for name in token["tokens"]]
+    return Tokenizer.from_str(json.dumps(described))
+
+
+def _recut(tokenizer: PreTrainedTokenizerBase) -> dict[int, list[int]]:
+    """For every WordPiece that is a whole word, the pieces that would spell it if it were not in the vocabulary.
+
+    Words of the bitext are mostly pieces of their own, so the pieces below them hardly occur in it, although unseen words are
+    made of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if not isinstance(tokenizer.backend_tokenizer.model, models.WordPiece):
+        return {}
+    found = {}
+    for word, index in vocabulary.items():
+        if len(word) < 3 or not word[0].isalpha():
+            continue
+        place, parts = 0, []
+        while place < len(word):
+            for end in range(len(word) - (place == 0), place, -1):
+                part = vocabulary.get(("##" if place else "") + word[place:end])
+                if part is not None:
+                    parts.append(part)
+                    place = end
+                    break
+            else:
+                break
+        if place == len(word):
+            found[index] = parts
+    return found
 
 
 def _extra_word_pieces(new: dict[str, int], old: dict[str, int], keep_words_of_length: int | None) -> list[str]:
@@ -262,6 +311,12 @@ def ibm_model_1(
     kept = (row != empty_word) & (probability > 1e-4)
     shape = (target_size, source_size)
     return scipy.sparse.csr_matrix((probability[kept], (row[kept], column[kept])), shape=shape)
+
+
+def _fill_empty_rows(table: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
+    """Rows of `other` where `table` has none."""
+    empty = scipy.sparse.diags((np.diff(table.indptr) == 0).astype(float))
+    return (table + empty @ other).tocsr()
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:

@@ -69,6 +69,12 @@ def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] 
     path = resolve_model_path(name)
     hub_arguments = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in kwargs}
     if _model_type(name, path, hub_arguments) == OpticalModel.config_class.model_type:
+        stored = model_class.config_class.from_pretrained(path, **hub_arguments).embedding_dim
+        if kwargs.get("embedding_dim", stored) != stored:
+            raise ValueError(
+                f"{os.fspath(name)!r} has token vectors of embedding_dim={stored}, which cannot become "
+                f"{kwargs['embedding_dim']}: leave embedding_dim out, or start from a backbone without a projection."
+            )
         model = model_class.from_pretrained(path, **kwargs)
         model._get_processor()
         return model.eval()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -54,8 +55,9 @@ def load_collection(
         FileNotFoundError: for a missing folder or file; it lists the languages that there are.
         ValueError: for a line that cannot be read (file and line named), duplicate ids, or no judged query.
     """
-    if os.path.isdir(path):
-        return _from_folder(Path(path), language, split)
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return _from_folder(folder.resolve(), language, split)
     if os.fspath(path).startswith((".", "/", "~")) or os.fspath(path).count("/") > 1:
         raise FileNotFoundError(f"collection folder {os.fspath(path)!r} does not exist.")
     return _from_hub(os.fspath(path), language, split, revision)
@@ -162,32 +164,48 @@ def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> dict
             raise ValueError(f"{place}: the id {identifier!r} stands twice.")
         title = row.get("title") if with_title else None
         texts[identifier] = f"{title} {text}" if title else text
-    if not texts:
-        raise ValueError("the corpus or the queries are empty.")
     return texts
 
 
 def _json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open(path, encoding="utf-8") as stream:
+    empty = True
+    with open(path, "rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
-                record = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}:{number}: not JSON ({error.msg}).") from None
+                record = json.loads(line.decode("utf-8"))
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: not JSON in UTF-8 ({error}).") from None
             if not isinstance(record, dict):
                 raise ValueError(f"{path}:{number}: not a JSON object.")
+            empty = False
             yield f"{path}:{number}", record
+    if empty:
+        raise ValueError(f"{path} is empty.")
 
 
 def _qrels_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    with open(path, encoding="utf-8", newline="") as stream:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}).") from None
+    with io.StringIO(text, newline="") as stream:
         for number, row in enumerate(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if not row or (number == 1 and not row[-1].lstrip("-").isdigit()):
+            if not row:
+                continue
+            if number == 1 and len(row) in (3, 4) and not _is_number(row[-1]):
                 continue
             if len(row) == 4:  # TREC: query, iteration, document, grade
                 row = [row[0], row[2], row[3]]
             if len(row) != 3:
                 raise ValueError(f"{path}:{number}: expected query id, document id and grade, separated by tabs.")
             yield f"{path}:{number}", dict(zip(("query-id", "corpus-id", "score"), row, strict=True))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

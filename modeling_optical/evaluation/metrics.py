@@ -36,11 +36,14 @@ def per_query(
         measures = {name: ir_measures.parse_measure(name) for name in metrics}
     except (NameError, ValueError, SyntaxError) as error:
         raise ValueError(f"unknown metric in {list(metrics)}: {error}. Known are the names of ir_measures.") from error
-    names = {str(measure): name for name, measure in measures.items()}
+    names: dict[str, list[str]] = {}
+    for name, measure in measures.items():
+        names.setdefault(str(measure), []).append(name)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     judgements = {query: dict(grades) for query, grades in qrels.items()}
-    for result in ir_measures.iter_calc(measures.values(), judgements, {q: dict(run.get(q, {})) for q in qrels}):
-        values[names[str(result.measure)]][result.query_id] = float(result.value)
+    for result in ir_measures.iter_calc(set(measures.values()), judgements, {q: dict(run.get(q, {})) for q in qrels}):
+        for name in names[str(result.measure)]:
+            values[name][result.query_id] = float(result.value)
     return values
 
 

@@ -48,5 +48,7 @@ class RetrievalMetric(evaluate.Metric):
             for part in table:
                 for query, document, value in zip(part["query"], part["document"], part[column], strict=True):
                     target.setdefault(query, {})[document] = value
+        if not qrels:
+            raise ValueError("there are no judgements (references): nothing can be measured.")
         values = per_query(qrels, run, metrics)
         return {name: sum(by_query.values()) / len(by_query) for name, by_query in values.items()}

@@ -16,7 +16,7 @@ def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], t
     lines = []
     for query, scores in run.items():
         ranked = sorted(scores.items(), key=lambda item: -item[1])
-        lines += [f"{query} Q0 {document} {rank} {score:.6f} {tag}\n" for rank, (document, score) in enumerate(ranked, 1)]
+        lines += [f"{query} Q0 {document} {rank} {score:.9g} {tag}\n" for rank, (document, score) in enumerate(ranked, 1)]
     return write_text(path, "".join(lines))
 
 

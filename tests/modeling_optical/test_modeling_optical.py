@@ -25,7 +25,7 @@ from modeling_optical import (
 TEXTS = ["the cat sat on the mat", "a dog", "", "mwalimu mzuri hutoa vekta ileile kwa tafsiri 😀", "search works in English;"]
 
 
-@pytest.fixture()
+@pytest.fixture
 def model(backbone: str) -> OpticalModel:
     torch.manual_seed(1)
     return OpticalModel.from_backbone(backbone, embedding_dim=8, query_marker="[Q]", document_marker="[D]")

@@ -99,7 +99,11 @@ def test_the_skip_list_holds_punctuation_of_any_script_and_not_the_bare_space_pi
 
 def test_skipped_tokens_score_in_queries_but_not_in_documents(backbone):
     processor = model(backbone, skiplist="punctuation").processor
-    comma = [i for i, t in enumerate(processor.tokenizer.convert_ids_to_tokens(processor("mat, and", "document")["input_ids"][0])) if "," in t]
+    comma = [
+        i
+        for i, t in enumerate(processor.tokenizer.convert_ids_to_tokens(processor("mat, and", "document")["input_ids"][0]))
+        if "," in t
+    ]
     assert comma
     assert not bool(processor("mat, and", "document")["token_mask"][0, comma].any())
     assert bool(processor("mat, and", "query")["token_mask"].all())

@@ -42,9 +42,7 @@ def log_domain_reference(cost: torch.Tensor, epsilon: float, iterations: int = 2
 def test_plan_and_value_equal_a_converged_float64_solution(epsilon, dtype):
     student, teacher, row_mask, column_mask = ragged(6, 7, 9)
     cost = cosine_cost(student, teacher)
-    solved = solve_transport(
-        cost.to(dtype), row_mask, column_mask, epsilon=epsilon, tolerance=1e-6, max_iterations=50000
-    )
+    solved = solve_transport(cost.to(dtype), row_mask, column_mask, epsilon=epsilon, tolerance=1e-6, max_iterations=50000)
     for index in range(6):
         n, m = int(row_mask[index].sum()), int(column_mask[index].sum())
         reference = log_domain_reference(cost[index, :n, :m], epsilon)
@@ -95,7 +93,9 @@ def test_marginals_are_met_to_the_tolerance_and_the_error_is_the_true_one(tolera
 def test_too_few_iterations_are_reported_as_not_converged():
     student, teacher, row_mask, column_mask = ragged(8, 12, 12, seed=4)
     row_mask[:] = column_mask[:] = True
-    solved = solve_transport(cosine_cost(student, teacher), row_mask, column_mask, epsilon=0.01, tolerance=1e-6, max_iterations=3)
+    solved = solve_transport(
+        cosine_cost(student, teacher), row_mask, column_mask, epsilon=0.01, tolerance=1e-6, max_iterations=3
+    )
     assert not bool(solved.converged.any())
     assert solved.iterations.tolist() == [3] * 8
     assert float(solved.marginal_error.min()) > 1e-6
@@ -278,7 +278,9 @@ def test_position_prior_moves_the_plan_but_is_not_in_the_loss():
     teacher = student.clone()[:, torch.randperm(6)]
     mask = torch.ones(1, 6, dtype=torch.bool)
     plain, without = transport_loss(student, teacher, mask, mask, options=TransportOptions(epsilon=0.02))
-    prior, with_prior = transport_loss(student, teacher, mask, mask, options=TransportOptions(epsilon=0.02, position_prior=50.0))
+    prior, with_prior = transport_loss(
+        student, teacher, mask, mask, options=TransportOptions(epsilon=0.02, position_prior=50.0)
+    )
     assert float(plain) < 0.05
     assert torch.argmax(with_prior.plan[0], 1).tolist() == list(range(6))
     expected = float((with_prior.plan * cosine_cost(student, teacher)).sum())

@@ -10,7 +10,20 @@ from modeling_optical import OpticalForDistillation, OpticalModel
 from trainer import Teacher
 
 WORDS = ["cat", "mat", "dog", "search", "works", "English", "Somali", "teacher", "vector", "translation", "good", "same"]
-OTHER = ["paka", "mkeka", "mbwa", "utafutaji", "hufanya", "Kiingereza", "Kisomali", "mwalimu", "vekta", "tafsiri", "mzuri", "ileile"]
+OTHER = [
+    "paka",
+    "mkeka",
+    "mbwa",
+    "utafutaji",
+    "hufanya",
+    "Kiingereza",
+    "Kisomali",
+    "mwalimu",
+    "vekta",
+    "tafsiri",
+    "mzuri",
+    "ileile",
+]
 
 
 def make_bitext(count: int, seed: int = 0) -> Dataset:
@@ -35,16 +48,16 @@ def make_model(folder: str, model_class: type[OpticalModel] = OpticalModel, **co
     return model
 
 
-@pytest.fixture()
+@pytest.fixture
 def teacher(bert: str) -> Teacher:
     return Teacher(make_model(bert), max_length=24)
 
 
-@pytest.fixture()
+@pytest.fixture
 def student(backbones: dict[str, str]) -> OpticalForDistillation:
     return make_model(backbones["xlm-roberta"], OpticalForDistillation)
 
 
-@pytest.fixture()
+@pytest.fixture
 def bitext() -> Dataset:
     return make_bitext(24)

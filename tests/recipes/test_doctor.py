@@ -1,0 +1,87 @@
+"""`optical doctor`, as a process of its own in a folder of its own."""
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from recipes.recipe import PACKAGE_FOLDER
+
+ROOT = PACKAGE_FOLDER.parent
+EXAMINE = "from recipes.doctor import examine; raise SystemExit(examine())"
+
+
+def examine(folder: Path, *flags: str) -> subprocess.CompletedProcess:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    # Behind the working folder, as an installed package is.
+    environment["PYTHONPATH"] = os.pathsep.join(["", str(ROOT)])
+    command = [sys.executable, *flags, "-c", EXAMINE]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess:
+    return examine(tmp_path_factory.mktemp("empty"))
+
+
+def test_an_installation_that_is_whole_is_well(healthy: subprocess.CompletedProcess):
+    assert healthy.returncode == 0, healthy.stdout + healthy.stderr
+    assert healthy.stdout.rstrip().endswith("All is well.")
+    assert "shadowed" not in healthy.stdout
+
+
+@pytest.mark.parametrize("package", ["torch", "transformers", "datasets", "POT", "ir_measures", "PyYAML"])
+def test_what_is_needed_is_listed_with_its_version(healthy: subprocess.CompletedProcess, package: str):
+    (line,) = [line for line in healthy.stdout.splitlines() if line.split()[:1] == [package]]
+    assert line.split() == [package, metadata.version(package)]
+
+
+def test_every_requirement_of_the_package_is_looked_at(healthy: subprocess.CompletedProcess):
+    needed, _, _ = healthy.stdout.partition("\nOptional")
+    listed = {line.split()[0].lower().replace("_", "-") for line in needed.splitlines() if line.startswith("  ")}
+    names = set()
+    for requirement in metadata.requires("modeling-optical"):
+        if "extra ==" not in requirement:
+            names.add(requirement.partition(">")[0].strip().lower().replace("_", "-"))
+    assert names - listed == set()
+
+
+def test_what_is_missing_is_named_with_the_command_that_installs_it(tmp_path: Path):
+    # -S leaves out all installed packages.
+    found = examine(tmp_path, "-S")
+    assert found.returncode == 1, found.stderr
+    for package in ("torch", "transformers", "POT", "PyYAML"):
+        assert f"{package} is missing. Install it: pip install {package}" in found.stdout
+    assert 'missing: needed for pictures of alignments; pip install "modeling-optical[plot]"' in found.stdout
+    assert "All is well" not in found.stdout
+
+
+@pytest.mark.parametrize("name", ["trainer", "modeling_optical"])
+def test_a_folder_that_takes_the_place_of_ours_is_found_and_named(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "__init__.py").write_text("")
+    found = examine(tmp_path)
+    assert found.returncode == 1, found.stderr
+    assert f"`import {name}` finds {tmp_path / name}, not ours ({ROOT / name})" in found.stdout
+    assert "uninstall it or start from another folder" in found.stdout
+
+
+def test_a_module_that_takes_the_place_of_ours_is_found(tmp_path: Path):
+    (tmp_path / "trainer.py").write_text("")
+    found = examine(tmp_path)
+    assert found.returncode == 1, found.stderr
+    assert "`import trainer` finds" in found.stdout
+
+
+def test_a_working_folder_with_the_package_itself_is_no_shadow():
+    found = examine(ROOT)
+    assert "shadowed" not in found.stdout
+    assert found.returncode == 0, found.stdout
+
+
+def test_cores_and_free_space_are_told(healthy: subprocess.CompletedProcess):
+    assert f"{os.cpu_count()} CPU cores" in healthy.stdout
+    assert "GB free in this folder" in healthy.stdout

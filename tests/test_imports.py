@@ -1,0 +1,67 @@
+"""The house: imports run one way, and what travels with a checkpoint stands on its own."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "modeling_optical": set(),
+    "trainer": {"modeling_optical"},
+    "hub_cards": {"modeling_optical"},
+    "recipes": {"modeling_optical", "trainer", "hub_cards"},
+}
+TRAVELLING = ("configuration_optical", "modeling_optical", "processing_optical", "transport", "late_interaction")
+
+
+def imports(path: Path) -> list[tuple[int, str, bool]]:
+    """(level, module, inside a try that catches ImportError) of every import in a file."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    guarded = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.Try)
+        and any(isinstance(h.type, ast.Name) and h.type.id == "ImportError" for h in block.handlers)
+        for statement in block.body
+        for node in ast.walk(statement)
+    }
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(0, alias.name, id(node) in guarded) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            found.append((node.level, node.module or "", id(node) in guarded))
+    return found
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_between_the_folders_run_one_way(package):
+    others = set(ALLOWED) - {package} - ALLOWED[package]
+    for path in (ROOT / package).rglob("*.py"):
+        for level, module, _ in imports(path):
+            if level == 0:
+                assert module.split(".")[0] not in others, f"{path.relative_to(ROOT)} imports {module}"
+
+
+@pytest.mark.parametrize("name", TRAVELLING)
+def test_what_travels_with_a_checkpoint_imports_only_torch_transformers_and_the_standard_library(name):
+    for level, module, guarded in imports(ROOT / "modeling_optical" / f"{name}.py"):
+        if level:
+            assert (level, module) in {(1, other) for other in TRAVELLING}, module
+        elif not guarded:
+            assert module.split(".")[0] in {"torch", "transformers"} | set(sys.stdlib_module_names), module
+
+
+def test_help_answers_without_importing_torch():
+    script = "import sys; from recipes.cli import main\ntry:\n main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "optical run recipes/quickstart/swahili.yaml" in done.stdout
+
+
+def test_no_file_is_a_drawer():
+    names = {path.stem for package in ALLOWED for path in (ROOT / package).rglob("*.py")}
+    assert not names & {"utils", "helpers", "common", "misc"}
