@@ -47,10 +47,10 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
     options = student.config.transport_options
     sides = []
     for model, sentence in ((student, translation), (teacher, text)):
-        processor = model._get_processor()
+        processor = model.get_processor()
         batch = processor(sentence, "query", max_length=256).to(model.device)
         chosen = batch.pop("content_mask") if options.tokens == "content" else batch["token_mask"]
-        vectors, _, _ = model._token_vectors(batch["input_ids"], batch["attention_mask"], None)
+        vectors = model(batch["input_ids"], batch["attention_mask"], chosen).token_vectors
         if not bool(chosen.any()):
             raise ValueError(f"{sentence!r} has no token that takes mass.")
         tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][chosen].tolist())

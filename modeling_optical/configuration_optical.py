@@ -81,7 +81,7 @@ class OpticalConfig(PreTrainedConfig):
             if model_type is None:
                 raise ValueError("backbone_config needs the key `model_type`, for instance 'bert' or 'xlm-roberta'.")
             backbone_config = AutoConfig.for_model(model_type, **values)
-        self.backbone_config = backbone_config
+        self.backbone_config: PreTrainedConfig = backbone_config
         self.embedding_dim = embedding_dim
         self.query_length = query_length
         self.document_length = document_length

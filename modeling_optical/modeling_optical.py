@@ -34,10 +34,10 @@ class OpticalModelOutput(ModelOutput):
         hidden_states, attentions: the backbone's, where asked for.
     """
 
-    token_vectors: torch.FloatTensor | None = None
-    token_mask: torch.BoolTensor | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    token_vectors: torch.Tensor | None = None
+    token_mask: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 @dataclass
@@ -54,12 +54,12 @@ class OpticalDistillationOutput(ModelOutput):
         hidden_states, attentions: the backbone's, where asked for.
     """
 
-    loss: torch.FloatTensor | None = None
-    token_vectors: torch.FloatTensor | None = None
-    token_mask: torch.BoolTensor | None = None
+    loss: torch.Tensor | None = None
+    token_vectors: torch.Tensor | None = None
+    token_mask: torch.Tensor | None = None
     plan: TransportPlan | None = None
-    hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    attentions: tuple[torch.FloatTensor, ...] | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class OpticalPreTrainedModel(PreTrainedModel):
@@ -106,15 +106,15 @@ class OpticalModel(OpticalPreTrainedModel):
 
     def __init__(self, config: OpticalConfig):
         super().__init__(config)
-        self.backbone = _build_backbone(config.backbone_config)
+        self.backbone: Any = _build_backbone(config.backbone_config)
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
-            raise ValueError(f"a backbone of type {config.backbone_config.model_type!r} has no hidden_size.")
+            raise ValueError(f"a backbone of type {config.get_text_config().model_type!r} has no hidden_size.")
         self.projection = None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
         self.processor: OpticalProcessor | None = None
         self.post_init()
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> nn.Embedding:
         return self.backbone.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
@@ -160,10 +160,10 @@ class OpticalModel(OpticalPreTrainedModel):
 
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        token_mask: torch.BoolTensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        token_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> OpticalModelOutput:
         """
@@ -186,14 +186,16 @@ class OpticalModel(OpticalPreTrainedModel):
 
     def _token_vectors(
         self,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        inputs_embeds: torch.FloatTensor | None,
+        inputs_embeds: torch.Tensor | None,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor, Any]:
         """Unit vectors of all tokens, the attention mask, and the backbone's output."""
         if attention_mask is None:
             given = input_ids if input_ids is not None else inputs_embeds
+            if given is None:
+                raise ValueError("forward needs input_ids or inputs_embeds.")
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
         outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
@@ -243,7 +245,7 @@ class OpticalModel(OpticalPreTrainedModel):
         """
         if isinstance(texts, str):
             raise ValueError("encode takes a list of texts; wrap a single text in a list.")
-        processor = processor or self._get_processor()
+        processor = processor or self.get_processor()
         texts = list(texts)
         features = [
             feature
@@ -266,6 +268,8 @@ class OpticalModel(OpticalPreTrainedModel):
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)
                     del batch["content_mask"]
                     output = self.forward(**batch)
+                    assert output.token_vectors is not None
+                    assert output.token_mask is not None
                     vectors, mask = output.token_vectors.float().cpu(), output.token_mask.cpu()
                     for row, index in enumerate(chosen):
                         kept = vectors[row][mask[row]]
@@ -275,7 +279,12 @@ class OpticalModel(OpticalPreTrainedModel):
             self.train(was_training)
         return results
 
-    def _get_processor(self) -> OpticalProcessor:
+    def get_processor(self) -> OpticalProcessor:
+        """`self.processor`, loaded from the model's folder or Hub id if it is not set.
+
+        Raises:
+            ValueError: if the model was made in memory and has none.
+        """
         if self.processor is None:
             source = self.config._name_or_path
             if not source:
@@ -298,18 +307,18 @@ class OpticalForDistillation(OpticalModel):
     are `config.transport`.
     """
 
-    def forward(
+    def forward(  # type: ignore[override]  # it returns more, and takes what the loss needs
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        token_mask: torch.BoolTensor | None = None,
-        content_mask: torch.BoolTensor | None = None,
-        teacher_vectors: torch.FloatTensor | None = None,
-        teacher_mask: torch.BoolTensor | None = None,
-        teacher_content_mask: torch.BoolTensor | None = None,
-        solving_bonus: torch.FloatTensor | None = None,
+        token_mask: torch.Tensor | None = None,
+        content_mask: torch.Tensor | None = None,
+        teacher_vectors: torch.Tensor | None = None,
+        teacher_mask: torch.Tensor | None = None,
+        teacher_content_mask: torch.Tensor | None = None,
+        solving_bonus: torch.Tensor | None = None,
         epsilon: float | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> OpticalDistillationOutput:
         """

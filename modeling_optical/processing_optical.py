@@ -88,7 +88,7 @@ class OpticalProcessor(ProcessorMixin):
                 self._skiplist = punctuation_token_ids(self.tokenizer, categories)
         return self._skiplist
 
-    def tokenize(self, texts: Sequence[str], kind: str, max_length: int | None = None) -> list[dict[str, list[int]]]:
+    def tokenize(self, texts: Sequence[str], kind: str, max_length: int | None = None) -> list[dict[str, list[Any]]]:
         """Token ids and masks of each text, unpadded.
 
         Args:
@@ -144,7 +144,7 @@ class OpticalProcessor(ProcessorMixin):
             positions -= (text_config.pad_token_id or 0) + 1
         return min(positions, self.tokenizer.model_max_length)
 
-    def _finish(self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int) -> dict[str, list[int]]:
+    def _finish(self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int) -> dict[str, list[Any]]:
         if marker is not None:
             place = 1 if content and not content[0] else 0
             ids.insert(place, marker)
@@ -165,7 +165,7 @@ class OpticalProcessor(ProcessorMixin):
             token = [identifier not in self.skiplist_token_ids for identifier in ids]
         return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
 
-    def pad(self, features: Sequence[dict[str, list[int]]]) -> BatchEncoding:
+    def pad(self, features: Sequence[dict[str, list[Any]]]) -> BatchEncoding:
         """Pads on the right to the longest text of the batch; `input_ids` and `attention_mask` int64, the other masks bool."""
         longest = max(len(feature["input_ids"]) for feature in features)
         fill = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0

@@ -19,6 +19,10 @@ TOKEN_SETS = ("content", "with_markers")
 _LARGEST_KERNEL_EXPONENT = {torch.float32: 60.0, torch.float64: 500.0}
 _CHECK_EVERY = 5
 
+EPSILON = 0.05
+MAX_ITERATIONS = 1000
+TOLERANCE = 1e-5
+
 
 @dataclass(frozen=True)
 class TransportOptions:
@@ -38,9 +42,9 @@ class TransportOptions:
     """
 
     solver: str = "sinkhorn"
-    epsilon: float = 0.05
-    max_iterations: int = 1000
-    tolerance: float = 1e-3
+    epsilon: float = EPSILON
+    max_iterations: int = MAX_ITERATIONS
+    tolerance: float = TOLERANCE
     tokens: str = "content"
     position_prior: float = 0.0
     lexical_prior: float = 0.0
@@ -140,9 +144,9 @@ def solve_transport(
     row_weights: torch.Tensor | None = None,
     column_weights: torch.Tensor | None = None,
     solver: str = "sinkhorn",
-    epsilon: float = 0.05,
-    max_iterations: int = 1000,
-    tolerance: float = 1e-3,
+    epsilon: float = EPSILON,
+    max_iterations: int = MAX_ITERATIONS,
+    tolerance: float = TOLERANCE,
 ) -> TransportPlan:
     """Solves a batch of masked transport problems. No gradient is recorded; see `transport_cost` for a differentiable value.
 
@@ -252,7 +256,7 @@ def transport_cost(
             # KL between the plan and the product of its marginals; the mass is 1, so no linear terms remain.
             product = plan.plan.sum(2, keepdim=True) * plan.plan.sum(1, keepdim=True)
             ratio = torch.where(moved, plan.plan / product.clamp_min(torch.finfo(product.dtype).tiny), 1)
-            value = value + solver_arguments.get("epsilon", 0.05) * (plan.plan * ratio.log()).sum((1, 2))
+            value = value + solver_arguments.get("epsilon", EPSILON) * (plan.plan * ratio.log()).sum((1, 2))
     return _TransportCost.apply(cost, plan.plan, value), plan
 
 

@@ -8,8 +8,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Heavy imports stand inside the commands: `optical --help` answers at once.
+if TYPE_CHECKING:
+    from .recipe import Recipe
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -160,7 +163,7 @@ def _distill(options: argparse.Namespace) -> int:
     return _run(options)
 
 
-def _carry_out(recipe, overwrite: bool) -> int:
+def _carry_out(recipe: Recipe, overwrite: bool) -> int:
     from .pipeline import Run
 
     Run(recipe, overwrite=overwrite)()

@@ -130,7 +130,10 @@ class Run:
 
     def _load_data(self) -> Data:
         recipe = self.recipe
-        parts, report, collections, ceilings = [], {}, [], []
+        parts: list[Dataset] = []
+        report: dict[str, Any] = {}
+        collections: list[Collection] = []
+        ceilings: list[Collection] = []
         if recipe.data.annotations is not None:
             found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
             parts.append(found.bitext)
@@ -190,7 +193,7 @@ class Run:
                     )
                     table.save(scratch / "translations.npz")
                     self.say(f"Vocabulary: {report}")
-                unknown = unknown_share(student.processor.tokenizer, data.train["target"][:2000])
+                unknown = unknown_share(student.get_processor().tokenizer, data.train["target"][:2000])
                 if unknown > _MUCH_UNKNOWN:
                     logger.warning(
                         f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this "
@@ -198,7 +201,7 @@ class Run:
                         "student.vocabulary (with a size, for instance 8000), or start from a multilingual backbone."
                     )
                 student.save_pretrained(scratch)
-                student.processor.save_pretrained(scratch)
+                student.get_processor().save_pretrained(scratch)
 
     def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
         if self.recipe.teacher.live:
@@ -258,6 +261,7 @@ _TRAINING: dict[str, Any] = {
     "per_device_train_batch_size": 32,
     "per_device_eval_batch_size": 64,
     "dataloader_pin_memory": False,
+    "ddp_find_unused_parameters": False,
 }
 
 
@@ -278,7 +282,8 @@ def _load_start(recipe: Recipe) -> OpticalModel:
     own = recipe.student
     name = recipe.teacher.model if own.start == "teacher" else own.start
     revision = recipe.teacher.revision if own.start == "teacher" else own.revision
-    return load_checkpoint(name, **own.config, **({"revision": revision} if revision else {}))
+    settings: dict[str, Any] = own.config | ({"revision": revision} if revision else {})
+    return load_checkpoint(name, **settings)
 
 
 def _set_dropout(model: OpticalModel, dropout: float | None) -> None:

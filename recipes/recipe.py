@@ -367,7 +367,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{name} lacks the key {missing[0]!r}.")
         built = {key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()}
         try:
-            return kind(**built)
+            return kind(**built)  # type: ignore[operator]
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)

@@ -48,6 +48,8 @@ class OpticalTrainingArguments(TrainingArguments):
         super().__post_init__()
         if self.objectives is None:
             self.objectives = {"transport": 1.0}
+        if isinstance(self.objectives, str):
+            raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
         build_objectives(self.objectives)  # a wrong name or weight fails here
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
             raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class BitextReport:
     def __str__(self) -> str:
         lines = []
         for label, count in self.read.items():
-            reasons = self.dropped.get(label, {})
+            reasons: Mapping[str, int] = self.dropped.get(label, {})
             why = ", ".join(f"{reason} {number:,}" for reason, number in sorted(reasons.items()))
             lines.append(f"{label}: {count:,} pairs read, {self.kept[label]:,} kept" + (f" (dropped: {why})" if why else ""))
         for reason, places in self.examples.items():
@@ -131,7 +131,7 @@ def load_bitext(
                 continue
             assert pair is not None
             report.kept[label] += 1
-            values = (pair[0], pair[1], source.language, pair[2], label)
+            values = (pair[0], pair[1], str(source.language), pair[2], label)
             for name, value in zip(columns, values, strict=True):
                 columns[name].append(value)
         if report.kept[label] == 0:
@@ -319,13 +319,12 @@ def _from_records(
 
 def _table(source: BitextSource, path: str, delimiter: str) -> Iterator[tuple[str, _Pair | None, str | None]]:
     # TSV as it is exchanged for bitext has no quoting; CSV has.
-    quoting = csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE
     by_number = isinstance(source.source, int) and isinstance(source.target, int)
     places: tuple[int, int] | None = (int(source.source), int(source.target)) if by_number else None
     csv.field_size_limit(2**31 - 1)  # the cleaning judges lengths, with a count
     # Bytes that are not UTF-8 become surrogates, which the cleaning finds.
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = csv.reader(stream, delimiter=delimiter, quoting=quoting)
+        rows = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE)
         document_column: int | None = None
         for row in rows:
             place = f"{path}:{rows.line_num}"

@@ -79,9 +79,10 @@ class OpticalTrainer(Trainer):
             raise ValueError("remove_unused_columns must be False: the collator reads the columns source and target.")
         self.teacher = teacher
         self.max_length = max_length
+        assert isinstance(args.objectives, dict)  # the arguments have parsed it
         self.objectives = build_objectives(args.objectives)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
-        kwargs.setdefault("processing_class", model._get_processor())
+        kwargs.setdefault("processing_class", model.get_processor())
         kwargs.setdefault(
             "data_collator",
             DistillationCollator(
@@ -115,7 +116,7 @@ class OpticalTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Weighted sum of the objectives; every part is logged."""
-        arguments = dict(inputs)
+        arguments: dict[str, Any] = dict(inputs)
         if any(objective.name == "transport" for objective, _ in self.objectives):
             arguments["epsilon"] = self.epsilon
         else:  # without teacher vectors the model solves no transport problem
@@ -140,7 +141,7 @@ class OpticalTrainer(Trainer):
     ) -> tuple[torch.Tensor, None, None]:
         """The loss of an evaluation batch; there is nothing to gather."""
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = self.compute_loss(model, self._prepare_inputs(inputs))
+            loss = torch.as_tensor(self.compute_loss(model, self._prepare_inputs(inputs)))
         return loss.detach(), None, None
 
     def evaluate(

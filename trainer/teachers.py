@@ -46,7 +46,7 @@ class Teacher:
 
     def __init__(self, model: OpticalModel, max_length: int | None = None):
         self.model = model.eval().requires_grad_(False)
-        self.processor = model._get_processor()
+        self.processor = model.get_processor()
         self.max_length = max_length or model.config.query_length
         self._fingerprint: str | None = None
 
@@ -77,7 +77,10 @@ class Teacher:
             for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "dtype"):
                 settings.pop(key, None)
             digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-            digest.update(self.processor.tokenizer.backend_tokenizer.to_str().encode())
+            tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
+            # Padding and truncation are what the last call left there, not a property of the teacher.
+            tokenizer["padding"] = tokenizer["truncation"] = None
+            digest.update(json.dumps(tokenizer, sort_keys=True).encode())
             digest.update(f"query:{self.max_length}".encode())
             self._fingerprint = digest.hexdigest()
         return self._fingerprint

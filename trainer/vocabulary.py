@@ -143,7 +143,7 @@ def adapt_vocabulary(
     sources, targets = list(sources), list(targets)
     if not targets or len(sources) != len(targets):
         raise ValueError(f"vocabulary adaptation needs pairs; got {len(sources)} sources and {len(targets)} targets.")
-    processor = model._get_processor()
+    processor = model.get_processor()
     old = processor.tokenizer
     if not getattr(old, "is_fast", False):
         raise ValueError(

@@ -67,7 +67,9 @@ def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] 
         ValueError: if `config.json` is missing or unreadable.
     """
     path = resolve_model_path(name)
-    hub_arguments = {k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in kwargs}
+    hub_arguments: dict[str, Any] = {
+        k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in kwargs
+    }
     if _model_type(name, path, hub_arguments) == OpticalModel.config_class.model_type:
         stored = model_class.config_class.from_pretrained(path, **hub_arguments).embedding_dim
         if kwargs.get("embedding_dim", stored) != stored:
@@ -76,7 +78,7 @@ def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] 
                 f"{kwargs['embedding_dim']}: leave embedding_dim out, or start from a backbone without a projection."
             )
         model = model_class.from_pretrained(path, **kwargs)
-        model._get_processor()
+        model.get_processor()
         return model.eval()
     known = set(model_class.config_class().to_dict()) & set(_config_arguments())
     config_values = {key: kwargs.pop(key) for key in list(kwargs) if key in known}

@@ -226,8 +226,9 @@ def test_two_processes_train_the_student_that_one_does(workshop):
 
 def test_distill_needs_no_recipe_file(workshop, capsys):
     (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
-    arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv"), "--source", "0",
-                 "--target", "1", "--language", "sw", "--vocabulary", "200", "--output", str(workshop / "distilled")]  # fmt: skip
+    arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv")]
+    arguments += ["--source", "0", "--target", "1", "--language", "sw", "--vocabulary", "200"]
+    arguments += ["--output", str(workshop / "distilled")]
     assert main([*arguments, "training.max_steps=2", "training.num_train_epochs=1"]) == 0
     assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
     assert (workshop / "distilled" / "distill.yaml").is_file()

@@ -52,6 +52,17 @@ def test_a_changed_teacher_length_or_text_never_reads_a_stale_vector(teacher, be
         TeacherCache(tmp_path, teacher)[TEXTS[0] + " "]
 
 
+def test_using_a_teacher_does_not_change_its_fingerprint(bert):
+    def load() -> Teacher:
+        torch.manual_seed(3)
+        return Teacher(OpticalModel.from_backbone(bert, embedding_dim=8), max_length=24)
+
+    fresh, used = load(), load()
+    used.encode(["a text that is cut and padded", "short"])
+    used.processor.tokenizer(["x"], padding="max_length", max_length=50, truncation=True)
+    assert used.fingerprint == fresh.fingerprint
+
+
 def test_a_damaged_shard_is_named_dropped_and_computed_again(teacher, tmp_path, caplog):
     cache = TeacherCache(tmp_path, teacher, shard_size=2)
     cache.build(TEXTS, show_progress_bar=False)
@@ -84,7 +95,7 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     before = sorted(p.name for p in cache.folder.iterdir())
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr("trainer.teacher_cache.shutil.disk_usage", lambda _: usage(10, 10, 0))
-    with pytest.raises(OSError, match="no space for .* MB of teacher vectors") as caught:
+    with pytest.raises(OSError, match=r"no space for .* MB of teacher vectors") as caught:
         cache.build(TEXTS, show_progress_bar=False)
     assert caught.value.errno == errno.ENOSPC
     monkeypatch.undo()

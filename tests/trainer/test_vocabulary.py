@@ -108,7 +108,7 @@ def test_the_table_is_looked_up_by_ids_and_survives_the_disk(bert, tmp_path):
 
 
 def test_wrong_options_are_refused():
-    with pytest.raises(ValueError, match="vocabulary.size is 0"):
+    with pytest.raises(ValueError, match=r"vocabulary\.size is 0"):
         VocabularyOptions(size=0)
     with pytest.raises(ValueError, match="allowed: 'translation', 'old'"):
         VocabularyOptions(prefer="new")
