@@ -190,7 +190,9 @@ def solve_transport(
         if cost.device.type == "cpu" and not bool(torch.isfinite(clean).all()):
             bad = int((~torch.isfinite(clean)).flatten(1).any(1).nonzero()[0])
             raise ValueError(f"the cost between unmasked tokens of problem {bad} is not finite.")
-        if solver == "exact":
+        if clean.numel() == 0:
+            plan, iterations = clean, torch.zeros(batch, dtype=torch.int64, device=cost.device)
+        elif solver == "exact":
             plan = _solve_exact(clean, a, b)
             iterations = torch.zeros(batch, dtype=torch.int64, device=cost.device)
         else:
@@ -354,6 +356,8 @@ def _marginal(
         weights = torch.where(mask, weights.detach().to(dtype), 0)
         if device.type == "cpu" and not bool(((weights >= 0) & torch.isfinite(weights)).all()):
             raise ValueError(f"{side}_weights must be finite and not negative where {side}_mask is True.")
+    if 0 in shape:
+        return weights
     # Divide by the largest first: the sum of huge weights may overflow, tiny ones may vanish.
     weights = weights / weights.amax(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
     return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)

@@ -202,6 +202,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         per_query,
         result_rows,
         retrieve,
+        write_qrels,
         write_results,
         write_run,
     )
@@ -224,6 +225,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
     output = Path(options.output).expanduser()
     write_run(output / f"{collection.name}.{options.language}.trec", found, system)
+    write_qrels(output / f"{collection.name}.{options.language}.qrels", collection.qrels)
     write_results(output / "results.json", rows)
     print(format_table(rows, options.metrics or METRICS))
     print(f"results: {output / 'results.json'}")

@@ -113,7 +113,8 @@ class Run:
             record = self.folder / "recipe.yaml"
             if not self.state.is_main_process:
                 return
-            if record.is_file() and not self.overwrite:
+            # A run that failed before it made anything binds nobody.
+            if record.is_file() and self.start_folder.exists() and not self.overwrite:
                 there = yaml.safe_load(record.read_text(encoding="utf-8"))
                 differing = _differences(there, self.recipe.to_dict())
                 if differing:
@@ -177,10 +178,18 @@ class Run:
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
         """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
         with self.state.main_process_first():
-            if not self.state.is_main_process or (self.start_folder / "config.json").is_file():
+            if not self.state.is_main_process:
+                return
+            seen = fingerprint(data.train)
+            if (self.start_folder / "data.json").is_file():
+                if json.loads((self.start_folder / "data.json").read_text(encoding="utf-8"))["fingerprint"] != seen:
+                    raise ValueError(
+                        f"the bitext has changed since the run in {self.folder} began. Choose another folder with "
+                        "output=FOLDER, or start afresh with --overwrite."
+                    )
                 return
             set_seed(self.recipe.seed)
-            student = _load_start(self.recipe)
+            student = _load_start(self.recipe, teacher)
             if student.config.vector_dim != teacher.dim:
                 raise ValueError(
                     f"the student's token vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.dim}. "
@@ -202,6 +211,7 @@ class Run:
                     )
                 student.save_pretrained(scratch)
                 student.get_processor().save_pretrained(scratch)
+                write_text(scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": len(data.train)}) + "\n")
 
     def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
         if self.recipe.teacher.live:
@@ -277,13 +287,17 @@ def last_complete_checkpoint(folder: Path) -> str | None:
     return None
 
 
-def _load_start(recipe: Recipe) -> OpticalModel:
-    """The student before training: a copy of the teacher, or another backbone."""
+def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
+    """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension."""
     own = recipe.student
     name = recipe.teacher.model if own.start == "teacher" else own.start
     revision = recipe.teacher.revision if own.start == "teacher" else own.revision
     settings: dict[str, Any] = own.config | ({"revision": revision} if revision else {})
-    return load_checkpoint(name, **settings)
+    student = load_checkpoint(name, **settings)
+    if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != teacher.dim:
+        set_seed(recipe.seed)
+        student = load_checkpoint(name, embedding_dim=teacher.dim, **settings)
+    return student
 
 
 def _set_dropout(model: OpticalModel, dropout: float | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from modeling_optical.evaluation import (
     per_query,
     result_rows,
     retrieve,
+    write_qrels,
     write_results,
     write_run,
 )
@@ -90,6 +92,7 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
         found = retrieve(model, collection.queries, documents(collection), batch_size=batch_size)
         name = re.sub(r"[^\w.-]", "_", f"{system}.{collection.name}.{collection.language}")
         write_run(run.folder / "runs" / f"{name}.trec", found, system)
+        write_qrels(run.folder / "runs" / f"{name.removeprefix(f'{system}.')}.qrels", collection.qrels)
         values = per_query(collection.qrels, found, run.recipe.evaluation.metrics)
         rows.extend(result_rows(system, collection.language, collection.name, values))
         return found
@@ -207,6 +210,12 @@ def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
         rows=report.rows,
         systems=SYSTEMS,
         versions=record["versions"],
-        training_seconds=record["seconds"].get("training optical"),
+        training_seconds=_training_seconds(run.student_folder("optical")),
         device=record["machine"]["device"],
     )
+
+
+def _training_seconds(student: Path) -> float | None:
+    """What the training took, from its own log: it may have been another day's run."""
+    log = json.loads((student / "training_log.json").read_text(encoding="utf-8"))
+    return next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), None)

@@ -4,7 +4,7 @@ from .collections import Collection, load_collection
 from .metrics import METRICS, per_query, translation_retrieval
 from .results import ResultRow, format_table, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_documents, retrieve
-from .trec import read_run, write_run
+from .trec import read_qrels, read_run, write_qrels, write_run
 
 __all__ = [
     "METRICS",
@@ -15,11 +15,13 @@ __all__ = [
     "format_table",
     "load_collection",
     "per_query",
+    "read_qrels",
     "read_results",
     "read_run",
     "result_rows",
     "retrieve",
     "translation_retrieval",
+    "write_qrels",
     "write_results",
     "write_run",
 ]

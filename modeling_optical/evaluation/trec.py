@@ -20,6 +20,31 @@ def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], t
     return write_text(path, "".join(lines))
 
 
+def write_qrels(path: str | os.PathLike, qrels: Mapping[str, Mapping[str, int]]) -> Path:
+    """Writes judgements: `query 0 document grade`, as trec_eval and ir_measures read them."""
+    lines = [f"{query} 0 {document} {grade}\n" for query, grades in qrels.items() for document, grade in grades.items()]
+    return write_text(path, "".join(lines))
+
+
+def read_qrels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
+    """Reads judgements as `write_qrels` writes them.
+
+    Raises:
+        ValueError: for a line that is not a judgement (file and line named).
+    """
+    qrels: dict[str, dict[str, int]] = {}
+    with open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                query, _, document, grade = line.split()
+                qrels.setdefault(query, {})[document] = int(grade)
+            except ValueError:
+                raise ValueError(f"{path}:{number}: expected `query 0 document grade`.") from None
+    return qrels
+
+
 def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
     """Reads a run.
 

@@ -170,6 +170,15 @@ def test_empty_problems_cost_nothing_and_have_no_gradient(solver):
     assert float(student.grad[0].abs().sum()) > 0
 
 
+@pytest.mark.parametrize("shape", [(0, 3, 4), (2, 0, 4), (2, 3, 0)])
+@pytest.mark.parametrize("solver", ["sinkhorn", "exact"])
+def test_batches_and_sides_of_size_zero_are_solved_as_empty(shape, solver):
+    solved = solve_transport(torch.zeros(shape), solver=solver)
+    assert solved.plan.shape == shape
+    assert solved.cost.tolist() == [0.0] * shape[0]
+    assert bool(solved.converged.all())
+
+
 def test_nan_in_padding_reaches_neither_loss_nor_gradient():
     student, teacher, row_mask, column_mask = ragged(4, 5, 6, seed=8)
     clean = student.clone().requires_grad_()

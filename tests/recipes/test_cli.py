@@ -224,6 +224,31 @@ def test_two_processes_train_the_student_that_one_does(workshop):
     torch.testing.assert_close(weights(workshop / "two/student"), weights(workshop / "one/student"), rtol=1e-3, atol=2e-4)
 
 
+def test_a_changed_bitext_is_not_mixed_into_an_old_run(workshop, capsys):
+    recipe = str(workshop / "recipe.yaml")
+    assert main(["run", recipe, "baselines={}"]) == 0
+    lines = (workshop / "bitext.jsonl").read_text().splitlines(keepends=True)
+    (workshop / "bitext.jsonl").write_text("".join(lines[:50]))
+    assert main(["run", recipe, "baselines={}"]) == 2
+    assert "the bitext has changed since the run" in capsys.readouterr().err
+    assert main(["run", recipe, "baselines={}", "--overwrite"]) == 0
+
+
+def test_a_mistake_that_made_nothing_binds_nobody(workshop, capsys):
+    recipe = str(workshop / "recipe.yaml")
+    assert main(["run", recipe, "baselines={}", "teacher.model=./nowhere"]) == 2
+    assert main(["run", recipe, "baselines={}"]) == 0
+
+
+def test_another_backbone_is_projected_to_the_teachers_dimension(workshop, backbones):
+    change = [f"student.start={backbones['xlm-roberta']}", "student.vocabulary=null", "baselines={}", "training.max_steps=2"]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    student = load_checkpoint(workshop / "run/student")
+    assert student.config.embedding_dim == 8
+    assert student.config.backbone_config.model_type == "xlm-roberta"
+    assert {"floor", "optical", "ceiling"} == {row.system for row in read_results(workshop / "run/results.json")}
+
+
 def test_distill_needs_no_recipe_file(workshop, capsys):
     (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
     arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv")]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modeling_optical.evaluation import per_query, read_run, write_run
+from modeling_optical.evaluation import per_query, read_qrels, read_run, write_qrels, write_run
 
 RUN = {"q1": {"d2": 3.5, "d1": 12.25, "d3": -1.0}, "q2": {"d1": 0.5}}
 
@@ -63,3 +63,14 @@ def test_a_line_that_is_not_of_a_run_is_refused_with_file_and_line(tmp_path: Pat
 def test_a_missing_run_file_is_named(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.trec"):
         read_run(tmp_path / "nowhere.trec")
+
+
+def test_judgements_read_back_as_they_were_written(tmp_path):
+    qrels = {"q1": {"d1": 1, "d2": 0}, "q2": {"d1": 3}}
+    assert read_qrels(write_qrels(tmp_path / "x.qrels", qrels)) == qrels
+
+
+def test_a_line_that_is_no_judgement_is_named(tmp_path):
+    (tmp_path / "x.qrels").write_text("q1 0 d1 1\nq1 0 d2 high\n")
+    with pytest.raises(ValueError, match=r"x\.qrels:2: expected `query 0 document grade`"):
+        read_qrels(tmp_path / "x.qrels")
