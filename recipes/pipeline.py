@@ -231,11 +231,12 @@ class Run:
         self.say(f"Training {name}: {', '.join(f'{weight:g} x {part}' for part, weight in recipe.objectives.items())}")
         began = time.monotonic()
         checkpoints = self.folder / "checkpoints" / name
+        on_cpu = self.state.device.type == "cpu"
         arguments = OpticalTrainingArguments(
             output_dir=str(checkpoints),
             objectives=recipe.objectives,
             seed=recipe.seed,
-            **{"use_cpu": self.state.device.type == "cpu"} | _TRAINING | recipe.training,
+            **{"use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu} | _TRAINING | recipe.training,
         )
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
@@ -270,7 +271,6 @@ _TRAINING: dict[str, Any] = {
     "logging_steps": 50,
     "per_device_train_batch_size": 32,
     "per_device_eval_batch_size": 64,
-    "dataloader_pin_memory": False,
     "ddp_find_unused_parameters": False,
 }
 

@@ -96,6 +96,10 @@ class OpticalTrainer(Trainer):
         super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
 
     @property
+    def _solves_transport(self) -> bool:
+        return any(objective.name == "transport" for objective, _ in self.objectives)
+
+    @property
     def epsilon(self) -> float:
         """The transport's epsilon at the present step: geometric from `initial_epsilon` to the configured one."""
         final = self.accelerator.unwrap_model(self.model).config.transport_options.epsilon
@@ -117,7 +121,7 @@ class OpticalTrainer(Trainer):
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Weighted sum of the objectives; every part is logged."""
         arguments: dict[str, Any] = dict(inputs)
-        if any(objective.name == "transport" for objective, _ in self.objectives):
+        if self._solves_transport:
             arguments["epsilon"] = self.epsilon
         else:  # without teacher vectors the model solves no transport problem
             for name in ("teacher_vectors", "teacher_mask", "teacher_content_mask", "solving_bonus"):
@@ -178,7 +182,7 @@ class OpticalTrainer(Trainer):
                 mean = torch.stack([part.float() for part in self._parts[name]]).mean()
                 logs[name] = round(self._nested_mean(mean), 6)
             self._parts.clear()
-            if self.args.initial_epsilon is not None:
+            if self.args.initial_epsilon is not None and self._solves_transport:
                 logs["epsilon"] = round(self.epsilon, 6)
         super().log(logs, *args, **kwargs)
 

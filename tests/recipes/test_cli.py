@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -199,6 +201,23 @@ main(["run", {recipe!r}, "output={workshop / "killed"}"])
         for name in ("killed", "straight")
     ]
     assert values[0] == values[1]
+
+
+def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
+    script = "import sys; from recipes.cli import main; sys.exit(main(sys.argv[1:]))"
+    arguments = ["run", str(workshop / "recipe.yaml"), "baselines={}", "training.max_steps=100000"]
+    running = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, cwd=workshop)
+    deadline = time.monotonic() + 120
+    while not list((workshop / "run/checkpoints/optical").glob("checkpoint-*/trainer_state.json")):
+        assert running.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    running.send_signal(signal.SIGINT)
+    _, error = running.communicate(timeout=60)
+    assert running.returncode == 130, error[-2000:]
+    assert "Start the same command again to go on where it stopped" in error
+    assert "Traceback" not in error
+    assert not (workshop / "run/student").exists()
 
 
 def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
