@@ -20,7 +20,7 @@ _LARGEST_KERNEL_EXPONENT = {torch.float32: 60.0, torch.float64: 500.0}
 _CHECK_EVERY = 5
 
 EPSILON = 0.05
-MAX_ITERATIONS = 1000
+MAX_ITERATIONS = 5000
 TOLERANCE = 1e-5
 
 
@@ -32,7 +32,8 @@ class TransportOptions:
         solver: `"sinkhorn"` (entropic, Cuturi 2013) or `"exact"` (network simplex of POT, one problem at a time on the CPU).
         epsilon: entropic regularisation, in units of the cost.
         max_iterations: the most Sinkhorn iterations.
-        tolerance: L1 error of the marginals at which a problem is solved.
+        tolerance: L1 error of the marginals at which a problem is solved. Both this and `max_iterations` are looser than the
+            defaults of `solve_transport`: a training step needs the plan less exactly than an analysis does.
         tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score).
         position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
         lexical_prior: weight w >= 0 of a translation table, subtracted from the cost when solving only, never in the loss.
@@ -43,8 +44,8 @@ class TransportOptions:
 
     solver: str = "sinkhorn"
     epsilon: float = EPSILON
-    max_iterations: int = MAX_ITERATIONS
-    tolerance: float = TOLERANCE
+    max_iterations: int = 1000
+    tolerance: float = 1e-3
     tokens: str = "content"
     position_prior: float = 0.0
     lexical_prior: float = 0.0

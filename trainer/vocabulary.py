@@ -160,7 +160,10 @@ def adapt_vocabulary(
     table = ibm_model_1(target_pieces, source_pieces, *sizes)
     if recut := _recut(new):
         below = [[part for i in ids for part in recut.get(i, [i])] for ids in target_pieces]
-        table = _fill_empty_rows(table, ibm_model_1(below, source_pieces, *sizes))
+        # A piece that the old vocabulary has and the bitext never uses keeps its old row.
+        known = old.get_vocab()
+        lacking = np.array([piece not in known for piece in new.convert_ids_to_tokens(range(len(new)))])
+        table = _fill_empty_rows(table, ibm_model_1(below, source_pieces, *sizes), lacking)
     words = max(sum(len(text.split()) for text in targets), 1)
     before = sum(map(len, _encode(old, targets))) / words
     after = sum(map(len, target_ids)) / words
@@ -313,10 +316,12 @@ def ibm_model_1(
     return scipy.sparse.csr_matrix((probability[kept], (row[kept], column[kept])), shape=shape)
 
 
-def _fill_empty_rows(table: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix) -> scipy.sparse.csr_matrix:
-    """Rows of `other` where `table` has none."""
-    empty = scipy.sparse.diags((np.diff(table.indptr) == 0).astype(float))
-    return (table + empty @ other).tocsr()
+def _fill_empty_rows(
+    table: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix, allowed: np.ndarray
+) -> scipy.sparse.csr_matrix:
+    """Rows of `other` where `table` has none and `allowed` is True."""
+    filled = scipy.sparse.diags(((np.diff(table.indptr) == 0) & allowed).astype(float))
+    return (table + filled @ other).tocsr()
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
