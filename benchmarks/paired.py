@@ -59,9 +59,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     for (name, collection, count, one, two, mean, interval), p in zip(rows, holm(p_values), strict=True):
         bounds = f"[{interval.low:+.3f}, {interval.high:+.3f}]"
-        print(
-            f"| {name} | {collection} | {count} | {one:.3f} | {two:.3f} | {mean:+.3f} | {bounds} | {'< 0.001' if p < 0.001 else f'{p:.3f}'} |"
-        )
+        chance = "< 0.001" if p < 0.001 else f"{p:.3f}"
+        print(f"| {name} | {collection} | {count} | {one:.3f} | {two:.3f} | {mean:+.3f} | {bounds} | {chance} |")
 
 
 if __name__ == "__main__":

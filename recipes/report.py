@@ -142,7 +142,7 @@ def _examples(collection: Collection, found: dict[str, dict[str, float]], count:
         ranks = [ranking.index(d) + 1 for d in relevant if d in ranking]
         examples.append(
             Example(
-                collection.queries[query],
+                _short(collection.queries[query]),
                 _show(collection, relevant[0]),
                 [_show(collection, d) for d in ranking[:5]],
                 min(ranks) if ranks else None,
@@ -154,7 +154,10 @@ def _examples(collection: Collection, found: dict[str, dict[str, float]], count:
 def _show(collection: Collection, identifier: str) -> str:
     if identifier.startswith("U+"):
         return symbol(identifier)
-    text = collection.corpus[identifier]
+    return _short(collection.corpus[identifier])
+
+
+def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
@@ -184,15 +187,18 @@ def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path 
     if examples:
         lines += ["", "Searches with the student, every so many queries of the test collection:"]
         width = max(len(example.query) for example in examples)
-        for example in examples:
-            rank = f"rank {example.rank}" if example.rank else "not found"
-            separator = "  " if all(len(f) <= 8 for f in example.found) else " | "
-            lines.append(
-                f"  {example.query.ljust(width)}  ->  {separator.join(example.found)}   (wanted {example.wanted}: {rank})"
-            )
+        lines += [_example_line(example, width) for example in examples]
     if drawn is not None:
         lines += ["", f"Alignment of a held-out pair: {drawn}"]
     return "\n".join(lines)
+
+
+def _example_line(example: Example, width: int) -> str:
+    rank = f"rank {example.rank}" if example.rank else "not found"
+    symbols = all(len(found) <= 8 for found in example.found)
+    found = "  ".join(example.found) if symbols else example.found[0]
+    wanted = rank if example.rank == 1 else f"wanted {example.wanted}: {rank}"
+    return f"  {example.query.ljust(width)}  ->  {found}   ({wanted})"
 
 
 def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
