@@ -77,7 +77,7 @@ def draw_alignment(alignment: Alignment, path: str | os.PathLike) -> Path:
     with matplotlib.rc_context({"font.family": fonts}):
         figure = Figure(figsize=(2.6 + 0.42 * columns, 1.9 + 0.36 * rows), dpi=150, layout="constrained")
         axes = figure.add_subplot()
-        image = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+        image = axes.imshow(shares, cmap="cividis", vmin=0, aspect="auto")
         axes.set_xticks(range(columns), alignment.teacher_tokens, rotation=45, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(rows), alignment.student_tokens)
         axes.set_xlabel("teacher's tokens")

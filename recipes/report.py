@@ -169,7 +169,9 @@ def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
         logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
         return None
     pairs = data.held_out if len(data.held_out) else data.train
-    index = min(range(len(pairs)), key=lambda i: abs(len(pairs[i]["source"].split()) - 7))
+    # A pair that fits on a page: about seven words on either side.
+    lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
+    index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))
     student = load_checkpoint(run.student_folder("optical"))
     alignment = align(student, teacher, pairs[index]["target"], pairs[index]["source"])
     return draw_alignment(alignment, run.folder / "alignment.png")
