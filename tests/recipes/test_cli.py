@@ -204,7 +204,9 @@ main(["run", {recipe!r}, "output={workshop / "killed"}"])
 
 
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
-    script = "import sys; from recipes.cli import main; sys.exit(main(sys.argv[1:]))"
+    # A job that a shell started in the background ignores the signal; a user's does not.
+    script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from recipes.cli import main; sys.exit(main(sys.argv[1:]))"
     arguments = ["run", str(workshop / "recipe.yaml"), "baselines={}", "training.max_steps=100000"]
     running = subprocess.Popen([sys.executable, "-c", script, *arguments], stderr=subprocess.PIPE, text=True, cwd=workshop)
     deadline = time.monotonic() + 120
@@ -327,18 +329,6 @@ def test_a_language_that_the_vocabulary_cannot_spell_is_warned_about(workshop, c
     ]
     assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
     assert "this vocabulary cannot spell the language" in caplog.text.replace("\n", " ")
-
-
-def test_the_shipped_recipes_are_readable_and_know_their_language():
-    from recipes.recipe import load_recipe
-
-    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
-        if "accelerate" in path.parts:
-            continue
-        overrides = ["paths.bitext=x", "paths.collections=y"] if "{paths." in path.read_text() else []
-        recipe = load_recipe(path, [*overrides, "language=so"])
-        assert recipe.language == "so"
-        assert "so" in recipe.output
 
 
 def test_the_installed_quickstart_is_found_from_any_folder(tmp_path, monkeypatch):

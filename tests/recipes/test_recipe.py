@@ -36,9 +36,11 @@ def test_every_recipe_that_is_shipped_loads_from_any_folder(
 ):
     monkeypatch.chdir(tmp_path)
     name = f"recipes/{path.relative_to(PACKAGE_FOLDER)}"
-    recipe = load_recipe(name, [f"language={language}"])
+    text = path.read_text(encoding="utf-8")
+    folders = ["paths.bitext=x", "paths.collections=y"] if "{paths." in text else []
+    recipe = load_recipe(name, [f"language={language}", *folders])
     assert recipe.language == language
-    assert language in recipe.output
+    assert ("{language}" in text) == (f"-{language}" in recipe.output)
     assert find_recipe(name) == path
 
 
