@@ -14,6 +14,8 @@ from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import ResultRow
 
 TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
+# Fewer tell nothing: a perfect score on six queries is no result to publish.
+FEWEST_QUERIES = 50
 _SHOWN = ("AP@100", "nDCG@10", "RR@10")
 
 
@@ -50,7 +52,7 @@ def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
             metric_value=round(row.value, 4),
         )
         for row in card.rows
-        if row.system == "optical"
+        if row.system == "optical" and row.queries >= FEWEST_QUERIES
     ]
     hub_id = (
         not card.start.startswith(("package:", "/", ".", "~")) and card.start.count("/") <= 1 and not os.path.isdir(card.start)

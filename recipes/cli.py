@@ -6,6 +6,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, ImportError, KeyError, TypeError, RuntimeError) as error:
         if options.debug:
             raise
+        if os.environ.get("RANK", "0") != "0":
+            return 2  # the first process says it
         print(f"optical: {_sentence(error)}", file=sys.stderr)
         print("(--debug shows where in the code)", file=sys.stderr)
         return 2
@@ -113,20 +116,23 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .recipe import find_recipe
+    from .recipe import find_recipe, load_recipe
 
-    recipe = find_recipe(options.recipe)
+    path = find_recipe(options.recipe)
+    recipe = load_recipe(path, options.overrides)  # on several processes too: a slip is told once, before they start
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        return _launch(options.num_processes, [str(recipe), *options.overrides, *(["--overwrite"] * options.overwrite)])
-    from .recipe import load_recipe
-
-    return _carry_out(load_recipe(recipe, options.overrides), options.overwrite)
+        return _launch(options, path, options.overrides)
+    return _carry_out(recipe, options.overwrite)
 
 
 def _distill(options: argparse.Namespace) -> int:
-    import yaml
-
     from modeling_optical.atomic_write import write_text
+
+    from .recipe import resolve_recipe
+
+    # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
+    overrides = [*options.overrides, *(f for f in options.bitext if "=" in f and not Path(f).exists())]
+    options.bitext = [f for f in options.bitext if f not in overrides]
 
     def column(name: str) -> str | int:
         return int(name) if name.isdigit() else name
@@ -152,15 +158,16 @@ def _distill(options: argparse.Namespace) -> int:
             "start": options.student,
             "vocabulary": {"size": options.vocabulary} if options.vocabulary else None,
         },
-        "data": {"bitext": [source]},
-        "objectives": {"transport": 1.0},
+        "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
+        "objectives": {"transport": 1.0, "pooled_mse": 1.0},
         "training": {"num_train_epochs": 1},
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
-    # Written out, so that the run can be repeated, launched on several processes and changed by hand.
-    recipe = write_text(Path(values["output"]) / "distill.yaml", yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
-    options.recipe = str(recipe)
-    return _run(options)
+    recipe = resolve_recipe(values, overrides)
+    if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
+        with tempfile.TemporaryDirectory() as scratch:
+            return _launch(options, write_text(Path(scratch) / "distill.yaml", recipe.to_yaml()), [])
+    return _carry_out(recipe, options.overwrite)
 
 
 def _carry_out(recipe: Recipe, overwrite: bool) -> int:
@@ -170,13 +177,18 @@ def _carry_out(recipe: Recipe, overwrite: bool) -> int:
     return 0
 
 
-def _launch(processes: int, arguments: Sequence[str]) -> int:
+def _launch(options: argparse.Namespace, recipe: Path, overrides: Sequence[str]) -> int:
     """Starts `recipes/run.py` on several processes with accelerate's launcher.
 
     `--multi_gpu` is what makes the launcher start more than one process, on CPUs too: with `--cpu` it silently starts one.
     """
     import torch
 
+    from .pipeline import check_training
+    from .recipe import load_recipe
+
+    check_training(load_recipe(recipe, overrides))
+    processes = options.num_processes
     environment = dict(os.environ)
     devices = torch.cuda.device_count()
     if devices == 0:
@@ -189,7 +201,8 @@ def _launch(processes: int, arguments: Sequence[str]) -> int:
     script = Path(__file__).resolve().parent / "run.py"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
     command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return subprocess.run([*command, str(script), *arguments], env=environment, check=False).returncode
+    command += [str(script), str(recipe), *overrides, *(["--overwrite"] if options.overwrite else [])]
+    return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import shutil
 import time
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,14 @@ import torch
 import yaml
 from accelerate import PartialState
 from datasets import Dataset
+from safetensors import SafetensorError
 from transformers import set_seed
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.evaluation import Collection, load_collection
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
 from trainer.bitext import fingerprint
@@ -25,12 +30,13 @@ from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
 
 from .annotations import load_annotations
 from .provenance import provenance
-from .recipe import Recipe, unknown_key
+from .recipe import Recipe, check_type, unknown_key
 from .report import Report, evaluate_run
 
 logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
+_FULL_DISK = 5_000_000  # bytes
 
 
 @dataclass
@@ -61,9 +67,30 @@ class Run:
         self.seconds: dict[str, float] = {}
 
     def __call__(self) -> Report:
-        """Runs all stages; returns the report (on the main process with results, on others without)."""
+        """Runs all stages; returns the report (on the main process with results, on others without).
+
+        Raises:
+            OSError: among other errors, if the disk is full; the message names the folder and the remedy.
+        """
+        try:
+            return self._run()
+        except (OSError, RuntimeError, SafetensorError) as error:
+            place = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
+            free = shutil.disk_usage(place).free
+            if "No space left" in str(error) or free < _FULL_DISK:
+                raise OSError(
+                    errno.ENOSPC,
+                    f"the disk of {self.folder} is full ({free / 1e6:.0f} MB free). Free some space, or choose another output "
+                    "folder; then start the same command again.",
+                ) from error
+            if isinstance(error, SafetensorError):
+                raise OSError(f"a weights file in {self.folder} could not be read or written: {error}") from error
+            raise
+
+    def _run(self) -> Report:
         began = time.monotonic()
-        _check_training_keys(self.recipe)
+        check_training(self.recipe)
+        resolve_model_path(self.recipe.teacher.model)
         self._claim_folder()
         data = self._stage("data", self._load_data)
         teacher = Teacher.from_pretrained(
@@ -120,14 +147,16 @@ class Run:
                 if differing:
                     raise ValueError(
                         f"{self.folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
-                        "folder with output=FOLDER, or start afresh with --overwrite."
+                        "folder with output=FOLDER (distill: --output), or start afresh with --overwrite."
                     )
             if self.overwrite and self.folder.exists():
                 _remove_run(self.folder)
             try:
                 write_text(record, self.recipe.to_yaml())
             except OSError as error:
-                raise OSError(f"the output folder {self.folder} cannot be written: {error.strerror or error}.") from error
+                raise OSError(
+                    f"the output folder {self.folder} cannot be written: {error.strerror or error}. Choose another folder."
+                ) from error
 
     def _load_data(self) -> Data:
         recipe = self.recipe
@@ -322,8 +351,10 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
 
 
-def _check_training_keys(recipe: Recipe) -> None:
+def check_training(recipe: Recipe) -> None:
+    """Checks names and plain types of the training arguments, so that a slip is told before anything is computed."""
     known = OpticalTrainingArguments.__dataclass_fields__
+    hints = typing.get_type_hints(OpticalTrainingArguments)
     owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
     for name, training in [
         ("", recipe.training),
@@ -333,7 +364,10 @@ def _check_training_keys(recipe: Recipe) -> None:
             if key in owned:
                 raise ValueError(f"`{name}training.{key}` is set by the recipe's own key `{owned[key]}`.")
             if key not in known:
-                raise ValueError(unknown_key(f"{name}training.{key}", key, known))
+                raise ValueError(unknown_key(f"{name}training.{key}", key, [k for k in known if not k.startswith("_")]))
+            kinds = set(typing.get_args(hints[key])) or {hints[key]}
+            if kinds <= {int, float, bool, type(None)}:
+                check_type(hints[key], training[key], f"{name}training.{key}")
 
 
 def _differences(there: Any, here: Any, where: str = "") -> list[str]:
@@ -345,8 +379,6 @@ def _differences(there: Any, here: Any, where: str = "") -> list[str]:
 
 def _remove_run(folder: Path) -> None:
     """Removes what a run of this package writes, and nothing else."""
-    import shutil
-
     for name in ("start", "student", "baselines", "checkpoints", "runs"):
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in ("results.json", "run.json", "report.md", "alignment.png"):

@@ -264,6 +264,13 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         raise ValueError(f"{path}: {error}") from None
 
 
+def resolve_recipe(values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
+    """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
+    for override in overrides:
+        _override(values, override)
+    return resolve(values, Path.cwd())
+
+
 def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
     recipe = _build(Recipe, values, "")
@@ -343,6 +350,11 @@ def _item(values: list[Any], index: str, override: str) -> Any:
     if not index.isdigit() or int(index) >= len(values):
         raise ValueError(f"override {override!r}: {index!r} is not a position from 0 to {len(values) - 1} in that list.")
     return values[int(index)]
+
+
+def check_type(kind: Any, value: Any, where: str) -> None:
+    """Raises a ValueError that names the key if a plain value is not of the type."""
+    _build(kind, value, where)
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:

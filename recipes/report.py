@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
-from hub_cards.model_card import CardData, write_model_card
+from hub_cards.model_card import FEWEST_QUERIES, CardData, write_model_card
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import (
@@ -186,12 +186,14 @@ def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path 
     lines = [format_table(ordered, shown), ""]
     baselines = dict.fromkeys(run.recipe.baselines, "the same start, vocabulary and updates, another objective")
     lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
+    if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):
+        lines += ["", f"Too few queries to tell systems apart (fewer than {FEWEST_QUERIES}): {', '.join(few)}."]
     if examples:
         lines += ["", "Searches with the student, every so many queries of the test collection:"]
         width = max(len(example.query) for example in examples)
         lines += [_example_line(example, width) for example in examples]
     if drawn is not None:
-        lines += ["", f"Alignment of a held-out pair: {drawn}"]
+        lines += ["", f"Alignment of a held-out pair: {drawn.name}"]
     return "\n".join(lines)
 
 

