@@ -417,7 +417,8 @@ def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
     known = list(known)
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    return f"unknown key `{where}`.{hint} Known here: {', '.join(sorted(known))}."
+    listed = "" if nearest and len(known) > 30 else f" Known here: {', '.join(sorted(known))}."
+    return f"unknown key `{where}`.{hint}{listed}"
 
 
 def _type_name(kind: Any) -> str:
