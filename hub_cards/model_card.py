@@ -93,6 +93,6 @@ def _results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
         line = f"| {collection} | {language} | {system} | {queries} |"
         for metric in metrics:
             row = cells.get((collection, language, system, metric))
-            line += " – |" if row is None else f" {row.value:.3f} [{row.low:.3f}, {row.high:.3f}] |"
+            line += f" {'–' if row is None else row} |"
         lines.append(line)
     return "\n".join(lines)

@@ -116,18 +116,12 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .recipe import find_recipe, load_recipe
+    from .recipe import load_recipe
 
-    path = find_recipe(options.recipe)
-    recipe = load_recipe(path, options.overrides)  # on several processes too: a slip is told once, before they start
-    if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        return _launch(options, path, options.overrides)
-    return _carry_out(recipe, options.overwrite)
+    return _carry_out(load_recipe(options.recipe, options.overrides), options)
 
 
 def _distill(options: argparse.Namespace) -> int:
-    from modeling_optical.atomic_write import write_text
-
     from .recipe import resolve_recipe
 
     # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
@@ -163,32 +157,28 @@ def _distill(options: argparse.Namespace) -> int:
         "training": {"num_train_epochs": 1},
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
-    recipe = resolve_recipe(values, overrides)
+    return _carry_out(resolve_recipe(values, overrides), options)
+
+
+def _carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
+    from .pipeline import Run, check_training
+
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        with tempfile.TemporaryDirectory() as scratch:
-            return _launch(options, write_text(Path(scratch) / "distill.yaml", recipe.to_yaml()), [])
-    return _carry_out(recipe, options.overwrite)
-
-
-def _carry_out(recipe: Recipe, overwrite: bool) -> int:
-    from .pipeline import Run
-
-    Run(recipe, overwrite=overwrite)()
+        check_training(recipe)  # a slip is told once, before the processes start
+        return _launch(recipe, options.num_processes, options.overwrite)
+    Run(recipe, overwrite=options.overwrite)()
     return 0
 
 
-def _launch(options: argparse.Namespace, recipe: Path, overrides: Sequence[str]) -> int:
+def _launch(recipe: Recipe, processes: int, overwrite: bool) -> int:
     """Starts `recipes/run.py` on several processes with accelerate's launcher.
 
     `--multi_gpu` is what makes the launcher start more than one process, on CPUs too: with `--cpu` it silently starts one.
     """
     import torch
 
-    from .pipeline import check_training
-    from .recipe import load_recipe
+    from modeling_optical.atomic_write import write_text
 
-    check_training(load_recipe(recipe, overrides))
-    processes = options.num_processes
     environment = dict(os.environ)
     devices = torch.cuda.device_count()
     if devices == 0:
@@ -201,8 +191,10 @@ def _launch(options: argparse.Namespace, recipe: Path, overrides: Sequence[str])
     script = Path(__file__).resolve().parent / "run.py"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
     command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
-    command += [str(script), str(recipe), *overrides, *(["--overwrite"] if options.overwrite else [])]
-    return subprocess.run(command, env=environment, check=False).returncode
+    with tempfile.TemporaryDirectory() as scratch:
+        resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())
+        command += [str(script), str(resolved), *(["--overwrite"] if overwrite else [])]
+        return subprocess.run(command, env=environment, check=False).returncode
 
 
 def _evaluate(options: argparse.Namespace) -> int:

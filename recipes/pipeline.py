@@ -107,8 +107,7 @@ class Run:
         if self.state.is_main_process:
             report = self._stage("evaluation", lambda: evaluate_run(self, data, teacher.model))
             self.seconds["total"] = time.monotonic() - began
-            found = data.report | {"fingerprint": fingerprint(data.train)}
-            record = provenance(self.recipe, found, self.seconds, self.state.num_processes)
+            record = provenance(self.recipe, data.report, self.seconds, self.state.num_processes)
             write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
             report.finish(self, record)
         self.state.wait_for_everyone()
@@ -192,6 +191,7 @@ class Run:
             seed=recipe.seed,
         )
         report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
+        report["fingerprint"] = fingerprint(train)
         self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
         # Read before training: a collection that is not there should not cost a training run.
         for source in recipe.evaluation.collections:
@@ -209,7 +209,7 @@ class Run:
         with self.state.main_process_first():
             if not self.state.is_main_process:
                 return
-            seen = fingerprint(data.train)
+            seen = data.report["fingerprint"]
             if (self.start_folder / "data.json").is_file():
                 if json.loads((self.start_folder / "data.json").read_text(encoding="utf-8"))["fingerprint"] != seen:
                     raise ValueError(

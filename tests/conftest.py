@@ -42,12 +42,17 @@ def _wrap(backend: Tokenizer, first: str, last: str) -> None:
 
 
 def wordpiece_tokenizer() -> PreTrainedTokenizerFast:
-    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
-    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    backend.decoder = decoders.WordPiece()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    backend.train_from_iterator(TEXTS, trainers.WordPieceTrainer(vocab_size=220, special_tokens=special, show_progress=False))
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    words = [word for text in TEXTS for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))]
+    # Hindi is spelled letter by letter, as an English vocabulary spells another language.
+    hindi = normalizer.normalize_str("खोज काम करती है शिक्षक अच्छा").replace(" ", "")
+    characters = sorted({character for word in [*words, hindi] for character in word})
+    # Written down, not trained: the library's WordPiece trainer gives other pieces in every run.
+    pieces = dict.fromkeys([*special, *characters, *(f"##{c}" for c in characters), *words])
+    backend = Tokenizer(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizer, splitter
+    backend.decoder = decoders.WordPiece()
     _wrap(backend, "[CLS]", "[SEP]")
     names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
     return _fast(backend, **dict(zip(names, special, strict=True)))

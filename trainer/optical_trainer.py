@@ -68,8 +68,8 @@ class OpticalTrainer(Trainer):
         if owner.dim != model.config.vector_dim:
             raise ValueError(
                 f"the teacher's token vectors have {owner.dim} dimensions, the student's {model.config.vector_dim}: they must "
-                f"share a space. Give the student embedding_dim={owner.dim} (student.embedding_dim in a recipe), or null if "
-                "its backbone has that hidden size."
+                f"share a space. Give the student embedding_dim={owner.dim} (student.config.embedding_dim in a recipe), or "
+                "null if its backbone has that hidden size."
             )
         for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
             missing = {"source", "target"} - set(getattr(dataset, "column_names", None) or ("source", "target"))

@@ -135,11 +135,6 @@ class TeacherCache:
         self._shards[name] = shard
         self._places.update({key: (name, row) for row, key in enumerate(shard["texts"])})
 
-    def reload(self) -> None:
-        """Reads what another process has added."""
-        self._places, self._shards, self._open = {}, {}, {}
-        self._load()
-
     def _write(self, texts: list[str], entries: list[TeacherVectors]) -> None:
         lengths = torch.tensor([0] + [entry.vectors.shape[0] for entry in entries])
         tensors = {

@@ -84,7 +84,7 @@ def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] 
         model = model_class.from_pretrained(path, **kwargs)
         model.get_processor()
         return model.eval()
-    known = set(model_class.config_class().to_dict()) & set(_config_arguments())
+    known = _config_arguments()
     config_values = {key: kwargs.pop(key) for key in list(kwargs) if key in known}
     model = model_class.from_backbone(path, backbone_kwargs=kwargs, **({"embedding_dim": None} | config_values))
     model.config._name_or_path = path

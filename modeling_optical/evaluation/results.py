@@ -38,6 +38,10 @@ class ResultRow:
     high: float
     queries: int
 
+    def __str__(self) -> str:
+        """Value and interval, as tables show them."""
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
 
 def bootstrap_interval(values: Sequence[float], *, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean (scipy); a single value or a constant gives that value twice."""
@@ -97,7 +101,7 @@ def format_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
         line = [system, language, collection, f"{queries:,}"]
         for metric in metrics:
             row = cells.get((system, language, collection, metric))
-            line.append("-" if row is None else f"{row.value:.3f} [{row.low:.3f}, {row.high:.3f}]")
+            line.append("-" if row is None else str(row))
         table.append(line)
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table)
