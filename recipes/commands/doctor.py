@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 import platform
@@ -18,6 +19,11 @@ _EXTRAS = {
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser("doctor", help="versions, devices, what is missing and how to install it")
+    doctor.set_defaults(work=lambda options: examine())
 
 
 def examine() -> int:
@@ -75,7 +81,7 @@ def _devices() -> list[str]:
 
 def _shadowed(name: str) -> str | None:
     """Why another module of that name would be imported in place of ours."""
-    ours = Path(__file__).resolve().parent.parent / name
+    ours = Path(__file__).resolve().parents[2] / name
     spec = importlib.util.find_spec(name)
     found = Path(spec.origin).resolve().parent if spec and spec.origin else None
     if found == ours:

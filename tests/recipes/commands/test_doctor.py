@@ -11,7 +11,7 @@ import pytest
 from recipes.recipe import PACKAGE_FOLDER
 
 ROOT = PACKAGE_FOLDER.parent
-EXAMINE = "from recipes.doctor import examine; raise SystemExit(examine())"
+EXAMINE = "from recipes.commands.doctor import examine; raise SystemExit(examine())"
 
 
 def examine(folder: Path, *flags: str) -> subprocess.CompletedProcess:

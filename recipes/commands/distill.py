@@ -1,0 +1,71 @@
+"""`optical distill`: a run without a recipe file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .run import carry_out, run_options
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    distill = commands.add_parser(
+        "distill",
+        help="distil a teacher into a student, without a recipe file",
+        description="Distils a teacher into a student. --bitext takes a JSONL or TSV file, or two files with a line each.",
+    )
+    distill.add_argument("--teacher", required=True, help="folder, Hub id or package:NAME/PATH of the teacher")
+    distill.add_argument(
+        "--bitext", required=True, nargs="+", metavar="FILE", help="one file, or two (teacher's language first)"
+    )
+    distill.add_argument("--source", default="en", help="field or column of the teacher's language (default: en)")
+    distill.add_argument("--target", required=True, help="field or column of your language, for instance sw")
+    distill.add_argument("--language", help="code of your language (default: --target)")
+    distill.add_argument("--student", default="teacher", help="backbone to start from (default: a copy of the teacher)")
+    distill.add_argument("--vocabulary", type=int, default=8000, help="pieces of the new vocabulary, 0 keeps the old (8000)")
+    distill.add_argument("--collection", action="append", default=[], help="test collection in BEIR's layout; may be repeated")
+    distill.add_argument("--output", required=True, help="folder of the run")
+    distill.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="any key of a recipe, such as training.max_steps=1000"
+    )
+    run_options(distill)
+    distill.set_defaults(work=_distill)
+
+
+def _distill(options: argparse.Namespace) -> int:
+    from ..recipe import resolve_recipe
+
+    # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
+    overrides = [*options.overrides, *(f for f in options.bitext if "=" in f and not Path(f).exists())]
+    options.bitext = [f for f in options.bitext if f not in overrides]
+
+    def column(name: str) -> str | int:
+        return int(name) if name.isdigit() else name
+
+    language = options.language or options.target
+    if language.isdigit():
+        raise ValueError("--target is a column number, so the language is not known: give --language, for instance sw.")
+    if len(options.bitext) > 2:
+        raise ValueError(f"--bitext takes one file or two, not {len(options.bitext)}.")
+    files = [str(Path(f).expanduser().resolve()) for f in options.bitext]
+    source = {
+        "path": files if len(files) == 2 else files[0],
+        "source": column(options.source),
+        "target": column(options.target),
+        "language": language,
+    }
+    values = {
+        "name": "distilled",
+        "language": language,
+        "output": str(Path(options.output).expanduser().resolve()),
+        "teacher": {"model": options.teacher},
+        "student": {
+            "start": options.student,
+            "vocabulary": {"size": options.vocabulary} if options.vocabulary else None,
+        },
+        "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
+        "objectives": {"transport": 1.0, "pooled_mse": 1.0},
+        "training": {"num_train_epochs": 1},
+        "evaluation": {"collections": [{"path": path} for path in options.collection]},
+    }
+    return carry_out(resolve_recipe(values, overrides), options)

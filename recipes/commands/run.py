@@ -1,0 +1,70 @@
+"""`optical run`: carries out a recipe, on one process or several."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    run = commands.add_parser("run", help="carry out a recipe", description="Carries out a recipe; started again, it goes on.")
+    run.add_argument("recipe", help="a YAML file, or one that is installed, such as recipes/quickstart/swahili.yaml")
+    run.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the recipe, such as language=so")
+    run_options(run)
+    run.set_defaults(work=_run)
+
+
+def run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="start afresh if the output folder holds another run")
+    parser.add_argument("--num-processes", type=int, default=1, help="processes (GPUs, or CPU processes where there is none)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from ..recipe import load_recipe
+
+    return carry_out(load_recipe(options.recipe, options.overrides), options)
+
+
+def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
+    from ..pipeline import Run, check_training
+
+    if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
+        check_training(recipe)  # a slip is told once, before the processes start
+        return _launch(recipe, options.num_processes, options.overwrite)
+    Run(recipe, overwrite=options.overwrite)()
+    return 0
+
+
+def _launch(recipe: Recipe, processes: int, overwrite: bool) -> int:
+    """Starts `recipes/run.py` on several processes with accelerate's launcher.
+
+    `--multi_gpu` is what makes the launcher start more than one process, on CPUs too: with `--cpu` it silently starts one.
+    """
+    import torch
+
+    from modeling_optical.atomic_write import write_text
+
+    environment = dict(os.environ)
+    devices = torch.cuda.device_count()
+    if devices == 0:
+        environment |= {
+            "ACCELERATE_USE_CPU": "true",
+            "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // processes, 1)),
+        }
+    elif processes > devices:
+        raise ValueError(f"--num-processes {processes}: there are {devices} GPUs. Use at most {devices}.")
+    script = Path(__file__).resolve().parents[1] / "run.py"
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+    command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
+    with tempfile.TemporaryDirectory() as scratch:
+        resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())
+        command += [str(script), str(resolved), *(["--overwrite"] if overwrite else [])]
+        return subprocess.run(command, env=environment, check=False).returncode
