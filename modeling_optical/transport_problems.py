@@ -1,4 +1,4 @@
-"""A padded batch of transport problems as buckets of similar size, so that a small problem never pays for a large one's padding."""
+"""A padded batch of transport problems as buckets of similar size: a small problem does not pay for a large one's padding."""
 
 from __future__ import annotations
 
@@ -66,7 +66,9 @@ class Solution:
     optimal: torch.Tensor | None = None
 
 
-def cut_into_buckets(cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Iterator[tuple[torch.Tensor, slice, slice, Bucket]]:
+def cut_into_buckets(
+    cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor
+) -> Iterator[tuple[torch.Tensor, slice, slice, Bucket]]:
     """Buckets of a batch with where they stand in it: problems, window of rows, window of columns.
 
     Args:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from .transport_newton import newton
-from .transport_problems import Bucket, Solution, SolverSettings, exponents
+from .transport_problems import FORBIDDEN, Bucket, Solution, SolverSettings, exponents
 
 # Above this exponent the kernel exp(-cost / epsilon) and its scalings leave the range of the dtype, and a problem starts on
 # logarithms. float32 holds e^88, float64 e^709; the scalings need the rest of the range.
@@ -26,8 +26,9 @@ _NEWTON_PAYS_FROM_PER_TOKEN = 3
 _SMALL_PROBLEM = 640
 # Proximal steps (IPOT): scalings a step, the largest exponent of one, the range of exponents between two foldings of the
 # scalings into the kernel, the steps between two tests, and the relative gap to a lower bound at which the cost is optimal.
-_SCALINGS = 2
-_LONGEST_PROXIMAL_STEP = 30.0
+_SCALINGS = 3
+_LONGEST_PROXIMAL_STEP = 10.0
+_NEAR_ENOUGH = 0.03
 _RANGE_BETWEEN_FOLDS = 60.0
 _CHECK_EVERY = 10
 _SMALLEST_MASS = 1e-30
@@ -93,7 +94,7 @@ def sinkhorn(bucket: Bucket, settings: SolverSettings) -> Solution:
     """
     exponent, largest = exponents(bucket, settings.epsilon)
     f, g = torch.zeros_like(bucket.a), torch.zeros_like(bucket.b)
-    spent = torch.zeros(exponent.shape[0], dtype=torch.int64)
+    spent = torch.zeros(exponent.shape[0], dtype=torch.int64, device=exponent.device)
     on_logarithms = largest > LARGEST_KERNEL_EXPONENT[exponent.dtype]
     if settings.annealing == "geometric":
         f, g, spent = _annealed(exponent, bucket.a, bucket.b, largest, settings)
@@ -108,7 +109,10 @@ def sinkhorn(bucket: Bucket, settings: SolverSettings) -> Solution:
 
 
 class _Scaling:
-    """The iteration on a working set of problems. What is solved keeps its scalings of that moment, and leaves when enough has."""
+    """The iteration on a working set of problems.
+
+    What is solved keeps its scalings of that moment, and leaves the working set when enough others have.
+    """
 
     def __init__(
         self,
@@ -125,8 +129,8 @@ class _Scaling:
         self.iterations = torch.zeros_like(spent)
         self.spent = spent
         self.layout = _BatchLast if exponent.shape[1] * exponent.shape[2] < _SMALL_PROBLEM else _BatchFirst
-        self.active = torch.arange(exponent.shape[0])
-        self.relaxation = torch.ones(exponent.shape[0], dtype=exponent.dtype)
+        self.active = torch.arange(exponent.shape[0], device=exponent.device)
+        self.relaxation = torch.ones(exponent.shape[0], dtype=exponent.dtype, device=exponent.device)
         self.most_relaxation = torch.full_like(self.relaxation, _MOST_RELAXATION)
         self.last_error = torch.full_like(self.relaxation, torch.inf)
         self.failed: list[torch.Tensor] = []
@@ -189,9 +193,7 @@ class _Scaling:
         if index.numel() == self.exponent.shape[0]:
             f, g, exponent, self.a, self.b = self.f, self.g, self.exponent, self.bucket.a, self.bucket.b
         else:
-            f, g, exponent, self.a, self.b = (
-                t[index] for t in (self.f, self.g, self.exponent, self.bucket.a, self.bucket.b)
-            )
+            f, g, exponent, self.a, self.b = (t[index] for t in (self.f, self.g, self.exponent, self.bucket.a, self.bucket.b))
         self.kernel = self.layout((f.unsqueeze(2) + g.unsqueeze(1)).sub_(exponent).exp_())
         if self.kernel.tokens == 0:
             self.a, self.b = self.a.t().contiguous(), self.b.t().contiguous()
@@ -338,7 +340,7 @@ def _annealed(
     """Potentials from a few iterations at each of epsilon's multiples 2^k .. 2, from where the largest exponent is about 1."""
     g = torch.zeros_like(b)
     f = torch.zeros_like(a)
-    spent = torch.zeros(a.shape[0], dtype=torch.int64)
+    spent = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
     halvings = largest.clamp(1, 2**20).log2().ceil().to(torch.int64)
     for level in range(int(halvings.max()), 0, -1):
         index = ((halvings >= level) & (spent + 5 < settings.max_iterations)).nonzero()[:, 0]
@@ -366,9 +368,9 @@ def log_domain(
     """
     log_a, log_b = a.log(), b.log()
     plan = torch.zeros_like(exponent)
-    iterations = torch.zeros(exponent.shape[0], dtype=torch.int64)
-    errors = torch.zeros(exponent.shape[0], dtype=exponent.dtype)
-    active = torch.arange(exponent.shape[0])
+    iterations = torch.zeros(exponent.shape[0], dtype=torch.int64, device=exponent.device)
+    errors = torch.zeros(exponent.shape[0], dtype=exponent.dtype, device=exponent.device)
+    active = torch.arange(exponent.shape[0], device=exponent.device)
     f, g = torch.zeros_like(a), torch.zeros_like(b)
     for iteration in range(1, settings.max_iterations + 1):
         f = torch.where(a > 0, -power * torch.logsumexp((g + log_b).unsqueeze(1) - exponent, 2), 0)
@@ -396,8 +398,9 @@ def ipot(bucket: Bucket, settings: SolverSettings) -> Solution:
     """Proximal point method on the linear programme (IPOT, Xie, Wang, Wang and Zha, arXiv 1802.04307, algorithm 1).
 
     Each proximal step multiplies the plan by `exp(-cost / beta)`, beta being `settings.epsilon`, and scales it back to the
-    marginals `_SCALINGS` times, warm-started. After t steps the plan is that of epsilon = beta / t, so it tends to an optimal
-    plan of the linear programme for every beta. A problem is solved when its marginals are met and the relative gap between the
+    marginals, warm-started. After t steps the plan is that of epsilon = beta / t, so it tends to an optimal plan of the linear
+    programme for every beta. A problem takes its next step when its marginals are nearly met, and Newton's method meets them
+    where scalings do not. It is solved when its marginals are met and the relative gap between the
     cost and a bound below it from the potentials is at most `_GAP`.
     """
     exponent, largest = exponents(bucket, settings.epsilon)
@@ -405,12 +408,12 @@ def ipot(bucket: Bucket, settings: SolverSettings) -> Solution:
     shortened = _LONGEST_PROXIMAL_STEP / largest.clamp_min(_LONGEST_PROXIMAL_STEP)
     exponent *= shortened.view(-1, 1, 1)
     scale = shortened / settings.epsilon
-    fold_every = max(1, int(_RANGE_BETWEEN_FOLDS / float((largest * shortened).max().clamp_min(1e-3))))
-    fold_every = min(fold_every, _CHECK_EVERY)
+    reach = (largest * shortened).clamp_min(1e-3)
+    fold_every = min(_CHECK_EVERY, max(1, int(_RANGE_BETWEEN_FOLDS / float(reach.max()))))
     plan = torch.empty_like(exponent)
-    iterations = torch.zeros(exponent.shape[0], dtype=torch.int64)
-    optimal = torch.zeros(exponent.shape[0], dtype=torch.bool)
-    active = torch.arange(exponent.shape[0])
+    iterations = torch.zeros(exponent.shape[0], dtype=torch.int64, device=exponent.device)
+    optimal = torch.zeros(exponent.shape[0], dtype=torch.bool, device=exponent.device)
+    active = torch.arange(exponent.shape[0], device=exponent.device)
     cost, a, b = bucket.cost, bucket.a, bucket.b
     step = (-exponent).exp_()
     kernel = torch.ones_like(step)
@@ -418,17 +421,29 @@ def ipot(bucket: Bucket, settings: SolverSettings) -> Solution:
     u, v = torch.ones_like(a), torch.ones_like(b)
     tiny = torch.finfo(a.dtype).tiny
     product = torch.empty_like(kernel)
-    iteration = proximal_steps = 0
+    spent = torch.zeros_like(iterations)
+    proximal_steps = torch.zeros_like(a[:, 0])
+    last_f, last_steps = f, proximal_steps.clone()
+    ready = torch.ones_like(active, dtype=torch.bool)
+    iteration = rounds = 0
     while True:
-        proximal_steps += 1
-        kernel *= step
+        rounds += 1
+        if bool(ready.all()):
+            kernel *= step
+        elif bool(ready.any()):
+            kernel[ready] *= step[ready]
+        proximal_steps += ready
         for _ in range(min(_SCALINGS, settings.max_iterations - iteration)):
             iteration += 1
-            u = a / torch.mul(kernel, v.unsqueeze(1), out=product).sum(2).clamp_min_(tiny)
+            kernel_v = torch.mul(kernel, v.unsqueeze(1), out=product).sum(2).clamp_min_(tiny)
+            before, u = u, a / kernel_v
             v = b / torch.bmm(u.unsqueeze(1), kernel).squeeze(1).clamp_min_(tiny)
+        # The next step waits until the marginals have come near, else the plan would freeze at marginals of its own.
+        ready = (before * kernel_v).sub_(a).abs_().sum(1) <= _NEAR_ENOUGH
+        exhausted = iteration + spent >= settings.max_iterations
         last = iteration >= settings.max_iterations
-        check = last or proximal_steps % _CHECK_EVERY == 0
-        if not check and proximal_steps % fold_every:
+        check = last or rounds % _CHECK_EVERY == 0
+        if not check and rounds % fold_every:
             continue
         # The kernel becomes the plan; nothing that may carry mass later is lost for good.
         kernel.mul_(u.unsqueeze(2)).mul_(v.unsqueeze(1)).clamp_min_(_SMALLEST_MASS)
@@ -436,21 +451,47 @@ def ipot(bucket: Bucket, settings: SolverSettings) -> Solution:
         u, v = torch.ones_like(a), torch.ones_like(b)
         if not check:
             continue
-        moved = kernel * ((a > 0).unsqueeze(2) & (b > 0).unsqueeze(1))
+        support = (a > 0).unsqueeze(2) & (b > 0).unsqueeze(1) & (exponent < FORBIDDEN * 1e-6)
+        moved = torch.where(support, kernel, 0)
         error = moved.sum(2).sub_(a).abs_().sum(1)
-        potential = torch.where(a > 0, f / proximal_steps, 0)
-        bound = (a * potential).sum(1) + (b * (exponent - potential.unsqueeze(2)).amin(1)).sum(1)
+        # Mass in the wrong place shifts the cost by up to the range of the costs: no more of it than the gap allows.
+        value = scale * (moved * cost).sum((1, 2)).abs()
+        enough = (_GAP * value / reach).clamp(8 * torch.finfo(a.dtype).eps, settings.tolerance)
+        behind = ((error > enough) & ~exhausted).nonzero()[:, 0]
+        if iteration >= _NEWTON_FROM and behind.numel():
+            problem = exponent[behind].double() * proximal_steps[behind].view(-1, 1, 1), a[behind].double(), b[behind].double()
+            budget = (settings.max_iterations - iteration - spent[behind]).clamp(0, _NEWTON_STEPS)
+            potential, solved, rest, steps = newton(*problem, f[behind].double(), enough[behind].double() / 2, budget)
+            f[behind], moved[behind], error[behind] = potential.to(f.dtype), solved.to(f.dtype), rest.to(f.dtype)
+            kernel[behind] = moved[behind].clamp_min(_SMALLEST_MASS)
+            spent[behind] += steps
+            ready[behind] = rest <= _NEAR_ENOUGH
+        # Potentials grow as `t phi + constant`, with phi those of the linear programme: their growth since the last test has
+        # lost the constant, and bounds the cost far better than `f / t` once t is large. Any potentials give a bound.
+        bound = _lower_bound(exponent, a, b, f / proximal_steps.unsqueeze(1))
+        grown = (f - last_f) / (proximal_steps - last_steps).clamp_min(1).unsqueeze(1)
+        bound = torch.maximum(bound, _lower_bound(exponent, a, b, grown))
+        last_f, last_steps = f.clone(), proximal_steps.clone()
         gap = (moved * exponent).sum((1, 2)) - bound
-        closed = gap <= _GAP * scale * (moved * cost).sum((1, 2)).abs() + 1e-6
-        leaving = (closed & (error <= settings.tolerance)) | last
+        closed = (gap.abs() <= _GAP * value + 1e-6) & (error <= enough)
+        leaving = closed | exhausted
         if bool(leaving.any()):
             plan[active[leaving]] = moved[leaving]
-            iterations[active[leaving]] = iteration
+            iterations[active[leaving]] = iteration + spent[leaving]
             optimal[active[leaving]] = closed[leaving]
             rest = (~leaving).nonzero()[:, 0]
             if rest.numel() == 0:
                 return Solution(plan, iterations, optimal=optimal)
-            active, cost, exponent, step, kernel, a, b, f, u, v, scale = (
-                t[rest] for t in (active, cost, exponent, step, kernel, a, b, f, u, v, scale)
+            active, cost, exponent, step, kernel, a, b, f, last_f, u, v = (
+                t[rest] for t in (active, cost, exponent, step, kernel, a, b, f, last_f, u, v)
+            )
+            scale, reach, spent, proximal_steps, last_steps, ready = (
+                t[rest] for t in (scale, reach, spent, proximal_steps, last_steps, ready)
             )
             product = torch.empty_like(kernel)
+
+
+def _lower_bound(exponent: torch.Tensor, a: torch.Tensor, b: torch.Tensor, potential: torch.Tensor) -> torch.Tensor:
+    """Value of the linear programme's dual at row potentials and the best column potentials for them."""
+    potential = torch.where(a > 0, potential, 0)
+    return (a * potential).sum(1) + (b * (exponent - potential.unsqueeze(2)).amin(1)).sum(1)
