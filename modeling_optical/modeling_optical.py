@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput, logging
 
 from .configuration_optical import OpticalConfig
+from .dense_layers import dense_layers, pool
 from .late_interaction import search
 from .processing_optical import OpticalProcessor
 from .transport import TransportPlan, transport_loss
@@ -31,11 +32,14 @@ class OpticalModelOutput(ModelOutput):
     Args:
         token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors, zero where `token_mask` is False.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
+        pooled_vector (`torch.FloatTensor` of shape `(batch, pooled dim)`): one vector per text, where `config.pooling_mode` is
+            set.
         hidden_states, attentions: the backbone's, where asked for.
     """
 
     token_vectors: torch.Tensor | None = None
     token_mask: torch.Tensor | None = None
+    pooled_vector: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -78,7 +82,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         if isinstance(module, OpticalModel):
-            if module.projection is not None:
+            if isinstance(module.projection, nn.Linear):
                 init.normal_(module.projection.weight, mean=0.0, std=module.projection.in_features**-0.5)
         elif not isinstance(self, OpticalModel) or module is not self.projection:
             super()._init_weights(module)
@@ -88,7 +92,8 @@ class OpticalModel(OpticalPreTrainedModel):
     """
     A backbone, a linear projection without bias, and unit token vectors (ColBERT, arXiv 2004.12832).
 
-    Checkpoint keys are `backbone.*` and `projection.weight`, the same for every model of this family.
+    Checkpoint keys are `backbone.*` and `projection.weight`, the same for every model of this family. Where the configuration
+    asks for more layers they are `projection.0.linear.weight` and so on, and `pooled_projection.*`.
 
     Args:
         config ([`OpticalConfig`]): the configuration.
@@ -110,7 +115,12 @@ class OpticalModel(OpticalPreTrainedModel):
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
             raise ValueError(f"a backbone of type {config.get_text_config().model_type!r} has no hidden_size.")
-        self.projection = None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
+        self.projection: nn.Module | None = None
+        if config.projection_layers:
+            self.projection = dense_layers(hidden_size, config.projection_layers)
+        elif config.embedding_dim is not None:
+            self.projection = nn.Linear(hidden_size, config.embedding_dim, bias=False)
+        self.pooled_projection = dense_layers(hidden_size, config.pooled_layers) if config.pooled_layers else None
         self.processor: OpticalProcessor | None = None
         self.post_init()
 
@@ -143,9 +153,15 @@ class OpticalModel(OpticalPreTrainedModel):
         hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        backbone = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        backbone: Any = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
         if os.path.isdir(pretrained_model_name_or_path):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
+        rows, largest = backbone.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+        if largest >= rows:
+            raise ValueError(
+                f"the tokenizer of {os.fspath(pretrained_model_name_or_path)!r} has ids up to {largest}, but its embedding "
+                f"matrix has {rows} rows: they are not of the same model."
+            )
         config = cls.config_class(backbone_config=backbone_config, **config_values)
         model = cls(config).to(backbone.dtype)
         model.backbone = backbone
@@ -180,9 +196,19 @@ class OpticalModel(OpticalPreTrainedModel):
         return OpticalModelOutput(
             token_vectors=_mask(vectors, token_mask),
             token_mask=token_mask,
+            pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
+
+    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor | None:
+        """The vector of a backbone that is a sentence encoder, too."""
+        if self.config.pooling_mode is None:
+            return None
+        pooled = pool(hidden, attention_mask, self.config.pooling_mode)
+        if self.pooled_projection is not None:
+            pooled = self.pooled_projection(pooled)
+        return functional.normalize(pooled.float(), dim=-1).to(pooled.dtype) if self.config.normalize_pooled else pooled
 
     def _token_vectors(
         self,
@@ -213,7 +239,6 @@ class OpticalModel(OpticalPreTrainedModel):
         """Token vectors of documents; arguments and result as for `encode`."""
         return self.encode(texts, "document", **kwargs)
 
-    @torch.inference_mode()
     def encode(
         self,
         texts: Sequence[str],
@@ -243,17 +268,64 @@ class OpticalModel(OpticalPreTrainedModel):
         Raises:
             ValueError: if a single string is given, or no processor can be found.
         """
+        results: list[Any] = [None] * len(texts)
+        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
+            vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
+            for row, index in enumerate(chosen):
+                kept = vectors[row][mask[row]]
+                results[index] = kept if convert_to_tensor else kept.numpy()
+        return results
+
+    def encode_pooled(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        show_progress_bar: bool | None = None,
+        processor: OpticalProcessor | None = None,
+    ) -> torch.Tensor:
+        """
+        One vector per text, of a model that came from a sentence encoder (`config.pooling_mode`).
+
+        Args:
+            texts, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
+
+        Returns:
+            (texts, pooled dim) float32 on the CPU.
+
+        Raises:
+            ValueError: if the model has no pooling.
+        """
+        if self.config.pooling_mode is None:
+            raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
+        layers = self.config.pooled_layers
+        dim = layers[-1]["out_features"] if layers else self.config.get_text_config().hidden_size
+        results = torch.empty(len(texts), dim)
+        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
+            results[chosen] = output["pooled_vector"].float().cpu()
+        return results
+
+    def _outputs(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        batch_size: int,
+        max_length: int | None,
+        show_progress_bar: bool | None,
+        processor: OpticalProcessor | None,
+    ) -> Iterator[tuple[list[int], OpticalModelOutput]]:
+        """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
         if isinstance(texts, str):
             raise ValueError("encode takes a list of texts; wrap a single text in a list.")
         processor = processor or self.get_processor()
-        texts = list(texts)
         features = [
             feature
             for start in range(0, len(texts), 1024)
             for feature in processor.tokenize(texts[start : start + 1024], kind, max_length)
         ]
         order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
-        results: list[Any] = [None] * len(texts)
         was_training = self.training
         self.eval()
         try:
@@ -267,17 +339,13 @@ class OpticalModel(OpticalPreTrainedModel):
                     chosen = order[start : start + batch_size]
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)
                     del batch["content_mask"]
-                    output = self.forward(**batch)
-                    assert output.token_vectors is not None
-                    assert output.token_mask is not None
-                    vectors, mask = output.token_vectors.float().cpu(), output.token_mask.cpu()
-                    for row, index in enumerate(chosen):
-                        kept = vectors[row][mask[row]]
-                        results[index] = kept if convert_to_tensor else kept.numpy()
+                    with torch.inference_mode():
+                        # This class's own forward: a subclass's has losses to compute.
+                        output = OpticalModel.forward(self, **batch)
+                    yield chosen, output
                     bar.update(len(chosen))
         finally:
             self.train(was_training)
-        return results
 
     def get_processor(self) -> OpticalProcessor:
         """`self.processor`, loaded from the model's folder or Hub id if it is not set.
