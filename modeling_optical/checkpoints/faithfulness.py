@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedTokenizerBase
 
 from ..processing_optical import OpticalProcessor
 
@@ -50,6 +54,18 @@ def check_changes(format_name: str, changes: Sequence[Change], *, nearest: bool)
             f"the {format_name} format cannot say all of this model's settings: {'; '.join(map(str, changes))}. Vectors would "
             "differ. Export with the nearest settings (--nearest) and measure the result, or choose another format."
         )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Saves a tokenizer for other packages: without our processor's name, and with a class that transformers 4 knows, too."""
+    tokenizer.save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    for key in ("processor_class", "auto_map"):
+        settings.pop(key, None)
+    if settings.get("tokenizer_class") == "TokenizersBackend":
+        settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def skiplist_words(processor: OpticalProcessor) -> list[str]:

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ..modeling_optical import OpticalModel
 from .dense import DenseModule, check_chain, dense_folders, fill, identity_folder, projection_values
-from .faithfulness import Change, skiplist_words
+from .faithfulness import Change, save_tokenizer, skiplist_words
 from .files import CheckpointFiles
 from .sentence_transformers import module_folders, transformer_settings, write_json, write_modules
 
@@ -87,7 +87,7 @@ def write(model: OpticalModel, folder: Path) -> None:
     config = model.config
     folder.mkdir(parents=True, exist_ok=True)
     model.backbone.save_pretrained(folder)
-    processor.tokenizer.save_pretrained(folder)
+    save_tokenizer(processor.tokenizer, folder)
     longest = max(processor.longest("query"), processor.longest("document"))
     write_json(folder / "sentence_bert_config.json", {"max_seq_length": longest, "do_lower_case": False})
     modules = [("sentence_transformers.models.Transformer", "")]

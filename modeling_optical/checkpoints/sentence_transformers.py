@@ -17,7 +17,7 @@ from ..configuration_optical import POOLING_MODES
 from ..modeling_optical import OpticalModel
 from ..processing_optical import OpticalProcessor
 from .dense import DenseModule, check_chain, dense_folders, fill, projection_values
-from .faithfulness import Change, equivalent_prompt, skiplist_words
+from .faithfulness import Change, equivalent_prompt, save_tokenizer, skiplist_words
 from .files import CheckpointFiles
 
 logger = logging.get_logger(__name__)
@@ -236,7 +236,7 @@ def write(model: OpticalModel, folder: Path, *, backbone_folder: str = "") -> No
     root = folder / backbone_folder
     root.mkdir(parents=True, exist_ok=True)
     model.backbone.save_pretrained(root)
-    processor.tokenizer.save_pretrained(root)
+    save_tokenizer(processor.tokenizer, root)
     transformer: dict[str, Any] = {
         "transformer_task": "feature-extraction",
         "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import string
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..modeling_optical import OpticalModel
-from .faithfulness import Change
+from .faithfulness import Change, save_tokenizer
 from .files import CheckpointFiles
 from .sentence_transformers import write_json
 
@@ -87,13 +86,6 @@ def read(
     return model
 
 
-def _let_transformers_4_read(file: Path) -> None:
-    """colbert-ai runs on transformers 4, which does not know version 5's name for a tokenizer without a class of its own."""
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    if settings.get("tokenizer_class") == "TokenizersBackend":
-        write_json(file, settings | {"tokenizer_class": "PreTrainedTokenizerFast"})
-
-
 def _marker(name: str, tokenizer: PreTrainedTokenizerBase, marker: str) -> str | None:
     if marker in tokenizer.get_vocab():
         return marker
@@ -159,8 +151,7 @@ def write(model: OpticalModel, folder: Path) -> None:
     tensors["linear.weight"] = weight
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()}
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    processor.tokenizer.save_pretrained(folder)
-    _let_transformers_4_read(folder / "tokenizer_config.json")
+    save_tokenizer(processor.tokenizer, folder)
     length = config.expansion_length or config.query_length if config.query_expansion == "min" else processor.longest("query")
     metadata = {
         "query_token_id": config.query_marker,

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from variants import HERE, TEXTS, VARIANTS, save_five_script_bert, vary
+from parity_variants import HERE, TEXTS, VARIANTS, save_five_script_bert, vary
 
 
 def main(pylate_python: str, colbert_python: str) -> None:

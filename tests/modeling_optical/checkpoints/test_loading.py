@@ -193,7 +193,7 @@ def test_sizes_that_do_not_match_are_named(tmp_path):
     folder = copy("stanford", tmp_path / "dim")
     metadata = json.loads((folder / "artifact.metadata").read_text())
     (folder / "artifact.metadata").write_text(json.dumps(metadata | {"dim": 96}))
-    with pytest.raises(ValueError, match="artifact.metadata says dim 96, linear.weight has 8 rows"):
+    with pytest.raises(ValueError, match=r"artifact.metadata says dim 96, linear.weight has 8 rows"):
         load_checkpoint(folder)
 
     folder = copy("sentence-transformers", tmp_path / "vocabulary")
@@ -207,7 +207,7 @@ def test_sizes_that_do_not_match_are_named(tmp_path):
 
 def test_a_folder_of_no_known_format_is_named(tmp_path):
     (tmp_path / "notes").mkdir()
-    with pytest.raises(ValueError, match="has no config.json, so it is not a model folder"):
+    with pytest.raises(ValueError, match=r"has no config.json, so it is not a model folder"):
         load_checkpoint(tmp_path / "notes")
     folder = copy("sentence-transformers", tmp_path / "sparse")
     settings = json.loads((folder / "config_sentence_transformers.json").read_text())
@@ -215,7 +215,7 @@ def test_a_folder_of_no_known_format_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"of a kind that is not known here .*checkpoint_format=… forces one"):
         load_checkpoint(folder)
     (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match="config.json is not JSON"):
+    with pytest.raises(ValueError, match=r"config.json is not JSON"):
         load_checkpoint(folder)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from parity_variants import HERE, TEXTS, VARIANTS, save_five_script_bert, vary
 from safetensors.torch import load_file
-from variants import HERE, TEXTS, VARIANTS, save_five_script_bert, vary
 
 from modeling_optical import OpticalModel, load_checkpoint, maxsim
 from modeling_optical.checkpoints import export_checkpoint

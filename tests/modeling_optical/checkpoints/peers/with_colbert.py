@@ -1,4 +1,4 @@
-"""colbert-ai at work, in an environment of its own: `make BACKBONE FOLDER` saves a checkpoint, `encode FOLDER TEXTS OUT` encodes.
+"""colbert-ai at work, in an environment of its own: `make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes.
 
 Run by the parity tests with the interpreter that has colbert-ai 0.2.22; imports nothing of this package.
 """

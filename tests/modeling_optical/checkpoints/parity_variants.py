@@ -54,17 +54,9 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "fixed-attended": {"artifact.metadata": {"attend_to_mask_tokens": True}},
         "unpunctuated": {"artifact.metadata": {"mask_punctuation": False}},
         "old": {
-            "artifact.metadata": {
-                key: None
-                for key in (
-                    "query_token_id",
-                    "doc_token_id",
-                    "attend_to_mask_tokens",
-                    "mask_punctuation",
-                    "similarity",
-                    "doc_maxlen",
-                )
-            }
+            "artifact.metadata": dict.fromkeys(
+                ("query_token_id", "doc_token_id", "attend_to_mask_tokens", "mask_punctuation", "similarity", "doc_maxlen")
+            )
         },
     },
 }
