@@ -13,7 +13,8 @@ import torch.nn.functional as functional
 from torch import nn
 from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .configuration_optical import OpticalConfig
 from .late_interaction import search
@@ -72,15 +73,16 @@ class OpticalPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _no_split_modules: set[str] | list[str] | None = None
     # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
     accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, OpticalModel):
-            if module.projection is not None:
-                init.normal_(module.projection.weight, mean=0.0, std=module.projection.in_features**-0.5)
-        elif not isinstance(self, OpticalModel) or module is not self.projection:
+        # Reached through the module itself: a model without parameters of its own counts as loaded when a checkpoint is.
+        if isinstance(self, OpticalModel) and module is self.projection:
+            init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
+        else:
             super()._init_weights(module)
 
 
@@ -113,6 +115,8 @@ class OpticalModel(OpticalPreTrainedModel):
         self.projection = None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
         self.processor: OpticalProcessor | None = None
         self.post_init()
+        if not self._no_split_modules:
+            self._no_split_modules = _indivisible_modules(self.backbone)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.backbone.get_input_embeddings()
@@ -144,8 +148,11 @@ class OpticalModel(OpticalPreTrainedModel):
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         backbone = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
+        backbone_config = backbone.config
         if os.path.isdir(pretrained_model_name_or_path):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
+        config_values.setdefault("attn_implementation", backbone_config._attn_implementation)
         config = cls.config_class(backbone_config=backbone_config, **config_values)
         model = cls(config).to(backbone.dtype)
         model.backbone = backbone
@@ -158,6 +165,7 @@ class OpticalModel(OpticalPreTrainedModel):
         model.processor = OpticalProcessor(tokenizer, config)
         return model.eval()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -173,6 +181,9 @@ class OpticalModel(OpticalPreTrainedModel):
             token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
             inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
             **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
+
+        The processor pads on the right. Batches padded on the left need `position_ids` that count from each text's first
+        token where the backbone has learned positions without a padding id (BERT, DistilBERT).
         """
         vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
         if token_mask is None:
@@ -197,6 +208,10 @@ class OpticalModel(OpticalPreTrainedModel):
             if given is None:
                 raise ValueError("forward needs input_ids or inputs_embeds.")
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        if self.config.output_hidden_states:
+            kwargs.setdefault("output_hidden_states", True)
+        if self.config.output_attentions:
+            kwargs.setdefault("output_attentions", True)
         outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
@@ -307,7 +322,8 @@ class OpticalForDistillation(OpticalModel):
     are `config.transport`.
     """
 
-    def forward(  # type: ignore[override]  # it returns more, and takes what the loss needs
+    @can_return_tuple
+    def forward(  # returns more than the plain model, and takes what the loss needs
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -384,7 +400,18 @@ def _without_pooler(config: Any) -> dict[str, bool]:
     return {}
 
 
-def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> nn.Module:
+def _indivisible_modules(backbone: PreTrainedModel) -> set[str]:
+    """Classes that `device_map` must not split, for backbones that do not name them: layers, and what sums embeddings."""
+    words = backbone.get_input_embeddings()
+    return {
+        type(module).__name__
+        for module in backbone.modules()
+        if isinstance(module, GradientCheckpointingLayer)
+        or (module is not backbone and any(child is words for child in module.children()))
+    }
+
+
+def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> PreTrainedModel:
     """A pretrained backbone. What it lacks is said; what it has beyond us (pooler, heads) is nobody's concern."""
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
@@ -400,7 +427,7 @@ def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any])
     return backbone
 
 
-def _build_backbone(config: Any) -> nn.Module:
+def _build_backbone(config: Any) -> PreTrainedModel:
     return AutoModel.from_config(config, **_without_pooler(config))
 
 
