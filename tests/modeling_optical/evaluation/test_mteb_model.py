@@ -31,13 +31,12 @@ def mteb():
 def metadata(mteb, kind: str, languages, **values):
     from mteb.abstasks.task_metadata import TaskMetadata
 
-    category = {"Retrieval": "t2t", "Reranking": "t2t"}.get(kind, "t2t")
     return TaskMetadata(
         name=f"Local{kind}",
         description="Made in memory.",
         reference=None,
         type=kind,
-        category=category,
+        category="t2t",
         modalities=["text"],
         eval_splits=["test"],
         eval_langs=languages,
