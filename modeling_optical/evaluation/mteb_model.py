@@ -21,7 +21,8 @@ _PACKAGE_MISSING = 'evaluation with mteb needs the package mteb: pip install "mo
 class MTEBModel:
     """A late-interaction model as `mteb.evaluate` takes it (its `SearchProtocol` and `EncoderProtocol`).
 
-    Retrieval and reranking: the student encodes the queries, `documents` the corpus; the search is exact.
+    Retrieval and reranking: the student encodes the queries, `documents` the corpus, whatever its language: choose subsets
+    whose corpus it can read. The search is exact.
     Bitext mining: `documents` encodes the side that is in its language, the student every other; both as queries, which is
     how pairs are aligned in distillation.
 
@@ -42,7 +43,8 @@ class MTEBModel:
     ```python
     >>> import mteb
     >>> model = MTEBModel(student, documents=teacher, name="my-org/swahili-colbert")
-    >>> results = mteb.evaluate(model, mteb.get_tasks(["BelebeleRetrieval"], languages=["swh"]))
+    >>> task = mteb.get_task("BelebeleRetrieval", hf_subsets=["eng_Latn-swh_Latn"])  # English passages, Swahili questions
+    >>> results = mteb.evaluate(model, task)
     ```
     """
 
@@ -123,14 +125,36 @@ class MTEBModel:
         texts = [text for batch in inputs for text in batch["text"]]
         languages = dict(task_metadata.hf_subsets_to_langscripts)
 
-        def vectors(position: int) -> list[Any]:
-            encoder = self.student
-            if self.documents is not self.student:
-                language = _language(languages, hf_subset, position, task_metadata.name)
-                encoder = self.documents if language == self.documents_language else self.student
-            return encoder.encode_queries(texts, **_encoding(encode_kwargs))
+        def encoder(position: int) -> OpticalModel:
+            if self.documents is self.student:
+                return self.student
+            known = self._documents_know(languages, hf_subset, position, task_metadata.name)
+            return self.documents if known else self.student
 
-        return BitextSide(range(len(texts)), vectors, {})
+        def vectors(model: OpticalModel) -> list[Any]:
+            return model.encode_queries(texts, **_encoding(encode_kwargs))
+
+        return BitextSide(range(len(texts)), encoder, vectors, {})
+
+    def _documents_know(self, languages: Mapping[str, Sequence[str]], subset: str, position: int, task: str) -> bool:
+        """Whether one side of a bitext is in the language of `documents`.
+
+        `subset` is a pair such as "swh-eng", whose sides and languages stand in order, or, where a task has one column per
+        language, the column itself.
+        """
+        for pair, scripts in languages.items():
+            names = pair.split("-")
+            if subset not in (pair, *names):
+                continue
+            codes = [script.split("-")[0] for script in scripts]
+            if len(codes) > 1 and self.documents_language not in codes:
+                return False
+            if len(codes) == 2:
+                return codes[position if subset == pair else names.index(subset)] == self.documents_language
+        raise ValueError(
+            f"task {task} does not say which two languages the subset {subset!r} pairs, so it is open which side the document "
+            "encoder knows. Evaluate with documents=None: the student encodes both sides."
+        )
 
     def similarity(self, embeddings1: BitextSide, embeddings2: BitextSide) -> torch.Tensor:
         """MaxSim of every text of the first side, as query, with every text of the second: (first, second)."""
@@ -150,12 +174,19 @@ class BitextSide:
 
     Args:
         rows: which texts.
-        encode: position of the side (0: first, 1: second) to the vectors of all its texts.
-        encoded: what `encode` has returned, by position; shared between slices.
+        encoder: position of the side (0: first, 1: second) to the model that encodes it.
+        encode: that model to the vectors of all texts.
+        encoded: what `encode` has returned, by the model's id; shared between slices.
     """
 
-    def __init__(self, rows: range, encode: Callable[[int], list[Any]], encoded: dict[int, list[Any]]):
-        self._rows, self._encode, self._encoded = rows, encode, encoded
+    def __init__(
+        self,
+        rows: range,
+        encoder: Callable[[int], OpticalModel],
+        encode: Callable[[OpticalModel], list[Any]],
+        encoded: dict[int, list[Any]],
+    ):
+        self._rows, self._encoder, self._encode, self._encoded = rows, encoder, encode, encoded
 
     @property
     def shape(self) -> tuple[int, None]:
@@ -166,29 +197,14 @@ class BitextSide:
         return len(self._rows)
 
     def __getitem__(self, rows: slice) -> BitextSide:
-        return BitextSide(self._rows[rows], self._encode, self._encoded)
+        return BitextSide(self._rows[rows], self._encoder, self._encode, self._encoded)
 
     def vectors(self, position: int) -> list[Any]:
         """Arrays (tokens, dim) of these rows, as the first (0) or the second (1) side."""
-        if position not in self._encoded:
-            self._encoded[position] = self._encode(position)
-        return [self._encoded[position][row] for row in self._rows]
-
-
-def _language(languages: Mapping[str, Sequence[str]], subset: str, position: int, task: str) -> str:
-    """ISO 639-3 code of one side of a bitext.
-
-    `subset` is a pair such as "swh-eng", whose sides stand in order, or, where a task has one column per language, the
-    column itself.
-    """
-    for pair, codes in languages.items():
-        names = pair.split("-")
-        if len(codes) == 2 and subset in (pair, *names):
-            return codes[position if subset == pair else names.index(subset)].split("-")[0]
-    raise ValueError(
-        f"task {task} does not say which two languages the subset {subset!r} pairs, so it is open which side the document "
-        "encoder knows. Evaluate with documents=None: the student encodes both sides."
-    )
+        model = self._encoder(position)
+        if id(model) not in self._encoded:
+            self._encoded[id(model)] = self._encode(model)
+        return [self._encoded[id(model)][row] for row in self._rows]
 
 
 def _encoding(encode_kwargs: Mapping[str, Any]) -> dict[str, Any]:

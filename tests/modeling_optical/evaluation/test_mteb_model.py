@@ -5,8 +5,9 @@ import sys
 import pytest
 import torch
 
-from modeling_optical import OpticalModel
+from modeling_optical import OpticalModel, maxsim
 from modeling_optical.evaluation import MTEBModel, encode_documents, per_query, retrieve, translation_retrieval
+from modeling_optical.late_interaction import pad_vectors
 
 ENGLISH = ["the cat sat on the mat", "search works in English", "a good teacher", "the dog barked", "a translation"]
 SWAHILI = ["paka alikaa kwenye mkeka", "utafutaji hufanya kazi", "mwalimu mzuri", "mbwa akabweka", "tafsiri"]
@@ -145,6 +146,22 @@ def test_each_side_is_encoded_once_however_often_it_is_sliced(mteb, models, monk
     assert first.shape[0] == len(first) == 5
     torch.testing.assert_close(parts, model.similarity(first, second))
     torch.testing.assert_close(parts.diagonal(), model.similarity_pairwise(first, second))
+
+
+def test_a_bitext_without_the_language_of_the_documents_is_the_students_alone(mteb, models):
+    student, teacher = models
+    languages = {"dan-nor": ["dan-Latn", "nor-Latn", "nno-Latn"]}
+    arguments = {"task_metadata": metadata(mteb, "BitextMining", languages), "hf_subset": "dan-nor"}
+    for model in (MTEBModel(student, teacher), MTEBModel(student)):
+        first, second = (model.encode([{"text": texts}], **arguments) for texts in (SWAHILI, ENGLISH[:3]))
+        expected = translation_scores(student, SWAHILI, ENGLISH[:3])
+        torch.testing.assert_close(model.similarity(first, second), expected)
+
+
+def translation_scores(model: OpticalModel, first: list[str], second: list[str]) -> torch.Tensor:
+    sides = [pad_vectors(model.encode_queries(texts)) for texts in (first, second)]
+    (queries, query_mask), (documents, document_mask) = sides
+    return maxsim(queries, documents, query_mask, document_mask)
 
 
 def test_tasks_that_need_one_vector_per_text_are_refused_by_name(mteb, models):
