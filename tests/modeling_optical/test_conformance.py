@@ -324,6 +324,20 @@ def test_the_forward_pass_is_one_graph(model, batch):
         torch.testing.assert_close(vectors(compiled, **given), vectors(model, **given), atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
+def test_the_loss_compiles_around_the_solver(backbones):
+    model = OpticalForDistillation.from_backbone(backbones["bert"], embedding_dim=8)
+    batch = dict(model.get_processor()(TEXTS, "query"))
+    teacher = torch.nn.functional.normalize(torch.randn(3, 5, 8), dim=-1)
+    found = {}
+    for name, student in (("plain", model), ("compiled", torch.compile(model, backend="aot_eager"))):
+        model.zero_grad()
+        loss = student(**batch, teacher_vectors=teacher).loss
+        loss.backward()
+        found[name] = (loss.detach(), model.projection.weight.grad.clone())
+    torch.testing.assert_close(found["compiled"], found["plain"])
+
+
 def test_an_exported_program_takes_any_batch_and_length(model, batch):
     rows, columns = torch.export.Dim("batch", max=64), torch.export.Dim("length", max=60)
     shapes = {name: {0: rows, 1: columns} for name in batch}
