@@ -23,6 +23,7 @@ EXTRAS = {
         "onnxscript>=0.5",
         "onnxruntime>=1.20",
     ],
+    "mteb": ["mteb>=2.26,<3"],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
 

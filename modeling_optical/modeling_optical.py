@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,11 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
+from .backbones import build_backbone, indivisible_modules, load_backbone
 from .configuration_optical import OpticalConfig
 from .dense_layers import dense_layers, pool
 from .late_interaction import search
@@ -76,15 +76,16 @@ class OpticalPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _no_split_modules: set[str] | list[str] | None = None
     # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
     accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, OpticalModel):
-            if isinstance(module.projection, nn.Linear):
-                init.normal_(module.projection.weight, mean=0.0, std=module.projection.in_features**-0.5)
-        elif not isinstance(self, OpticalModel) or module is not self.projection:
+        # Reached through the module itself: a model without parameters of its own counts as loaded when a checkpoint is.
+        if isinstance(self, OpticalModel) and module is self.projection and isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
+        else:
             super()._init_weights(module)
 
 
@@ -111,7 +112,7 @@ class OpticalModel(OpticalPreTrainedModel):
 
     def __init__(self, config: OpticalConfig):
         super().__init__(config)
-        self.backbone: Any = _build_backbone(config.backbone_config)
+        self.backbone: Any = build_backbone(config.backbone_config)
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
             raise ValueError(f"a backbone of type {config.get_text_config().model_type!r} has no hidden_size.")
@@ -123,6 +124,8 @@ class OpticalModel(OpticalPreTrainedModel):
         self.pooled_projection = dense_layers(hidden_size, config.pooled_layers) if config.pooled_layers else None
         self.processor: OpticalProcessor | None = None
         self.post_init()
+        if not self._no_split_modules:
+            self._no_split_modules = indivisible_modules(self.backbone)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.backbone.get_input_embeddings()
@@ -153,9 +156,12 @@ class OpticalModel(OpticalPreTrainedModel):
         hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        backbone: Any = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        backbone = load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
+        backbone_config = backbone.config
         if os.path.isdir(pretrained_model_name_or_path):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
+        config_values.setdefault("attn_implementation", backbone_config._attn_implementation)
         rows, largest = backbone.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
         if largest >= rows:
             raise ValueError(
@@ -174,6 +180,7 @@ class OpticalModel(OpticalPreTrainedModel):
         model.processor = OpticalProcessor(tokenizer, config)
         return model.eval()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -189,6 +196,9 @@ class OpticalModel(OpticalPreTrainedModel):
             token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
             inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
             **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
+
+        The processor pads on the right. Batches padded on the left need `position_ids` that count from each text's first
+        token where the backbone has learned positions without a padding id (BERT, DistilBERT).
         """
         vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
         if token_mask is None:
@@ -223,6 +233,10 @@ class OpticalModel(OpticalPreTrainedModel):
             if given is None:
                 raise ValueError("forward needs input_ids or inputs_embeds.")
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        if self.config.output_hidden_states:
+            kwargs.setdefault("output_hidden_states", True)
+        if self.config.output_attentions:
+            kwargs.setdefault("output_attentions", True)
         outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
@@ -375,7 +389,8 @@ class OpticalForDistillation(OpticalModel):
     are `config.transport`.
     """
 
-    def forward(  # type: ignore[override]  # it returns more, and takes what the loss needs
+    @can_return_tuple
+    def forward(  # returns more than the plain model, and takes what the loss needs
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -440,36 +455,6 @@ _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "trust_r
 
 def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask.unsqueeze(-1), vectors, 0)
-
-
-def _without_pooler(config: Any) -> dict[str, bool]:
-    """Arguments that keep a backbone from building a pooler that late interaction never uses."""
-    model_class = MODEL_MAPPING.get(type(config), None)
-    if isinstance(model_class, tuple):
-        model_class = model_class[0]
-    if model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
-        return {"add_pooling_layer": False}
-    return {}
-
-
-def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> nn.Module:
-    """A pretrained backbone. What it lacks is said; what it has beyond us (pooler, heads) is nobody's concern."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        backbone, info = AutoModel.from_pretrained(
-            name, config=config, output_loading_info=True, **_without_pooler(config), **kwargs
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    if info["missing_keys"]:
-        some = ", ".join(sorted(info["missing_keys"])[:3])
-        logger.warning(f"{name} lacks {len(info['missing_keys'])} weights of its backbone, which start random: {some} …")
-    return backbone
-
-
-def _build_backbone(config: Any) -> nn.Module:
-    return AutoModel.from_config(config, **_without_pooler(config))
 
 
 __all__ = [

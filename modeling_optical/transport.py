@@ -137,6 +137,8 @@ def position_cost(row_mask: torch.Tensor, column_mask: torch.Tensor) -> torch.Te
     return (relative(row_mask).unsqueeze(2) - relative(column_mask).unsqueeze(1)).square()
 
 
+# Its iterations depend on the data: compiled, they would be traced and guarded step by step.
+@torch.compiler.disable
 def solve_transport(
     cost: torch.Tensor,
     row_mask: torch.Tensor | None = None,

@@ -21,6 +21,7 @@ TRAVELLING = (
     "transport",
     "late_interaction",
     "dense_layers",
+    "backbones",
 )
 
 

@@ -65,6 +65,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
         settings.pop(key, None)
     if settings.get("tokenizer_class") == "TokenizersBackend":
         settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    if isinstance(settings.get("extra_special_tokens"), list):
+        # Version 5's name for the list; version 4 takes a mapping of that name, and fails on a list.
+        settings["additional_special_tokens"] = settings.pop("extra_special_tokens")
     file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -19,6 +19,7 @@ _EXTRAS = {
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
+    "mteb": ("evaluation with mteb", "mteb"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
 
