@@ -43,11 +43,15 @@ class CheckpointFiles:
         try:
             found = cached_file(self.path, file, _raise_exceptions_for_missing_entries=False, **self.hub_arguments)
         except (OSError, hub_errors.HfHubHTTPError) as error:
-            raise FileNotFoundError(
-                f"model {self.name!r} is neither a folder here nor to be had from the Hub ({type(error).__name__}). "
-                "Check the name and the network, or give a folder."
-            ) from error
+            raise self.missing(type(error).__name__) from error
         return None if found is None else Path(found)
+
+    def missing(self, why: str) -> FileNotFoundError:
+        """The error of a name that stands for nothing that can be reached."""
+        return FileNotFoundError(
+            f"model {self.name!r} is neither a folder here nor to be had from the Hub ({why}). "
+            "Check the name and the network, or give a folder."
+        )
 
     def json(self, file: str) -> dict[str, Any] | None:
         """A JSON object, or None if there is no such file.

@@ -93,6 +93,8 @@ def detect_format(files: CheckpointFiles) -> str:
         return "stanford"
     if config:
         return "encoder"
+    if not os.path.isdir(files.path):
+        raise files.missing("no config.json")  # offline, nothing in the cache looks like no such file
     raise ValueError(
         f"{files.name!r} has no config.json, so it is not a model folder. "
         "Give the folder that holds config.json and model.safetensors."
