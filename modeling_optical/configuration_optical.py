@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -11,6 +12,9 @@ from .transport import TransportOptions
 QUERY_EXPANSIONS = ("none", "min", "fixed")
 SKIPLISTS = ("none", "punctuation", "punctuation_and_symbols")
 SCORED_TOKENS = ("all", "content")
+KINDS = ("query", "document")
+POOLING_MODES = ("mean", "cls", "max")
+_LAYER_KEYS = ("out_features", "bias", "activation", "residual")
 
 
 class OpticalConfig(PreTrainedConfig):
@@ -23,23 +27,46 @@ class OpticalConfig(PreTrainedConfig):
             returns `last_hidden_state`. Defaults to a BERT-base configuration.
         embedding_dim (`int`, *optional*, defaults to 128):
             Size of a token vector. `None`: no projection, the backbone's hidden states are the token vectors.
-        query_length (`int`, defaults to 32):
-            Longest query in tokens, special tokens and marker included; the rest is cut off.
-        document_length (`int`, defaults to 256):
+        projection_layers (`list[dict]`, *optional*):
+            Dense layers in place of the single linear map: each with `out_features`, `bias`, `activation` (name of a class of
+            `torch.nn`, `"Identity"` for none) and `residual`. `embedding_dim` is then the last one's `out_features`.
+        query_length (`int`, *optional*, defaults to 32):
+            Longest query in tokens, special tokens, prompt and marker included; the rest is cut off. `None`: what the backbone
+            takes.
+        document_length (`int`, *optional*, defaults to 256):
             Longest document in tokens, counted alike.
         query_marker, document_marker (`str`, *optional*):
             Token that stands after the first special token of a query or document (ColBERT's [Q] and [D]). `None`: no marker.
+        query_prompt, document_prompt (`str`, *optional*):
+            Text put before every query or document, as it stands (sentence-transformers' prompts). Its tokens score, but are
+            not content.
         query_expansion (`str`, defaults to `"none"`):
             `"none"`; `"min"`: queries shorter than `query_length` are padded to it with mask tokens, longer ones pass whole up
             to the backbone's limit; `"fixed"`: every query has exactly `query_length` tokens (ColBERT, arXiv 2004.12832).
+        expansion_length (`int`, *optional*):
+            For `"min"`: the length that queries are padded to, where it differs from `query_length`, which then is the longest
+            query.
+        expansion_token (`str`, *optional*):
+            What queries are padded with. `None`: the mask token.
         attend_to_expansion_tokens (`bool`, defaults to `False`):
             Whether other tokens attend to the expansion tokens.
         skiplist (`str`, defaults to `"none"`):
             Document tokens that never score: `"none"`, `"punctuation"` (Unicode P*) or `"punctuation_and_symbols"` (P*, S*).
         skiplist_token_ids (`list[int]`, *optional*):
             An explicit skip list; takes the place of `skiplist`.
+        skiplist_kinds (`list[str]`, defaults to `["document"]`):
+            Which texts the skip list holds for: `"document"`, `"query"` or both.
         scored_query_tokens (`str`, defaults to `"all"`):
             Query tokens that take part in MaxSim: `"all"`, or `"content"` (no special, marker or expansion token).
+        strip_text (`bool`, defaults to `True`):
+            Whether space around a text is removed before the prompt is put on.
+        pooling_mode (`str`, *optional*):
+            `"mean"`, `"cls"` or `"max"` for a backbone that is a sentence encoder, too: how its one vector per text comes from
+            the hidden states. `None`: there is no such vector.
+        pooled_layers (`list[dict]`, *optional*):
+            Dense layers after the pooling, as `projection_layers`.
+        normalize_pooled (`bool`, defaults to `False`):
+            Whether the pooled vector has unit length.
         transport (`dict` or `TransportOptions`, *optional*):
             Options of the transport loss, see [`TransportOptions`].
 
@@ -61,15 +88,25 @@ class OpticalConfig(PreTrainedConfig):
         self,
         backbone_config: PreTrainedConfig | dict[str, Any] | None = None,
         embedding_dim: int | None = 128,
-        query_length: int = 32,
-        document_length: int = 256,
+        projection_layers: list[dict[str, Any]] | None = None,
+        query_length: int | None = 32,
+        document_length: int | None = 256,
         query_marker: str | None = None,
         document_marker: str | None = None,
+        query_prompt: str | None = None,
+        document_prompt: str | None = None,
         query_expansion: str = "none",
+        expansion_length: int | None = None,
+        expansion_token: str | None = None,
         attend_to_expansion_tokens: bool = False,
         skiplist: str = "none",
         skiplist_token_ids: list[int] | None = None,
+        skiplist_kinds: list[str] | None = None,
         scored_query_tokens: str = "all",
+        strip_text: bool = True,
+        pooling_mode: str | None = None,
+        pooled_layers: list[dict[str, Any]] | None = None,
+        normalize_pooled: bool = False,
         transport: TransportOptions | dict[str, Any] | None = None,
         **kwargs: Any,
     ):
@@ -82,16 +119,26 @@ class OpticalConfig(PreTrainedConfig):
                 raise ValueError("backbone_config needs the key `model_type`, for instance 'bert' or 'xlm-roberta'.")
             backbone_config = AutoConfig.for_model(model_type, **values)
         self.backbone_config: PreTrainedConfig = backbone_config
-        self.embedding_dim = embedding_dim
+        self.projection_layers = _layers("projection_layers", projection_layers)
+        self.embedding_dim = self.projection_layers[-1]["out_features"] if self.projection_layers else embedding_dim
         self.query_length = query_length
         self.document_length = document_length
         self.query_marker = query_marker
         self.document_marker = document_marker
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
         self.query_expansion = query_expansion
+        self.expansion_length = expansion_length
+        self.expansion_token = expansion_token
         self.attend_to_expansion_tokens = attend_to_expansion_tokens
         self.skiplist = skiplist
         self.skiplist_token_ids = skiplist_token_ids
+        self.skiplist_kinds = ["document"] if skiplist_kinds is None else list(skiplist_kinds)
         self.scored_query_tokens = scored_query_tokens
+        self.strip_text = strip_text
+        self.pooling_mode = pooling_mode
+        self.pooled_layers = _layers("pooled_layers", pooled_layers)
+        self.normalize_pooled = normalize_pooled
         options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
         self.transport = options.to_dict()
         self._check()
@@ -105,19 +152,31 @@ class OpticalConfig(PreTrainedConfig):
         ):
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{key} is {getattr(self, key)!r}; allowed: {', '.join(map(repr, allowed))}.")
-        for key in ("query_length", "document_length", "embedding_dim"):
+        if self.pooling_mode is not None and self.pooling_mode not in POOLING_MODES:
+            raise ValueError(f"pooling_mode is {self.pooling_mode!r}; allowed: {', '.join(map(repr, POOLING_MODES))} or null.")
+        if not set(self.skiplist_kinds) <= set(KINDS):
+            raise ValueError(f"skiplist_kinds is {self.skiplist_kinds!r}; it is a list of 'query' and 'document'.")
+        for key in ("query_length", "document_length", "embedding_dim", "expansion_length"):
             value = getattr(self, key)
-            if value is None and key == "embedding_dim":
+            if value is None:
                 continue
             smallest = 1 if key == "embedding_dim" else 3
             if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
                 raise ValueError(f"{key} is {value!r}; it must be a whole number of at least {smallest}.")
-        for key in ("query_marker", "document_marker"):
+        if self.expansion_length is not None and self.query_expansion != "min":
+            raise ValueError('expansion_length belongs to query_expansion="min"; "fixed" pads to query_length.')
+        if (self.expansion_length or 0) > (self.query_length or math.inf):
+            raise ValueError(f"expansion_length {self.expansion_length} is above query_length {self.query_length}.")
+        if self.query_expansion != "none" and self.query_length is None and self.expansion_length is None:
+            raise ValueError(f'query_expansion="{self.query_expansion}" needs a query_length to pad to.')
+        for key in ("query_marker", "document_marker", "query_prompt", "document_prompt", "expansion_token"):
             value = getattr(self, key)
             if value is not None and (not isinstance(value, str) or not value):
-                raise ValueError(f"{key} is {value!r}; it must be a token of the vocabulary, such as '[Q]', or null.")
-        if not isinstance(self.attend_to_expansion_tokens, bool):
-            raise ValueError("attend_to_expansion_tokens must be true or false.")
+                kind = "a text" if "prompt" in key else "a token of the vocabulary, such as '[Q]'"
+                raise ValueError(f"{key} is {value!r}; it must be {kind}, or null.")
+        for key in ("attend_to_expansion_tokens", "strip_text", "normalize_pooled"):
+            if not isinstance(getattr(self, key), bool):
+                raise ValueError(f"{key} must be true or false.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The backbone's configuration, which owns the vocabulary size."""
@@ -132,6 +191,19 @@ class OpticalConfig(PreTrainedConfig):
     def vector_dim(self) -> int:
         """Size of a token vector: `embedding_dim`, or the backbone's hidden size where there is no projection."""
         return self.get_text_config().hidden_size if self.embedding_dim is None else self.embedding_dim
+
+
+def _layers(name: str, layers: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:
+    """Dense layers with all their keys; an empty list is None."""
+    if not layers:
+        return None
+    complete = []
+    for layer in layers:
+        unknown = sorted(set(layer) - set(_LAYER_KEYS))
+        if unknown or not isinstance(layer.get("out_features"), int):
+            raise ValueError(f"{name}: each layer has out_features (a whole number) and may have {', '.join(_LAYER_KEYS[1:])}.")
+        complete.append({"bias": True, "activation": "Identity", "residual": False} | layer)
+    return complete
 
 
 __all__ = ["OpticalConfig"]

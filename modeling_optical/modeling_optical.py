@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from torch import nn
-from transformers import MODEL_MAPPING, AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 from transformers import initialization as init
-from transformers.utils import ModelOutput, logging
+from transformers.utils import ModelOutput, can_return_tuple, logging
 
+from .backbones import build_backbone, indivisible_modules, load_backbone
 from .configuration_optical import OpticalConfig
+from .dense_layers import dense_layers, pool
 from .late_interaction import search
 from .processing_optical import OpticalProcessor
 from .transport import TransportPlan, transport_loss
@@ -31,11 +32,14 @@ class OpticalModelOutput(ModelOutput):
     Args:
         token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors, zero where `token_mask` is False.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
+        pooled_vector (`torch.FloatTensor` of shape `(batch, pooled dim)`): one vector per text, where `config.pooling_mode` is
+            set.
         hidden_states, attentions: the backbone's, where asked for.
     """
 
     token_vectors: torch.Tensor | None = None
     token_mask: torch.Tensor | None = None
+    pooled_vector: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -72,15 +76,16 @@ class OpticalPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
+    _no_split_modules: set[str] | list[str] | None = None
     # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
     accepts_loss_kwargs = False
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        if isinstance(module, OpticalModel):
-            if module.projection is not None:
-                init.normal_(module.projection.weight, mean=0.0, std=module.projection.in_features**-0.5)
-        elif not isinstance(self, OpticalModel) or module is not self.projection:
+        # Reached through the module itself: a model without parameters of its own counts as loaded when a checkpoint is.
+        if isinstance(self, OpticalModel) and module is self.projection and isinstance(module, nn.Linear):
+            init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
+        else:
             super()._init_weights(module)
 
 
@@ -88,7 +93,8 @@ class OpticalModel(OpticalPreTrainedModel):
     """
     A backbone, a linear projection without bias, and unit token vectors (ColBERT, arXiv 2004.12832).
 
-    Checkpoint keys are `backbone.*` and `projection.weight`, the same for every model of this family.
+    Checkpoint keys are `backbone.*` and `projection.weight`, the same for every model of this family. Where the configuration
+    asks for more layers they are `projection.0.linear.weight` and so on, and `pooled_projection.*`.
 
     Args:
         config ([`OpticalConfig`]): the configuration.
@@ -106,13 +112,20 @@ class OpticalModel(OpticalPreTrainedModel):
 
     def __init__(self, config: OpticalConfig):
         super().__init__(config)
-        self.backbone: Any = _build_backbone(config.backbone_config)
+        self.backbone: Any = build_backbone(config.backbone_config)
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
             raise ValueError(f"a backbone of type {config.get_text_config().model_type!r} has no hidden_size.")
-        self.projection = None if config.embedding_dim is None else nn.Linear(hidden_size, config.embedding_dim, bias=False)
+        self.projection: nn.Module | None = None
+        if config.projection_layers:
+            self.projection = dense_layers(hidden_size, config.projection_layers)
+        elif config.embedding_dim is not None:
+            self.projection = nn.Linear(hidden_size, config.embedding_dim, bias=False)
+        self.pooled_projection = dense_layers(hidden_size, config.pooled_layers) if config.pooled_layers else None
         self.processor: OpticalProcessor | None = None
         self.post_init()
+        if not self._no_split_modules:
+            self._no_split_modules = indivisible_modules(self.backbone)
 
     def get_input_embeddings(self) -> nn.Embedding:
         return self.backbone.get_input_embeddings()
@@ -143,9 +156,18 @@ class OpticalModel(OpticalPreTrainedModel):
         hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        backbone = _load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        backbone = load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
+        backbone_config = backbone.config
         if os.path.isdir(pretrained_model_name_or_path):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
+        config_values.setdefault("attn_implementation", backbone_config._attn_implementation)
+        rows, largest = backbone.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+        if largest >= rows:
+            raise ValueError(
+                f"the tokenizer of {os.fspath(pretrained_model_name_or_path)!r} has ids up to {largest}, but its embedding "
+                f"matrix has {rows} rows: they are not of the same model."
+            )
         config = cls.config_class(backbone_config=backbone_config, **config_values)
         model = cls(config).to(backbone.dtype)
         model.backbone = backbone
@@ -158,6 +180,7 @@ class OpticalModel(OpticalPreTrainedModel):
         model.processor = OpticalProcessor(tokenizer, config)
         return model.eval()
 
+    @can_return_tuple
     def forward(
         self,
         input_ids: torch.Tensor | None = None,
@@ -173,6 +196,9 @@ class OpticalModel(OpticalPreTrainedModel):
             token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
             inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
             **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
+
+        The processor pads on the right. Batches padded on the left need `position_ids` that count from each text's first
+        token where the backbone has learned positions without a padding id (BERT, DistilBERT).
         """
         vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
         if token_mask is None:
@@ -180,9 +206,19 @@ class OpticalModel(OpticalPreTrainedModel):
         return OpticalModelOutput(
             token_vectors=_mask(vectors, token_mask),
             token_mask=token_mask,
+            pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
+
+    def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor | None:
+        """The vector of a backbone that is a sentence encoder, too."""
+        if self.config.pooling_mode is None:
+            return None
+        pooled = pool(hidden, attention_mask, self.config.pooling_mode)
+        if self.pooled_projection is not None:
+            pooled = self.pooled_projection(pooled)
+        return functional.normalize(pooled.float(), dim=-1).to(pooled.dtype) if self.config.normalize_pooled else pooled
 
     def _token_vectors(
         self,
@@ -197,6 +233,10 @@ class OpticalModel(OpticalPreTrainedModel):
             if given is None:
                 raise ValueError("forward needs input_ids or inputs_embeds.")
             attention_mask = torch.ones(given.shape[:2], dtype=torch.long, device=given.device)
+        if self.config.output_hidden_states:
+            kwargs.setdefault("output_hidden_states", True)
+        if self.config.output_attentions:
+            kwargs.setdefault("output_attentions", True)
         outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
@@ -213,7 +253,6 @@ class OpticalModel(OpticalPreTrainedModel):
         """Token vectors of documents; arguments and result as for `encode`."""
         return self.encode(texts, "document", **kwargs)
 
-    @torch.inference_mode()
     def encode(
         self,
         texts: Sequence[str],
@@ -243,17 +282,64 @@ class OpticalModel(OpticalPreTrainedModel):
         Raises:
             ValueError: if a single string is given, or no processor can be found.
         """
+        results: list[Any] = [None] * len(texts)
+        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
+            vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
+            for row, index in enumerate(chosen):
+                kept = vectors[row][mask[row]]
+                results[index] = kept if convert_to_tensor else kept.numpy()
+        return results
+
+    def encode_pooled(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        *,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        show_progress_bar: bool | None = None,
+        processor: OpticalProcessor | None = None,
+    ) -> torch.Tensor:
+        """
+        One vector per text, of a model that came from a sentence encoder (`config.pooling_mode`).
+
+        Args:
+            texts, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
+
+        Returns:
+            (texts, pooled dim) float32 on the CPU.
+
+        Raises:
+            ValueError: if the model has no pooling.
+        """
+        if self.config.pooling_mode is None:
+            raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
+        layers = self.config.pooled_layers
+        dim = layers[-1]["out_features"] if layers else self.config.get_text_config().hidden_size
+        results = torch.empty(len(texts), dim)
+        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
+            results[chosen] = output["pooled_vector"].float().cpu()
+        return results
+
+    def _outputs(
+        self,
+        texts: Sequence[str],
+        kind: str,
+        batch_size: int,
+        max_length: int | None,
+        show_progress_bar: bool | None,
+        processor: OpticalProcessor | None,
+    ) -> Iterator[tuple[list[int], OpticalModelOutput]]:
+        """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
         if isinstance(texts, str):
             raise ValueError("encode takes a list of texts; wrap a single text in a list.")
         processor = processor or self.get_processor()
-        texts = list(texts)
         features = [
             feature
             for start in range(0, len(texts), 1024)
             for feature in processor.tokenize(texts[start : start + 1024], kind, max_length)
         ]
         order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
-        results: list[Any] = [None] * len(texts)
         was_training = self.training
         self.eval()
         try:
@@ -267,17 +353,13 @@ class OpticalModel(OpticalPreTrainedModel):
                     chosen = order[start : start + batch_size]
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)
                     del batch["content_mask"]
-                    output = self.forward(**batch)
-                    assert output.token_vectors is not None
-                    assert output.token_mask is not None
-                    vectors, mask = output.token_vectors.float().cpu(), output.token_mask.cpu()
-                    for row, index in enumerate(chosen):
-                        kept = vectors[row][mask[row]]
-                        results[index] = kept if convert_to_tensor else kept.numpy()
+                    with torch.inference_mode():
+                        # This class's own forward: a subclass's has losses to compute.
+                        output = OpticalModel.forward(self, **batch)
+                    yield chosen, output
                     bar.update(len(chosen))
         finally:
             self.train(was_training)
-        return results
 
     def get_processor(self) -> OpticalProcessor:
         """`self.processor`, loaded from the model's folder or Hub id if it is not set.
@@ -307,7 +389,8 @@ class OpticalForDistillation(OpticalModel):
     are `config.transport`.
     """
 
-    def forward(  # type: ignore[override]  # it returns more, and takes what the loss needs
+    @can_return_tuple
+    def forward(  # returns more than the plain model, and takes what the loss needs
         self,
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
@@ -372,36 +455,6 @@ _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "trust_r
 
 def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask.unsqueeze(-1), vectors, 0)
-
-
-def _without_pooler(config: Any) -> dict[str, bool]:
-    """Arguments that keep a backbone from building a pooler that late interaction never uses."""
-    model_class = MODEL_MAPPING.get(type(config), None)
-    if isinstance(model_class, tuple):
-        model_class = model_class[0]
-    if model_class is not None and "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
-        return {"add_pooling_layer": False}
-    return {}
-
-
-def _load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> nn.Module:
-    """A pretrained backbone. What it lacks is said; what it has beyond us (pooler, heads) is nobody's concern."""
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        backbone, info = AutoModel.from_pretrained(
-            name, config=config, output_loading_info=True, **_without_pooler(config), **kwargs
-        )
-    finally:
-        logging.set_verbosity(verbosity)
-    if info["missing_keys"]:
-        some = ", ".join(sorted(info["missing_keys"])[:3])
-        logger.warning(f"{name} lacks {len(info['missing_keys'])} weights of its backbone, which start random: {some} …")
-    return backbone
-
-
-def _build_backbone(config: Any) -> nn.Module:
-    return AutoModel.from_config(config, **_without_pooler(config))
 
 
 __all__ = [

@@ -11,9 +11,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase, ProcessorMixin
 
-from .configuration_optical import OpticalConfig
+from .configuration_optical import KINDS, OpticalConfig
 
-KINDS = ("query", "document")
 _PUNCTUATION = ("P",)
 _PUNCTUATION_AND_SYMBOLS = ("P", "S")
 
@@ -48,10 +47,11 @@ class OpticalProcessor(ProcessorMixin):
             "query": self._marker_id("query_marker"),
             "document": self._marker_id("document_marker"),
         }
-        if config.query_expansion != "none" and tokenizer.mask_token_id is None:
+        self._expansion_id: Any = self._marker_id("expansion_token") if config.expansion_token else tokenizer.mask_token_id
+        if config.query_expansion != "none" and self._expansion_id is None:
             raise ValueError(
                 f"query_expansion={config.query_expansion!r} pads queries with the mask token, but this tokenizer has none. "
-                "Set query_expansion='none'."
+                "Set query_expansion='none', or expansion_token to a token of the vocabulary."
             )
         self._skiplist: set[int] | None = None
 
@@ -92,7 +92,7 @@ class OpticalProcessor(ProcessorMixin):
         """Token ids and masks of each text, unpadded.
 
         Args:
-            texts: the texts; leading and trailing space does not matter.
+            texts: the texts.
             kind: `"query"` or `"document"`.
             max_length: takes the place of the configured length.
 
@@ -110,30 +110,39 @@ class OpticalProcessor(ProcessorMixin):
                 raise TypeError(f"text {position} is of type {type(text).__name__}, not str.")
         if not len(texts):
             return []
-        length = self._length(kind, max_length)
+        length = self.longest(kind, max_length)
         marker = self._markers[kind]
+        prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
         encoded = self.tokenizer(
-            list(texts),
+            [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
             truncation=True,
             max_length=length - (marker is not None),
             padding=False,
             add_special_tokens=True,
             return_special_tokens_mask=True,
+            return_offsets_mapping=bool(prompt),
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
         )
+        content = [[not special for special in specials] for specials in encoded["special_tokens_mask"]]
+        if prompt:
+            content = [
+                [counts and end > len(prompt) for counts, (_, end) in zip(row, offsets, strict=True)]
+                for row, offsets in zip(content, encoded["offset_mapping"], strict=True)
+            ]
         return [
-            self._finish(list(ids), [not special for special in specials], kind, marker, length)
-            for ids, specials in zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+            self._finish(list(ids), row, specials, kind, marker, length)
+            for ids, row, specials in zip(encoded["input_ids"], content, encoded["special_tokens_mask"], strict=True)
         ]
 
-    def _length(self, kind: str, max_length: int | None) -> int:
+    def longest(self, kind: str, max_length: int | None = None) -> int:
+        """Tokens of the longest text of a kind, `max_length` in place of the configured length; the backbone's limit holds."""
         if max_length is None:
             max_length = self.config.query_length if kind == "query" else self.config.document_length
-            if kind == "query" and self.config.query_expansion == "min":
-                max_length = self._cap()
-        return min(max_length, self._cap())
+            if kind == "query" and self.config.query_expansion == "min" and self.config.expansion_length is None:
+                max_length = None
+        return self._cap() if max_length is None else min(max_length, self._cap())
 
     def _cap(self) -> int:
         """The longest input that backbone and tokenizer take."""
@@ -144,25 +153,29 @@ class OpticalProcessor(ProcessorMixin):
             positions -= (text_config.pad_token_id or 0) + 1
         return min(positions, self.tokenizer.model_max_length)
 
-    def _finish(self, ids: list[int], content: list[bool], kind: str, marker: int | None, length: int) -> dict[str, list[Any]]:
+    def _finish(
+        self, ids: list[int], content: list[bool], specials: list[int], kind: str, marker: int | None, length: int
+    ) -> dict[str, list[Any]]:
         if marker is not None:
-            place = 1 if content and not content[0] else 0
+            place = 1 if specials and specials[0] else 0
             ids.insert(place, marker)
             content.insert(place, False)
         attention = [True] * len(ids)
         token = [True] * len(ids)
         if kind == "query":
-            target = length if self.config.query_expansion == "fixed" else self.config.query_length
-            missing = target - len(ids) if self.config.query_expansion != "none" else 0
+            target = {"none": 0, "fixed": length, "min": self.config.expansion_length or self.config.query_length}
+            missing = (target[self.config.query_expansion] or 0) - len(ids)
             if missing > 0:
-                ids += [self.tokenizer.mask_token_id] * missing
+                ids += [self._expansion_id] * missing
                 attention += [self.config.attend_to_expansion_tokens] * missing
                 token += [True] * missing
                 content += [False] * missing
             if self.config.scored_query_tokens == "content":
                 token = list(content)
-        elif self.skiplist_token_ids:
-            token = [identifier not in self.skiplist_token_ids for identifier in ids]
+        if kind in self.config.skiplist_kinds and self.skiplist_token_ids:
+            token = [
+                counts and identifier not in self.skiplist_token_ids for counts, identifier in zip(token, ids, strict=True)
+            ]
         return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
 
     def pad(self, features: Sequence[dict[str, list[Any]]]) -> BatchEncoding:

@@ -96,7 +96,7 @@ class Run:
         teacher = Teacher.from_pretrained(
             self.recipe.teacher.model,
             max_length=self.recipe.student.max_length,
-            **({"revision": self.recipe.teacher.revision} if self.recipe.teacher.revision else {}),
+            **self.recipe.teacher.load_arguments(),
         ).to(self.state.device)
         self._stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self._stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
@@ -319,9 +319,9 @@ def last_complete_checkpoint(folder: Path) -> str | None:
 def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
     """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension."""
     own = recipe.student
-    name = recipe.teacher.model if own.start == "teacher" else own.start
-    revision = recipe.teacher.revision if own.start == "teacher" else own.revision
-    settings: dict[str, Any] = own.config | ({"revision": revision} if revision else {})
+    copied = own.start == "teacher"
+    name = recipe.teacher.model if copied else own.start
+    settings: dict[str, Any] = own.config | (recipe.teacher if copied else own).load_arguments()
     student = load_checkpoint(name, **settings)
     if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != teacher.dim:
         set_seed(recipe.seed)

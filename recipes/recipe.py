@@ -23,12 +23,38 @@ PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 
 @dataclass
-class TeacherRecipe:
-    """The frozen teacher.
+class CheckpointRecipe:
+    """How a model is read.
+
+    Args:
+        revision: of the Hub repository.
+        checkpoint_format: `sentence-transformers`, `pylate`, `stanford` …, where the files should not decide.
+        adapter_language: which adapters an X-MOD backbone uses, for instance `sw_KE`.
+        trust_remote_code: whether Python code that the model brings may run.
+    """
+
+    revision: str | None = None
+    checkpoint_format: str | None = None
+    adapter_language: str | None = None
+    trust_remote_code: bool = False
+
+    def load_arguments(self) -> dict[str, Any]:
+        """Arguments of `load_checkpoint`."""
+        arguments = {
+            "revision": self.revision,
+            "checkpoint_format": self.checkpoint_format,
+            "language": self.adapter_language,
+            "trust_remote_code": self.trust_remote_code or None,
+        }
+        return {key: value for key, value in arguments.items() if value is not None}
+
+
+@dataclass
+class TeacherRecipe(CheckpointRecipe):
+    """The frozen teacher; also how it is read, see `CheckpointRecipe`.
 
     Args:
         model: folder, Hub id, or `package:NAME/PATH`.
-        revision: of the Hub repository.
         language: what it is good in; also the language of the ceiling's queries.
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
@@ -36,7 +62,6 @@ class TeacherRecipe:
     """
 
     model: str = ""
-    revision: str | None = None
     language: str = "en"
     cache: str | None = None
     cache_dtype: str = "float16"
@@ -44,12 +69,11 @@ class TeacherRecipe:
 
 
 @dataclass
-class StudentRecipe:
-    """Where the student starts.
+class StudentRecipe(CheckpointRecipe):
+    """Where the student starts; also how that is read, see `CheckpointRecipe` (a copy of the teacher is read as the teacher).
 
     Args:
         start: `teacher` (a copy of it), or folder or Hub id of a backbone or student.
-        revision: of the Hub repository.
         config: values of `OpticalConfig` (embedding_dim, query_length, scored_query_tokens …).
         vocabulary: how its vocabulary is adapted to the language; null keeps it.
         dropout: takes the place of the backbone's dropout while training; null keeps it.
@@ -57,7 +81,6 @@ class StudentRecipe:
     """
 
     start: str = "teacher"
-    revision: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
     vocabulary: VocabularyOptions | None = None
     dropout: float | None = None

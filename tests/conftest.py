@@ -1,4 +1,4 @@
-"""Tiny random models and tokenizers of three families, made on the spot: no test needs the network."""
+"""Tiny random models and tokenizers of five families, made on the spot: no test needs the network."""
 
 import os
 
@@ -13,11 +13,15 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     BertConfig,
     BertModel,
+    DistilBertConfig,
+    DistilBertModel,
     ModernBertConfig,
     ModernBertModel,
     PreTrainedTokenizerFast,
     XLMRobertaConfig,
     XLMRobertaModel,
+    XmodConfig,
+    XmodModel,
 )
 
 TEXTS = [
@@ -95,6 +99,25 @@ def save_backbone(family: str, folder: Path, seed: int = 0) -> str:
             vocab_size=len(tokenizer), max_position_embeddings=66, pad_token_id=1, bos_token_id=0, eos_token_id=2, **_SIZES
         )
         model = XLMRobertaModel(config)
+    elif family == "xmod":
+        tokenizer = unigram_tokenizer()
+        config = XmodConfig(
+            vocab_size=len(tokenizer),
+            max_position_embeddings=66,
+            pad_token_id=1,
+            bos_token_id=0,
+            eos_token_id=2,
+            languages=["en_XX", "sw_KE"],
+            default_language="sw_KE",
+            **_SIZES,
+        )
+        model = XmodModel(config)
+    elif family == "distilbert":
+        tokenizer = wordpiece_tokenizer()
+        config = DistilBertConfig(
+            vocab_size=len(tokenizer), max_position_embeddings=64, dim=32, n_layers=2, n_heads=2, hidden_dim=48
+        )
+        model = DistilBertModel(config)
     else:
         tokenizer = bytelevel_tokenizer()
         config = ModernBertConfig(
@@ -116,12 +139,13 @@ def save_backbone(family: str, folder: Path, seed: int = 0) -> str:
 
 
 FAMILIES = ("bert", "xlm-roberta", "modernbert")
+MORE_FAMILIES = ("xmod", "distilbert")
 
 
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Family to folder."""
-    return {family: save_backbone(family, tmp_path_factory.mktemp(family)) for family in FAMILIES}
+    return {family: save_backbone(family, tmp_path_factory.mktemp(family)) for family in (*FAMILIES, *MORE_FAMILIES)}
 
 
 @pytest.fixture(params=FAMILIES)

@@ -14,7 +14,15 @@ ALLOWED = {
     "hub_cards": {"modeling_optical"},
     "recipes": {"modeling_optical", "trainer", "hub_cards"},
 }
-TRAVELLING = ("configuration_optical", "modeling_optical", "processing_optical", "transport", "late_interaction")
+TRAVELLING = (
+    "configuration_optical",
+    "modeling_optical",
+    "processing_optical",
+    "transport",
+    "late_interaction",
+    "dense_layers",
+    "backbones",
+)
 
 
 def imports(path: Path) -> list[tuple[int, str, bool]]:

@@ -5,6 +5,7 @@ from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .collators import DistillationCollator
 from .objectives import Objective, PooledMSE, Transport, build_objectives
 from .optical_trainer import OpticalTrainer
+from .sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teacher_cache import TeacherCache
 from .teachers import Teacher
 
@@ -15,11 +16,14 @@ __all__ = [
     "Objective",
     "OpticalTrainer",
     "OpticalTrainingArguments",
+    "OpticalTransportLoss",
     "PooledMSE",
     "Teacher",
     "TeacherCache",
     "Transport",
+    "bitext_collator",
     "build_objectives",
     "load_bitext",
     "split_bitext",
+    "teacher_labels",
 ]

@@ -144,7 +144,7 @@ def adapt_vocabulary(
     if not targets or len(sources) != len(targets):
         raise ValueError(f"vocabulary adaptation needs pairs; got {len(sources)} sources and {len(targets)} targets.")
     processor = model.get_processor()
-    old = processor.tokenizer
+    old = _with_special_markers(processor)
     if not getattr(old, "is_fast", False):
         raise ValueError(
             f"the tokenizer {type(old).__name__} cannot be trained anew: only tokenizers of the tokenizers library can. "
@@ -170,8 +170,24 @@ def adapt_vocabulary(
     embeddings = model.get_input_embeddings()
     matrix, counts = _transfer_rows(old, new, new_words, embeddings.weight.detach(), table, options)
     _replace_embeddings(model, new, matrix)
+    if model.config.skiplist_token_ids is not None:
+        # Ids of the old vocabulary: the same pieces have others now.
+        vocabulary, pieces = new.get_vocab(), old.convert_ids_to_tokens(model.config.skiplist_token_ids)
+        model.config.skiplist_token_ids = sorted(vocabulary[piece] for piece in pieces if piece in vocabulary)
     model.processor = OpticalProcessor(new, model.config)
     return VocabularyReport(len(new), *counts, before, after), TranslationTable(table)
+
+
+def _with_special_markers(processor: OpticalProcessor) -> PreTrainedTokenizerBase:
+    """The tokenizer, its markers special, so that a new vocabulary has them too: ColBERT's [unused0] is an ordinary piece."""
+    config = processor.config
+    wanted = (config.query_marker, config.document_marker, config.expansion_token)
+    ordinary = [token for token in wanted if token is not None and token not in processor.tokenizer.all_special_tokens]
+    if not ordinary:
+        return processor.tokenizer
+    tokenizer = copy.deepcopy(processor.tokenizer)
+    tokenizer.add_special_tokens({"additional_special_tokens": ordinary}, replace_extra_special_tokens=False)
+    return tokenizer
 
 
 def train_tokenizer(old: PreTrainedTokenizerBase, texts: Sequence[str], options: VocabularyOptions) -> PreTrainedTokenizerFast:

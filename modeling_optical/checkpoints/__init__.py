@@ -1,5 +1,15 @@
-"""Reading retrievers, whoever saved them."""
+"""Reading retrievers, whoever saved them, and writing ours for others."""
 
-from .loading import load_checkpoint, resolve_model_path
+from .exporting import EXPORT_FORMATS, add_sentence_transformers, export_checkpoint
+from .faithfulness import Change
+from .loading import FORMATS, load_checkpoint, resolve_model_path
 
-__all__ = ["load_checkpoint", "resolve_model_path"]
+__all__ = [
+    "EXPORT_FORMATS",
+    "FORMATS",
+    "Change",
+    "add_sentence_transformers",
+    "export_checkpoint",
+    "load_checkpoint",
+    "resolve_model_path",
+]

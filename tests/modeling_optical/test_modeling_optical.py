@@ -121,18 +121,6 @@ def test_half_precision_stays_near_single_precision(model, tmp_path, dtype):
         assert np.abs(single - other).max() < 0.05
 
 
-def test_attention_implementations_agree(model, tmp_path):
-    model.save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
-    vectors = {}
-    for name in ("eager", "sdpa"):
-        loaded = OpticalModel.from_pretrained(tmp_path, attn_implementation=name)
-        assert loaded.backbone.config._attn_implementation == name
-        vectors[name] = loaded.encode_queries(TEXTS)
-    for one, other in zip(*vectors.values(), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-
-
 def test_vectors_are_unit_and_padding_and_company_do_not_change_them(model):
     alone = [model.encode_documents([text])[0] for text in TEXTS]
     together = model.encode_documents(TEXTS, batch_size=8)
@@ -190,24 +178,6 @@ def test_the_loss_is_the_transport_of_its_token_vectors(model):
     output.loss.backward()
     assert float(student.projection.weight.grad.abs().sum()) > 0
     assert student(**student_batch).loss is None
-
-
-def test_gradient_checkpointing_changes_no_gradient(backbone):
-    model = OpticalForDistillation(OpticalModel.from_backbone(backbone, embedding_dim=8).config)
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0
-    model.train()
-    batch = dict(OpticalModel.from_backbone(backbone, embedding_dim=8).processor(TEXTS[:2], "query"))
-    teacher = torch.nn.functional.normalize(torch.randn(2, 5, 8), dim=-1)
-    gradients = []
-    for checkpointing in (False, True):
-        if checkpointing:
-            model.gradient_checkpointing_enable()
-        model.zero_grad()
-        model(**batch, teacher_vectors=teacher).loss.backward()
-        gradients.append(model.projection.weight.grad.clone())
-    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_wrong_configuration_is_refused_where_it_is_set():

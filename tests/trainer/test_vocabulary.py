@@ -2,13 +2,14 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModel
 
-from modeling_optical import OpticalModel
+from modeling_optical import OpticalModel, load_checkpoint
 from trainer.vocabulary import TranslationTable, VocabularyOptions, adapt_vocabulary, ibm_model_1, unknown_share
 
 HINDI = ["खोज काम करती है", "शिक्षक अच्छा है", "खोज अच्छा काम", "शिक्षक काम करती"]
@@ -112,3 +113,21 @@ def test_wrong_options_are_refused():
         VocabularyOptions(size=0)
     with pytest.raises(ValueError, match="allowed: 'translation', 'old'"):
         VocabularyOptions(prefer="new")
+
+
+FIXTURES = Path(__file__).resolve().parents[1] / "modeling_optical" / "checkpoints" / "fixtures"
+
+
+@pytest.mark.parametrize("name", ["stanford", "pylate"])
+def test_markers_and_skip_list_of_a_foreign_checkpoint_survive_a_new_vocabulary(name):
+    model = load_checkpoint(FIXTURES / name / "checkpoint")
+    tokenizer, config = model.processor.tokenizer, model.config
+    skipped = set(tokenizer.convert_ids_to_tokens(config.skiplist_token_ids)) - {tokenizer.unk_token}
+    adapt_vocabulary(model, ["the cat, the dog."] * 20, ["paka, mbwa."] * 20, VocabularyOptions(size=120))
+    new = model.processor.tokenizer
+    assert new.get_vocab() != tokenizer.get_vocab()
+    kept = set(new.convert_ids_to_tokens(config.skiplist_token_ids))
+    assert {".", ","} <= kept
+    assert kept <= skipped | {tokenizer.unk_token}
+    (row,) = model.processor.tokenize(["paka"], "query")
+    assert row["input_ids"][1] == new.convert_tokens_to_ids(config.query_marker) != new.unk_token_id

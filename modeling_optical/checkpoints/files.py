@@ -1,0 +1,129 @@
+"""The files of a checkpoint, in a folder or on the Hub."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import errors as hub_errors
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from transformers.utils import cached_file
+
+HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only")
+
+
+class CheckpointFiles:
+    """Reads single files of a checkpoint.
+
+    Args:
+        name: what the user called it, for messages.
+        path: folder or Hub id.
+        hub_arguments: revision, token, cache_dir, local_files_only.
+    """
+
+    def __init__(self, name: str, path: str, hub_arguments: dict[str, Any]):
+        self.name = name
+        self.path = path
+        self.hub_arguments = hub_arguments
+
+    def find(self, file: str) -> Path | None:
+        """Where a file is, fetched if need be; None if the checkpoint has none.
+
+        Raises:
+            FileNotFoundError: if the name is neither a folder here nor a repository that can be reached.
+        """
+        if os.path.isdir(self.path):
+            place = Path(self.path, file)
+            return place if place.is_file() else None
+        try:
+            found = cached_file(self.path, file, _raise_exceptions_for_missing_entries=False, **self.hub_arguments)
+        except (OSError, hub_errors.HfHubHTTPError) as error:
+            raise self.missing(type(error).__name__) from error
+        return None if found is None else Path(found)
+
+    def missing(self, why: str) -> FileNotFoundError:
+        """The error of a name that stands for nothing that can be reached."""
+        return FileNotFoundError(
+            f"model {self.name!r} is neither a folder here nor to be had from the Hub ({why}). "
+            "Check the name and the network, or give a folder."
+        )
+
+    def json(self, file: str) -> dict[str, Any] | None:
+        """A JSON object, or None if there is no such file.
+
+        Raises:
+            ValueError: if the file is not a JSON object.
+        """
+        place = self.find(file)
+        if place is None:
+            return None
+        values = _parse(place)
+        if not isinstance(values, dict):
+            raise ValueError(f"{place} is not a JSON object.")
+        return values
+
+    def json_list(self, file: str) -> list[Any]:
+        """A JSON list; an empty one if there is no such file."""
+        place = self.find(file)
+        values = [] if place is None else _parse(place)
+        if not isinstance(values, list):
+            raise ValueError(f"{place} is not a JSON list.")
+        return values
+
+    def weights(self, folder: str = "", keys: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
+        """Tensors of a small or single-file checkpoint: safetensors first, else a pickle that holds tensors alone.
+
+        Args:
+            folder: inside the checkpoint.
+            keys: the tensors to read; None reads all.
+
+        Raises:
+            ValueError: if there are no weights, the file is damaged, or a pickle holds more than tensors.
+        """
+        prefix = f"{folder}/" if folder else ""
+        index = self.json(f"{prefix}model.safetensors.index.json")
+        if index is not None:
+            shards = {index["weight_map"][key] for key in keys or index["weight_map"] if key in index["weight_map"]}
+            places = [self.find(prefix + shard) for shard in sorted(shards)]
+        else:
+            places = [self.find(f"{prefix}model.safetensors")]
+        if all(place is not None for place in places) and places:
+            tensors: dict[str, torch.Tensor] = {}
+            for place in places:
+                tensors |= _read(place)
+        else:
+            pickled = self.find(f"{prefix}pytorch_model.bin")
+            if pickled is None:
+                raise ValueError(
+                    f"{self.name!r} has neither model.safetensors nor pytorch_model.bin in {folder or 'its root'}: "
+                    "the checkpoint is incomplete."
+                )
+            tensors = _read(pickled)
+        return tensors if keys is None else {key: tensors[key] for key in keys if key in tensors}
+
+
+def _parse(place: Path) -> Any:
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{place} is not JSON: {error}.") from None
+
+
+def _read(place: Path | None) -> dict[str, torch.Tensor]:
+    assert place is not None
+    try:
+        if place.suffix == ".safetensors":
+            return load_file(place)
+        return torch.load(place, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise ValueError(f"{place} is damaged ({error}). Fetch or copy it again.") from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{place} is a pickle that does not load as tensors alone ({type(error).__name__}), so it may run code and is "
+            "refused. Save the model as safetensors (save_pretrained does) where you trust it, and give that folder."
+        ) from error
