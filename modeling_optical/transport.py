@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .transport_problems import SolverSettings
+from .transport_problems import Problems, SolverSettings
 from .transport_solvers import solve_batch
 
 SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
@@ -224,7 +224,7 @@ def solve_transport(
 
             if can_solve(cost):
                 return TransportPlan(*solve_on_gpu(cost.detach(), a, b, settings))
-        return TransportPlan(*solve_batch(cost.detach(), a, b, solver, settings))
+        return TransportPlan(*solve_batch(Problems(cost.detach(), a, b), solver, settings))
 
 
 class _TransportCost(torch.autograd.Function):

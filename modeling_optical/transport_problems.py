@@ -9,9 +9,9 @@ import torch
 
 # What one more bucket costs per iteration, and the most that a bucket holds, in entries of the cost. The first is the dispatch
 # of an iteration's operators in units of their arithmetic; the second keeps the working set small.
-_BUCKET_OVERHEAD = 40_000
+_BUCKET_OVERHEAD = 100_000
 _BUCKET_ENTRIES = 2**18
-_BLOCKS = 24
+_BLOCKS = 20
 
 # Exponents stand for "no mass here" from this value on; finite, so that differences of two stay a number.
 FORBIDDEN = 1e30
@@ -34,30 +34,40 @@ class Bucket:
     """Problems of similar size, cut out of a batch.
 
     Attributes:
-        cost: (problems, rows, columns), 0 outside of `support`.
-        support: (problems, rows, columns) bool, where mass may move.
-        padded: whether any entry is outside of the support.
+        index: (problems,), where they stand in the batch.
+        rows, columns: window of the batch's rows and columns that holds all of their mass.
+        cost: (problems, rows, columns), finite; 0 in rows and columns without mass.
         a: (problems, rows), mass of each row; 0 for rows that do not count.
         b: (problems, columns).
     """
 
+    index: torch.Tensor
+    rows: slice
+    columns: slice
     cost: torch.Tensor
-    support: torch.Tensor
-    padded: bool
     a: torch.Tensor
     b: torch.Tensor
+
+    def select(self, chosen: torch.Tensor) -> Bucket:
+        """The problems that a (problems,) bool mask chooses."""
+        if bool(chosen.all()):
+            return self
+        return Bucket(self.index[chosen], self.rows, self.columns, self.cost[chosen], self.a[chosen], self.b[chosen])
+
+    def support(self) -> torch.Tensor:
+        """(problems, rows, columns) bool, where mass may move."""
+        return (self.a > 0).unsqueeze(2) & (self.b > 0).unsqueeze(1)
 
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver makes of a bucket.
+    """What a solver found for a bucket.
 
     Attributes:
-        plan: (problems, rows, columns), 0 outside of the support.
+        plan: (problems, rows, columns).
         iterations: (problems,) int64.
-        error: (problems,), how far the conditions of the solver's problem are from being met, L1; None for the plain error of
-            the marginals.
-        optimal: (problems,) bool, whether the solver's own test of optimality holds; None where the error is the whole test.
+        error: (problems,), what takes the place of the marginal error for solvers that do not meet both marginals.
+        optimal: (problems,) bool, a further condition of convergence.
     """
 
     plan: torch.Tensor
@@ -66,40 +76,63 @@ class Solution:
     optimal: torch.Tensor | None = None
 
 
-def cut_into_buckets(
-    cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor
-) -> Iterator[tuple[torch.Tensor, slice, slice, Bucket]]:
-    """Buckets of a batch with where they stand in it: problems, window of rows, window of columns.
+@dataclass(frozen=True)
+class Problems:
+    """A padded batch of problems.
 
-    Args:
+    Attributes:
         cost: (batch, rows, columns), of any content where a row or a column has no mass.
-        a: (batch, rows), mass of each row.
+        a: (batch, rows), mass of each row: sums to 1, or to 0 where nothing counts.
         b: (batch, columns).
-
-    Problems without mass are left out.
     """
-    has_row, has_column = a > 0, b > 0
-    live = (has_row.any(1) & has_column.any(1)).nonzero()[:, 0]
-    if live.numel() == 0:
-        return
-    has_row, has_column = has_row[live], has_column[live]
-    row_first, row_end = _extent(has_row)
-    column_first, column_end = _extent(has_column)
-    spans = (row_end - row_first).tolist(), (column_end - column_first).tolist()
-    for members in partition(*spans):
-        rows = slice(int(row_first[members].min()), int(row_end[members].max()))
-        columns = slice(int(column_first[members].min()), int(column_end[members].max()))
-        index = live[members]
-        counted_rows, counted_columns = has_row[members, rows], has_column[members, columns]
-        support = counted_rows.unsqueeze(2) & counted_columns.unsqueeze(1)
-        padded = not (bool(counted_rows.all()) and bool(counted_columns.all()))
-        inside = cost[:, rows, columns][index].to(a.dtype)
-        if padded:
-            inside = torch.where(support, inside, 0)
-        yield index, rows, columns, Bucket(inside, support, padded, a[index, rows], b[index, columns])
+
+    cost: torch.Tensor
+    a: torch.Tensor
+    b: torch.Tensor
+
+    def with_mass(self) -> torch.Tensor:
+        """Indices of the problems that have mass."""
+        return (self.a.any(1) & self.b.any(1)).nonzero()[:, 0]
+
+    def buckets(self, chosen: torch.Tensor | None = None) -> Iterator[Bucket]:
+        """Buckets of the problems at the indices `chosen`, of all with mass if None.
+
+        Raises:
+            ValueError: where a cost that counts is not finite.
+        """
+        index = self.with_mass() if chosen is None else chosen
+        batch, rows, columns = self.cost.shape
+        if index.numel() * rows * columns <= _BUCKET_OVERHEAD:
+            if index.numel():
+                yield self._cut(index, slice(0, rows), slice(0, columns))
+            return
+        row_first, row_end = _extent(self.a[index] > 0)
+        column_first, column_end = _extent(self.b[index] > 0)
+        spans = (row_end - row_first).tolist(), (column_end - column_first).tolist()
+        for members in _partition(*spans):
+            window = [
+                slice(int(first[members].min()), int(end[members].max()))
+                for first, end in ((row_first, row_end), (column_first, column_end))
+            ]
+            yield self._cut(index[members], *window)
+
+    def _cut(self, index: torch.Tensor, rows: slice, columns: slice) -> Bucket:
+        cost, a, b = self.cost[:, rows, columns], self.a[:, rows], self.b[:, columns]
+        if index.numel() < self.cost.shape[0]:
+            cost, a, b = cost[index], a[index], b[index]
+        counted_rows, counted_columns = a > 0, b > 0
+        # Arithmetic, because selecting entry by entry costs twenty times as much.
+        inside = cost * counted_rows.to(a.dtype).unsqueeze(2)
+        inside *= counted_columns.to(a.dtype).unsqueeze(1)
+        if not bool(torch.isfinite(inside.sum())):
+            inside = torch.where(counted_rows.unsqueeze(2) & counted_columns.unsqueeze(1), cost.to(a.dtype), 0)
+            bad = (~torch.isfinite(inside)).flatten(1).any(1)
+            if bool(bad.any()):
+                raise ValueError(f"the cost between unmasked tokens of problem {int(index[bad].min())} is not finite.")
+        return Bucket(index, rows, columns, inside, a, b)
 
 
-def partition(rows: list[int], columns: list[int]) -> list[torch.Tensor]:
+def _partition(rows: list[int], columns: list[int]) -> list[torch.Tensor]:
     """Cuts problems, sorted by size, where the padding saved is worth one more bucket (dynamic programme over blocks)."""
     sizes = torch.tensor([r + c for r, c in zip(rows, columns, strict=True)])
     order = torch.argsort(sizes, stable=True)
@@ -128,21 +161,6 @@ def partition(rows: list[int], columns: list[int]) -> list[torch.Tensor]:
         buckets.append(torch.cat(blocks[cut[end] : end]))
         end = cut[end]
     return buckets
-
-
-def exponents(bucket: Bucket, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
-    """`cost / epsilon` with every row and column shifted to a minimum of 0, which leaves a balanced plan as it is.
-
-    Returns:
-        (problems, rows, columns), `FORBIDDEN` outside of the support, and the largest exponent of each problem.
-    """
-    exponent = torch.where(bucket.support, bucket.cost, torch.inf) if bucket.padded else bucket.cost.clone()
-    for dim in (2, 1):
-        smallest = exponent.amin(dim, keepdim=True)
-        exponent -= smallest.masked_fill_(torch.isinf(smallest), 0)
-    exponent /= epsilon
-    exponent.clamp_(max=FORBIDDEN)
-    return exponent, (torch.where(bucket.support, exponent, 0) if bucket.padded else exponent).amax((1, 2))
 
 
 def _extent(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
