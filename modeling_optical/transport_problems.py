@@ -100,7 +100,8 @@ class Problems:
         Raises:
             ValueError: where a cost that counts is not finite.
         """
-        index = self.with_mass() if chosen is None else chosen
+        # In the batch's order, so that a bucket of all problems is the batch itself.
+        index = self.with_mass() if chosen is None else chosen.sort()[0]
         batch, rows, columns = self.cost.shape
         if index.numel() * rows * columns <= _BUCKET_OVERHEAD:
             if index.numel():
@@ -114,7 +115,7 @@ class Problems:
                 slice(int(first[members].min()), int(end[members].max()))
                 for first, end in ((row_first, row_end), (column_first, column_end))
             ]
-            yield self._cut(index[members], *window)
+            yield self._cut(index[members.sort()[0]], *window)
 
     def _cut(self, index: torch.Tensor, rows: slice, columns: slice) -> Bucket:
         cost, a, b = self.cost[:, rows, columns], self.a[:, rows], self.b[:, columns]

@@ -10,8 +10,8 @@ import torch
 from .transport_newton import newton
 from .transport_problems import FORBIDDEN, Bucket, Problems, Solution, SolverSettings
 
-# Beyond this exponent of the kernel exp(-cost / epsilon), rows shifted to 0, a problem starts on logarithms and goes on in double
-# precision. float32 holds e^±87, float64 e^±708; the scalings need the rest of the range.
+# Beyond this exponent of the kernel exp(-cost / epsilon), rows shifted to 0, a problem starts on logarithms and goes on in
+# double precision. float32 holds e^±87, float64 e^±708; the scalings need the rest of the range.
 LARGEST_KERNEL_EXPONENT = {torch.float32: 70.0, torch.float64: 500.0}
 # Scalings beyond this are folded into the kernel, long before they leave the range of float32.
 _LARGEST_SCALING = 1e15
@@ -38,23 +38,42 @@ def sinkhorn(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Buc
     """
     pending = problems.with_mass()
     spent = torch.zeros(problems.cost.shape[0], dtype=torch.int64, device=problems.cost.device)
-    g = torch.zeros_like(problems.b)
+    g = torch.zeros_like(problems.b, dtype=torch.float64)
     if settings.annealing == "geometric":
         for bucket in problems.buckets(pending):
             annealed, steps = _annealed(bucket, settings)
-            g[bucket.index, bucket.columns] = annealed.to(g.dtype)
+            g[bucket.index, bucket.columns] = annealed
             spent[bucket.index] = steps
+    yield from solve_from(problems, pending, g, spent, settings, _LOG_STEPS)
+
+
+def solve_from(
+    problems: Problems, pending: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, settings: SolverSettings, log_steps: int
+) -> Iterator[tuple[Bucket, Solution]]:
+    """Solves from given potentials, in the problems' own precision where it holds the kernel, else in double precision.
+
+    Args:
+        pending: (problems,), indices of the problems to solve.
+        g: (batch, columns) float64, column potentials in units of epsilon; kept up to date.
+        spent: (batch,) iterations so far; kept up to date.
+        log_steps: iterations on logarithms that come first where the kernel does not fit.
+    """
+    own = g.to(problems.b.dtype)
     far: list[torch.Tensor] = []
-    yield from _rounds(problems, pending, g, spent, settings, far)
-    if far:
-        pending = torch.cat(far)
-        g = g.double()
+    for bucket, solution in _rounds(problems, pending, own, spent, settings, far):
+        g[bucket.index, bucket.columns] = own[bucket.index, bucket.columns].to(g.dtype)
+        yield bucket, solution
+    if not far:
+        return
+    pending = torch.cat(far)
+    # One iteration is left for the round after.
+    steps = max(0, min(log_steps, settings.max_iterations - int(spent[pending].max()) - 1))
+    if steps:
         for bucket in problems.buckets(pending):
-            steps = (settings.max_iterations - spent[bucket.index]).clamp(1, _LOG_STEPS)
             start = g[bucket.index, bucket.columns]
-            g[bucket.index, bucket.columns] = _log_steps(bucket, settings.epsilon, start, int(steps.min()))
-            spent[bucket.index] += int(steps.min())
-        yield from _rounds(problems, pending, g, spent, settings, None)
+            g[bucket.index, bucket.columns] = _log_steps(bucket, settings.epsilon, start, steps)
+            spent[bucket.index] += steps
+    yield from _rounds(problems, pending, g, spent, settings, None)
 
 
 def _rounds(
@@ -120,12 +139,10 @@ def _kernel_round(
     u, v, iterations, solved = _iterate(kernel, a, b, budget.clamp(max=length), tolerance, extrapolate)
     finished = solved | (iterations >= budget)
     spent[index] += iterations
+    g[index, bucket.columns] += v.clamp_min(torch.finfo(v.dtype).tiny).log().nan_to_num_(0)
+    if not bool(finished.any()):
+        return finished, None
     if not bool(finished.all()):
-        rest = index[~finished]
-        change = v[~finished].clamp_min(torch.finfo(v.dtype).tiny).log().nan_to_num_(0)
-        g[rest, bucket.columns] += change
-        if not bool(finished.any()):
-            return finished, None
         kernel, u, v, index = kernel[finished], u[finished], v[finished], index[finished]
     return finished, Solution(kernel.mul_(u.unsqueeze(2)).mul_(v.unsqueeze(1)), spent[index])
 
@@ -149,44 +166,44 @@ def _iterate(
     tiny = torch.finfo(kernel.dtype).tiny
     small = kernel.shape[1] * kernel.shape[2] < _SMALL_PROBLEM
     turned = kernel.transpose(1, 2)
+    a, b = a.unsqueeze(1), b.unsqueeze(1)
     v = torch.ones_like(b)
     history = [v]
     limits = set(limit.tolist())
     most = max(limits)
     alive = torch.ones_like(limit, dtype=torch.bool)
-    solved_u = solved_v = iterations = solved = last_error = None
+    kept: tuple[torch.Tensor, ...] = ()
+    last_error = torch.full_like(b[:, 0, 0], torch.inf)
     iteration = 0
     while True:
         iteration += 1
-        u = a / torch.bmm(v.unsqueeze(1), turned).squeeze(1).clamp_min_(tiny)
-        kernel_u = (kernel * u.unsqueeze(2)).sum(1) if small else torch.bmm(u.unsqueeze(1), kernel).squeeze(1)
+        u = a / torch.bmm(v, turned).clamp_min_(tiny)
+        kernel_u = (kernel * u.transpose(1, 2)).sum(1, keepdim=True) if small else torch.bmm(u, kernel)
         regular = iteration % _CHECK_EVERY == 0
         if regular or iteration in limits:
-            error = (v * kernel_u).sub_(b).abs_().sum(1)
-            met = error <= tolerance
-            leaving = met | (limit <= iteration) | ~(v.amax(1) <= _LARGEST_SCALING)
-            if solved is None or iterations is None or solved_u is None or solved_v is None:
-                solved_u, solved_v, solved = u, v, met
-                iterations = torch.full_like(limit, iteration)
-            else:
-                # Everything that is still alive is written again at the next test.
-                solved_u, solved_v = (torch.where(alive.unsqueeze(1), x, y) for x, y in ((u, solved_u), (v, solved_v)))
-                solved = torch.where(alive, met, solved)
-                iterations = torch.where(alive, iteration, iterations)
-            alive = alive & ~leaving
+            error = (v * kernel_u).sub_(b).abs_().sum((1, 2))
+            solved = error <= tolerance
+            latest = u, v, solved, torch.full_like(limit, iteration)
+            # Everything that is still alive is written again at the next test.
+            kept = tuple(_choose(alive, x, y) for x, y in zip(latest, kept, strict=True)) if kept else latest
+            alive = alive & ~solved & (v.amax((1, 2)) <= _LARGEST_SCALING)
+            if iteration in limits:
+                alive &= limit > iteration
             if iteration >= most or not bool(alive.any()):
-                return solved_u, solved_v, iterations, solved
+                u, v, solved, iterations = kept
+                return u.squeeze(1), v.squeeze(1), iterations, solved
         v = b / kernel_u.clamp_min_(tiny)
         if extrapolate:
             history.append(v)
             if regular:
-                step = _extrapolation(history[-_MEMORY - 2 :], b)
-                if last_error is not None:
-                    # Where the error has grown, plain iterations bring it down again.
-                    step *= (error < last_error).unsqueeze(1)
+                # Where the error has grown, plain iterations bring it down again.
+                v = v * _extrapolation(history[-_MEMORY - 2 :], b).mul_((error < last_error).view(-1, 1, 1)).exp_()
                 last_error = error
-                v = v * step.exp_()
                 history = [v]
+
+
+def _choose(mask: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask.view(-1, *[1] * (x.dim() - 1)), x, y)
 
 
 def _extrapolation(history: list[torch.Tensor], b: torch.Tensor) -> torch.Tensor:
@@ -194,19 +211,26 @@ def _extrapolation(history: list[torch.Tensor], b: torch.Tensor) -> torch.Tensor
 
     The combination of the latest differences that makes the residual smallest (Anderson 1965; taken every few iterations as in
     Pratapa, Suryanarayana and Pask, arXiv 1606.08740). Weighted by the marginal, regularised.
+
+    Args:
+        history: of (problems, 1, columns).
+        b: (problems, 1, columns).
+
+    Returns:
+        (problems, 1, columns).
     """
-    x = torch.stack(history, 1).clamp_min_(torch.finfo(b.dtype).tiny).log_()
+    x = torch.cat(history, 1).clamp_min_(torch.finfo(b.dtype).tiny).log_()
     residual = x[:, 1:] - x[:, :-1]
-    weights = b.sqrt().unsqueeze(1)
+    weights = b.sqrt()
     difference = (residual[:, 1:] - residual[:, :-1]).mul_(weights)
     gram = torch.bmm(difference, difference.transpose(1, 2))
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    diagonal += _RIDGE * diagonal.sum(1, keepdim=True) + torch.finfo(b.dtype).tiny
+    diagonal += diagonal.sum(1, keepdim=True).mul_(_RIDGE).add_(torch.finfo(b.dtype).tiny)
     right = torch.bmm(difference, (residual[:, -1:] * weights).transpose(1, 2))
     coefficients = torch.linalg.solve_ex(gram, right)[0]
-    step = torch.bmm(coefficients.transpose(1, 2), residual[:, 1:]).squeeze(1).neg_()
-    step *= _LONGEST_STEP / step.abs().amax(1, keepdim=True).clamp_min_(_LONGEST_STEP)
-    return step.nan_to_num_(0)
+    step = torch.bmm(coefficients.transpose(1, 2), residual[:, 1:]).nan_to_num_(0).neg_()
+    longest = torch.linalg.vector_norm(step, torch.inf, 2, keepdim=True)
+    return step.div_(longest.div_(_LONGEST_STEP).clamp_min_(1))
 
 
 def _newton_round(

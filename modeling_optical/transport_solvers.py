@@ -8,11 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
-from .transport_problems import FORBIDDEN, Bucket, Problems, Solution, SolverSettings
+from .transport_problems import Bucket, Problems, Solution, SolverSettings
 from .transport_proximal import ipot
+from .transport_relaxed import partial, unbalanced
 from .transport_sinkhorn import sinkhorn
-
-_CHECK_EVERY = 5
 
 
 def solve_batch(
@@ -26,8 +25,6 @@ def solve_batch(
     Raises:
         ValueError: where a cost that counts is not finite.
     """
-    if solver == "partial":
-        return _partial(problems, settings)
     cost, dtype, device = problems.cost, problems.a.dtype, problems.cost.device
     batch = cost.shape[0]
     plan = torch.zeros(cost.shape, dtype=dtype, device=device)
@@ -92,71 +89,13 @@ def greedy(bucket: Bucket, settings: SolverSettings) -> Solution:
     return Solution(plan, _no_iterations(bucket), error=(plan.sum(2) - bucket.a).abs().sum(1))
 
 
-def unbalanced(bucket: Bucket, settings: SolverSettings) -> Solution:
-    """Entropic transport whose marginals are held by a Kullback-Leibler penalty, on logarithms.
-
-    For `<P, C> + epsilon KL(P | a b^T) + penalty (KL(P 1 | a) + KL(P^T 1 | b))` each update of a potential is the balanced one
-    times `penalty / (penalty + epsilon)` (Chizat, Peyré, Schmitzer and Vialard, arXiv 1607.05816). The error is the L1 distance
-    of the row sums from what the row potentials ask for; the columns meet theirs.
-    """
-    power = settings.marginal_penalty / (settings.marginal_penalty + settings.epsilon)
-    tolerance = max(settings.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
-    exponent = torch.where(bucket.support(), bucket.cost / settings.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
-    a, b = bucket.a, bucket.b
-    log_a, log_b = a.log(), b.log()
-    plan = torch.zeros_like(exponent)
-    iterations, errors = _no_iterations(bucket), torch.zeros_like(a[:, 0])
-    active = torch.arange(exponent.shape[0], device=exponent.device)
-    g = torch.zeros_like(b)
-    for iteration in range(1, settings.max_iterations + 1):
-        f = torch.where(a > 0, -power * torch.logsumexp((g + log_b).unsqueeze(1) - exponent, 2), 0)
-        g = torch.where(b > 0, -power * torch.logsumexp((f + log_a).unsqueeze(2) - exponent, 1), 0)
-        if iteration % _CHECK_EVERY and iteration < settings.max_iterations:
-            continue
-        row_sums = (log_a + f + torch.logsumexp((g + log_b).unsqueeze(1) - exponent, 2)).exp()
-        error = (row_sums - a * (f * (1 - 1 / power)).exp()).abs().sum(1)
-        done = (error <= tolerance) | (iteration >= settings.max_iterations)
-        if bool(done.any()):
-            index = active[done]
-            plan[index] = ((f + log_a)[done].unsqueeze(2) + (g + log_b)[done].unsqueeze(1) - exponent[done]).exp()
-            iterations[index], errors[index] = iteration, error[done]
-            if bool(done.all()):
-                break
-            active, exponent, a, b, log_a, log_b, f, g = (t[~done] for t in (active, exponent, a, b, log_a, log_b, f, g))
-    return Solution(plan, iterations, errors)
-
-
-def _partial(
-    problems: Problems, settings: SolverSettings
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """A share of the mass moves: Sinkhorn with one more row and column that take the rest (Chapel et al., arXiv 2002.08276)."""
-    share = settings.moved_share
-    if share == 1:
-        return solve_batch(problems, "sinkhorn", settings)
-    a, b = problems.a, problems.b
-    live = (a.any(1) & b.any(1)).unsqueeze(1)
-    inside = torch.where((a > 0).unsqueeze(2) & (b > 0).unsqueeze(1), problems.cost.to(a.dtype), 0)
-    cost = torch.nn.functional.pad(inside, (1, 0, 1, 0))
-    # Any constant serves as the cost of staying; the mean keeps the exponents small. At the cost of the corner, a share of e^-20
-    # of the mass goes from rest to rest.
-    mean = (inside * (a.unsqueeze(2) * b.unsqueeze(1))).sum((1, 2))
-    cost[:, 0, :] = cost[:, :, 0] = mean.unsqueeze(1)
-    cost[:, 0, 0] = 2 * mean - inside.amin((1, 2)) + 20 * settings.epsilon
-    rest = torch.full_like(a[:, :1], 1 - share) * live
-    widened = Problems(cost, torch.cat([rest, a], 1), torch.cat([rest, b], 1))
-    solved, _, _, iterations, converged = solve_batch(widened, "sinkhorn", settings)
-    plan = solved[:, 1:, 1:].contiguous()
-    too_much = torch.stack([(plan.sum(2) - a).clamp_min(0).sum(1), (plan.sum(1) - b).clamp_min(0).sum(1)]).amax(0)
-    error = torch.maximum(too_much, (plan.sum((1, 2)) - share * live[:, 0].to(plan)).abs())
-    return plan, (plan * inside).sum((1, 2)), error, iterations, converged
-
-
 _SOLVERS = {
     "sinkhorn": sinkhorn,
-    "ipot": _by_bucket(ipot),
+    "ipot": ipot,
     "exact": exact,
     "greedy": _by_bucket(greedy),
     "unbalanced": _by_bucket(unbalanced),
+    "partial": _by_bucket(partial),
 }
 
 
