@@ -220,10 +220,10 @@ def solve_transport(
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         a, b = _marginals(cost, row_mask, column_mask, row_weights, column_weights)
         if solver == "sinkhorn" and annealing == "none" and cost.device.type == "cuda":
-            from .transport_triton import can_solve, solve_on_gpu  # here, because importing Triton takes time
+            from .transport_triton import can_solve, solve_fused  # here, because importing Triton takes time
 
             if can_solve(cost):
-                return TransportPlan(*solve_on_gpu(cost.detach(), a, b, settings))
+                return TransportPlan(*solve_fused(cost.detach(), a, b, settings))
         return TransportPlan(*solve_batch(Problems(cost.detach(), a, b), solver, settings))
 
 

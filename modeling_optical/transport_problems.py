@@ -102,7 +102,7 @@ class Problems:
         """
         # In the batch's order, so that a bucket of all problems is the batch itself.
         index = self.with_mass() if chosen is None else chosen.sort()[0]
-        batch, rows, columns = self.cost.shape
+        rows, columns = self.cost.shape[1:]
         if index.numel() * rows * columns <= _BUCKET_OVERHEAD:
             if index.numel():
                 yield self._cut(index, slice(0, rows), slice(0, columns))

@@ -54,7 +54,9 @@ def ipot(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket,
 
 
 def round_to_marginals(plan: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """A plan with the marginals a and b near one that almost has them (Altschuler, Weed and Rigollet, arXiv 1705.09634, Alg. 2).
+    """A plan with the marginals a and b near one that almost has them.
+
+    Source: Altschuler, Weed and Rigollet, arXiv 1705.09634, Alg. 2.
 
     Args:
         plan: (problems, rows, columns), non-negative; 0 where a row or a column has no mass.

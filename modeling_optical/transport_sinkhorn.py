@@ -21,11 +21,11 @@ _ANNEALING_STEPS = 5
 _ROUNDS = (20, 40, 100)
 _NEWTON_STEPS = 15
 # Iterations from one test and extrapolation to the next, and differences of iterates that an extrapolation sees.
-_CHECK_EVERY = 5
+CHECK_EVERY = 5
 _MEMORY = 3
-_RIDGE = 1e-4
-_LONGEST_STEP = 20.0
-_EXTRAPOLATED_UNTIL = 1000
+RIDGE = 1e-4
+LONGEST_STEP = 20.0
+EXTRAPOLATED_UNTIL = 1000
 # Below this many entries the batched matrix product goes problem by problem in scalar code.
 _SMALL_PROBLEM = 400
 
@@ -134,7 +134,7 @@ def _kernel_round(
     index = bucket.index
     budget = settings.max_iterations - spent[index]
     tolerance = max(settings.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
-    extrapolate = int(spent[index].min()) < _EXTRAPOLATED_UNTIL
+    extrapolate = int(spent[index].min()) < EXTRAPOLATED_UNTIL
     a, b = bucket.a.to(kernel.dtype), bucket.b.to(kernel.dtype)
     u, v, iterations, solved = _iterate(kernel, a, b, budget.clamp(max=length), tolerance, extrapolate)
     finished = solved | (iterations >= budget)
@@ -150,7 +150,7 @@ def _kernel_round(
 def _iterate(
     kernel: torch.Tensor, a: torch.Tensor, b: torch.Tensor, limit: torch.Tensor, tolerance: float, extrapolate: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """`u = a / Kv`, `v = b / K'u` from v = 1, extrapolated every `_CHECK_EVERY` iterations.
+    """`u = a / Kv`, `v = b / K'u` from v = 1, extrapolated every `CHECK_EVERY` iterations.
 
     A problem keeps its scalings of the moment when it is solved, reaches its limit, or has scalings that are too large; it
     is iterated along with the others until the last of them is there.
@@ -179,7 +179,7 @@ def _iterate(
         iteration += 1
         u = a / torch.bmm(v, turned).clamp_min_(tiny)
         kernel_u = (kernel * u.transpose(1, 2)).sum(1, keepdim=True) if small else torch.bmm(u, kernel)
-        regular = iteration % _CHECK_EVERY == 0
+        regular = iteration % CHECK_EVERY == 0
         if regular or iteration in limits:
             error = (v * kernel_u).sub_(b).abs_().sum((1, 2))
             solved = error <= tolerance
@@ -225,12 +225,12 @@ def _extrapolation(history: list[torch.Tensor], b: torch.Tensor) -> torch.Tensor
     difference = (residual[:, 1:] - residual[:, :-1]).mul_(weights)
     gram = torch.bmm(difference, difference.transpose(1, 2))
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    diagonal += diagonal.sum(1, keepdim=True).mul_(_RIDGE).add_(torch.finfo(b.dtype).tiny)
+    diagonal += diagonal.sum(1, keepdim=True).mul_(RIDGE).add_(torch.finfo(b.dtype).tiny)
     right = torch.bmm(difference, (residual[:, -1:] * weights).transpose(1, 2))
     coefficients = torch.linalg.solve_ex(gram, right)[0]
     step = torch.bmm(coefficients.transpose(1, 2), residual[:, 1:]).nan_to_num_(0).neg_()
     longest = torch.linalg.vector_norm(step, torch.inf, 2, keepdim=True)
-    return step.div_(longest.div_(_LONGEST_STEP).clamp_min_(1))
+    return step.div_(longest.div_(LONGEST_STEP).clamp_min_(1))
 
 
 def _newton_round(
