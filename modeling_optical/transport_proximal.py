@@ -12,7 +12,8 @@ from .transport_sinkhorn import solve_from
 
 # The relative gap between the cost and a bound below it at which a plan is optimal.
 _GAP = 5e-4
-_SMALLEST_GAP = 1e-7
+# What rounding may add to the gap, in units of the largest cost.
+_ROUNDING = 2e-7
 # A step is solved as exactly as its regularisation is small, within these bounds.
 _STEP_TOLERANCE = (1e-4, 1e-2)
 _MOST_STEPS = 40
@@ -34,14 +35,14 @@ def ipot(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket,
     epsilon = settings.epsilon
     for step in range(_MOST_STEPS):
         smallest, largest = _STEP_TOLERANCE
-        tolerance = min(settings.tolerance, largest, max(epsilon, smallest))
+        tolerance = min(settings.tolerance, largest, max(epsilon / settings.epsilon * largest, smallest))
         inner = dataclasses.replace(settings, epsilon=epsilon, tolerance=tolerance)
         left = []
         for bucket, solution in solve_from(problems, pending, g, spent, inner, 0):
             plan = round_to_marginals(solution.plan.to(bucket.a.dtype), bucket.a, bucket.b)
             value = (plan * bucket.cost).sum((1, 2))
             gap = value - _lower_bound(bucket, g[bucket.index, bucket.columns] * epsilon)
-            optimal = gap <= _GAP * value.abs() + _SMALLEST_GAP
+            optimal = gap <= _GAP * value.abs() + _ROUNDING * bucket.cost.abs().amax((1, 2))
             finished = optimal | (solution.iterations >= settings.max_iterations) | (step == _MOST_STEPS - 1)
             if bool(finished.any()):
                 yield bucket.select(finished), Solution(plan[finished], solution.iterations[finished], None, optimal[finished])

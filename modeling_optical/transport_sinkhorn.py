@@ -119,7 +119,8 @@ def _rounds(
 
 def _kernel(bucket: Bucket, g: torch.Tensor, epsilon: float) -> torch.Tensor:
     """Logarithm of the kernel with the potentials g folded in, every row with a maximum of 0; -inf in columns without mass."""
-    scores = torch.where(bucket.b > 0, g, -torch.inf).unsqueeze(1) - bucket.cost.to(g.dtype) / epsilon
+    scores = bucket.cost.to(g.dtype) * (-1 / epsilon)
+    scores += torch.where(bucket.b > 0, g, -torch.inf).unsqueeze(1)
     return scores.sub_(scores.amax(2, keepdim=True))
 
 

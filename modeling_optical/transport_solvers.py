@@ -27,25 +27,26 @@ def solve_batch(
     """
     cost, dtype, device = problems.cost, problems.a.dtype, problems.cost.device
     batch = cost.shape[0]
-    plan = torch.zeros(cost.shape, dtype=dtype, device=device)
+    plan: torch.Tensor | None = None
     value, error = torch.zeros(batch, dtype=dtype, device=device), torch.zeros(batch, dtype=dtype, device=device)
     iterations = torch.zeros(batch, dtype=torch.int64, device=device)
     converged = torch.ones(batch, dtype=torch.bool, device=device)
-    if not plan.numel():
-        return plan, value, error, iterations, converged
     # Sums of rounded numbers carry a rounding of their own, however exact the plan.
     enough = max(settings.tolerance, 8 * torch.finfo(dtype).eps)
-    for bucket, solution in _SOLVERS[solver](problems, settings):
+    for bucket, solution in _SOLVERS[solver](problems, settings) if cost.numel() else ():
         index, moved = bucket.index, solution.plan.to(dtype)
         off = _marginal_error(moved, bucket) if solution.error is None else solution.error
         met = off <= enough
-        if moved.shape == plan.shape:
-            plan = moved
-        else:
-            plan[index, bucket.rows, bucket.columns] = moved
-        value[index] = (moved * bucket.cost).sum((1, 2))
+        value[index] = torch.bmm(moved.flatten(1).unsqueeze(1), bucket.cost.flatten(1).unsqueeze(2)).view(-1)
         error[index], iterations[index] = off, solution.iterations
         converged[index] = met if solution.optimal is None else met & solution.optimal
+        if moved.shape == cost.shape:
+            return moved, value, error, iterations, converged
+        if plan is None:
+            plan = torch.zeros(cost.shape, dtype=dtype, device=device)
+        plan[index, bucket.rows, bucket.columns] = moved
+    if plan is None:
+        plan = torch.zeros(cost.shape, dtype=dtype, device=device)
     return plan, value, error, iterations, converged
 
 
