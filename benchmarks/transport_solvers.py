@@ -2,8 +2,8 @@
 
     python benchmarks/transport_solvers.py --student STUDENT --texts BITEXT.jsonl --languages sw en --plot transport_solvers.png
 
-Prints a Markdown table over the first pairs of the file that have 5 to 64 tokens a side, at the tolerance of training (1e-3), and
-draws the plan of the pair with the number `--pair` under each solver.
+Prints a Markdown table over the first pairs of the file that have 5 to 64 tokens a side, at the tolerance of training (1e-3),
+and draws the plan of the pair with the number `--pair` under each solver.
 """
 
 import argparse

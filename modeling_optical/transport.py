@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from .transport_problems import Problems, SolverSettings
+from .transport_problems import Problems, SolverSettings, compute_dtype, marginals
 from .transport_solvers import solve_batch
 
 SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
@@ -89,8 +89,8 @@ class TransportPlan:
         plan: (batch, rows, columns), mass moved between each pair of tokens; 0 wherever a token is masked.
         cost: (batch,), the transport cost `<P, C>` of each problem, without the regulariser.
         marginal_error: (batch,), the larger of the L1 errors of the row and the column marginals.
-            `greedy` has row marginals only. For `unbalanced`, the L1 distance of the row sums from what the potentials ask
-            for; for `partial`, the mass above a marginal, or the distance of the mass moved from the share asked for.
+            `greedy` has row marginals only. For `unbalanced` and `partial`, the mass that the next update of the potentials
+            would move, in rows or in columns.
         iterations: (batch,), int64, iterations that each problem took (0 for `exact`, `greedy` and empty problems). A step of
             Newton's method counts as one.
         converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for; for `ipot` also whether the cost
@@ -126,7 +126,7 @@ def cosine_cost(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
             f"token vectors differ in dimension: the student has {student.shape[2]}, the teacher {teacher.shape[2]}. "
             "Give the student the teacher's dimension (embedding_dim)."
         )
-    dtype = _compute_dtype(torch.promote_types(student.dtype, teacher.dtype))
+    dtype = compute_dtype(torch.promote_types(student.dtype, teacher.dtype))
     with torch.autocast(student.device.type, enabled=False):
         return 1.0 - torch.bmm(student.to(dtype), teacher.to(dtype).transpose(1, 2))
 
@@ -218,7 +218,7 @@ def solve_transport(
         moved_share=float(moved_share),
     )
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
-        a, b = _marginals(cost, row_mask, column_mask, row_weights, column_weights)
+        a, b = marginals(cost, row_mask, column_mask, row_weights, column_weights)
         if solver == "sinkhorn" and annealing == "none" and cost.device.type == "cuda":
             from .transport_triton import can_solve, solve_fused  # here, because importing Triton takes time
 
@@ -279,7 +279,7 @@ def transport_cost(
             value = torch.where(plan.plan > 0, plan.plan * cost.to(plan.plan.dtype), 0).sum((1, 2))
         if regularized:
             weights = solver_arguments.get("row_weights"), solver_arguments.get("column_weights")
-            a, b = _marginals(cost, row_mask, column_mask, *weights)
+            a, b = marginals(cost, row_mask, column_mask, *weights)
             product = a.unsqueeze(2) * b.unsqueeze(1)
             value = value + solver_arguments.get("epsilon", EPSILON) * _divergence(plan.plan, product).sum((1, 2))
             if solver == "unbalanced":
@@ -345,10 +345,6 @@ def transport_loss(
     return values.mean(), plan
 
 
-def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")
@@ -375,48 +371,3 @@ def _divergence(x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """Terms of the Kullback-Leibler divergence of masses, `x log(x / r) - x + r`."""
     ratio = torch.where(x > 0, x / reference.clamp_min(torch.finfo(x.dtype).tiny), 1)
     return x * ratio.log() - x + reference
-
-
-def _marginals(
-    cost: torch.Tensor,
-    row_mask: torch.Tensor | None,
-    column_mask: torch.Tensor | None,
-    row_weights: torch.Tensor | None,
-    column_weights: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both marginals of each problem; both are 0 where one side has nothing that counts."""
-    batch, rows, columns = cost.shape
-    dtype = _compute_dtype(cost.dtype)
-    a = _marginal(row_mask, row_weights, (batch, rows), dtype, cost.device, "row")
-    b = _marginal(column_mask, column_weights, (batch, columns), dtype, cost.device, "column")
-    live = (a.sum(1, keepdim=True) > 0) & (b.sum(1, keepdim=True) > 0)
-    return a * live, b * live
-
-
-def _marginal(
-    mask: torch.Tensor | None,
-    weights: torch.Tensor | None,
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    side: str,
-) -> torch.Tensor:
-    """Weights over unmasked tokens that sum to 1 in each problem, or to 0 where nothing counts."""
-    for name, value in ((f"{side}_mask", mask), (f"{side}_weights", weights)):
-        if value is not None and tuple(value.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}; the cost asks for {shape}.")
-    if mask is None:
-        mask = torch.ones(shape, dtype=torch.bool, device=device)
-    elif mask.dtype != torch.bool:
-        mask = mask != 0
-    if weights is None:
-        weights = mask.to(dtype)
-    else:
-        weights = torch.where(mask, weights.detach().to(dtype), 0)
-        if device.type == "cpu" and not bool(((weights >= 0) & torch.isfinite(weights)).all()):
-            raise ValueError(f"{side}_weights must be finite and not negative where {side}_mask is True.")
-    if 0 in shape:
-        return weights
-    # Divide by the largest first: the sum of huge weights may overflow, tiny ones may vanish.
-    weights = weights / weights.amax(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
-    return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)

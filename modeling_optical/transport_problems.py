@@ -169,3 +169,53 @@ def _extent(mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     width = mask.shape[1]
     position = torch.arange(width, device=mask.device)
     return torch.where(mask, position, width).amin(1), torch.where(mask, position + 1, 0).amax(1)
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The precision that a problem of a given dtype is solved in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def marginals(
+    cost: torch.Tensor,
+    row_mask: torch.Tensor | None,
+    column_mask: torch.Tensor | None,
+    row_weights: torch.Tensor | None,
+    column_weights: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both marginals of each problem; both are 0 where one side has nothing that counts."""
+    batch, rows, columns = cost.shape
+    dtype = compute_dtype(cost.dtype)
+    a = _marginal(row_mask, row_weights, (batch, rows), dtype, cost.device, "row")
+    b = _marginal(column_mask, column_weights, (batch, columns), dtype, cost.device, "column")
+    live = (a.sum(1, keepdim=True) > 0) & (b.sum(1, keepdim=True) > 0)
+    return a * live, b * live
+
+
+def _marginal(
+    mask: torch.Tensor | None,
+    weights: torch.Tensor | None,
+    shape: tuple[int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    side: str,
+) -> torch.Tensor:
+    """Weights over unmasked tokens that sum to 1 in each problem, or to 0 where nothing counts."""
+    for name, value in ((f"{side}_mask", mask), (f"{side}_weights", weights)):
+        if value is not None and tuple(value.shape) != shape:
+            raise ValueError(f"{name} has shape {tuple(value.shape)}; the cost asks for {shape}.")
+    if mask is None:
+        mask = torch.ones(shape, dtype=torch.bool, device=device)
+    elif mask.dtype != torch.bool:
+        mask = mask != 0
+    if weights is None:
+        weights = mask.to(dtype)
+    else:
+        weights = torch.where(mask, weights.detach().to(dtype), 0)
+        if device.type == "cpu" and not bool(((weights >= 0) & torch.isfinite(weights)).all()):
+            raise ValueError(f"{side}_weights must be finite and not negative where {side}_mask is True.")
+    if 0 in shape:
+        return weights
+    # Divide by the largest first: the sum of huge weights may overflow, tiny ones may vanish.
+    weights = weights / weights.amax(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
+    return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
@@ -60,27 +58,25 @@ def _by_bucket(
     return walk
 
 
-def exact(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket, Solution]]:
-    """Network simplex in float64 on the CPU, the problems of a bucket on threads (POT, `ot.emd`)."""
+def exact(bucket: Bucket, settings: SolverSettings) -> Solution:
+    """Network simplex in float64 on the CPU (POT, `ot.emd`), one problem after the other.
+
+    It holds Python's lock: on threads it was slower.
+    """
     try:
         import ot  # here, because importing POT takes seconds and only this solver needs it
     except ImportError as error:
         raise ImportError('solver="exact" needs POT: pip install "POT>=0.9.5"') from error
-
-    def solve(problem: tuple[torch.Tensor, torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        cost, a, b = (t.contiguous().numpy() for t in problem)
-        return torch.from_numpy(ot.emd(a / a.sum(), b / b.sum(), cost, numItermax=1_000_000))
-
-    with ThreadPoolExecutor(max_workers=min(torch.get_num_threads(), os.cpu_count() or 1)) as threads:
-        for bucket in problems.buckets():
-            plan = torch.zeros_like(bucket.cost)
-            cost, a, b = (t.double().cpu() for t in (bucket.cost, bucket.a, bucket.b))
-            places = [(x.nonzero()[:, 0], y.nonzero()[:, 0]) for x, y in zip(a, b, strict=True)]
-            dense = [(cost[i][rows][:, columns], a[i, rows], b[i, columns]) for i, (rows, columns) in enumerate(places)]
-            for i, solution in enumerate(threads.map(solve, dense)):
-                rows, columns = places[i]
-                plan[i, rows.unsqueeze(1).to(plan.device), columns.to(plan.device)] = solution.to(plan)
-            yield bucket, Solution(plan, _no_iterations(bucket))
+    plan = torch.zeros_like(bucket.cost)
+    cost, masses_a, masses_b = (t.double().cpu() for t in (bucket.cost, bucket.a, bucket.b))
+    for index in range(plan.shape[0]):
+        rows, columns = masses_a[index].nonzero()[:, 0], masses_b[index].nonzero()[:, 0]
+        a, b = masses_a[index, rows], masses_b[index, columns]
+        problem = cost[index, rows][:, columns].contiguous().numpy()
+        solution = ot.emd((a / a.sum()).numpy(), (b / b.sum()).numpy(), problem, numItermax=1_000_000)
+        places = rows.unsqueeze(1).to(plan.device), columns.to(plan.device)
+        plan[index, *places] = torch.as_tensor(solution).to(plan)
+    return Solution(plan, _no_iterations(bucket))
 
 
 def greedy(bucket: Bucket, settings: SolverSettings) -> Solution:
@@ -93,7 +89,7 @@ def greedy(bucket: Bucket, settings: SolverSettings) -> Solution:
 _SOLVERS = {
     "sinkhorn": sinkhorn,
     "ipot": ipot,
-    "exact": exact,
+    "exact": _by_bucket(exact),
     "greedy": _by_bucket(greedy),
     "unbalanced": _by_bucket(unbalanced),
     "partial": _by_bucket(partial),
