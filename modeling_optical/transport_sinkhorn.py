@@ -110,6 +110,7 @@ def _rounds(
                 finished, solution = _newton_round(bucket, g, spent, settings)
             else:
                 finished, solution = _kernel_round(bucket, kernel.exp_(), g, spent, settings, length)
+            del kernel
             if solution is not None:
                 yield bucket.select(finished), solution
             left.append(bucket.index[~finished])
