@@ -213,7 +213,7 @@ def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
         transport=recipe.transport.to_dict(),
         training_pairs=record["data"]["training pairs"],
         sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],
-        rows=report.rows,
+        rows=[row for row in report.rows if row.metric != UNJUDGED],
         systems=SYSTEMS,
         versions=record["versions"],
         training_seconds=_training_seconds(run.student_folder("optical")),

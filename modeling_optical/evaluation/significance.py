@@ -11,6 +11,7 @@ import numpy as np
 from .results import bootstrap_interval
 
 _BATCH = 100
+_QUANTILES = 4000
 
 
 @dataclass
@@ -118,16 +119,20 @@ def effect_interval(effect: float, queries: int, *, level: float = 0.95) -> tupl
     """Interval of Cohen's d_z: the noncentralities at which the t-value seen is at either end of its distribution, over
     the root of n (Cumming & Finch, Educational and Psychological Measurement 61, 2001)."""
     from scipy.optimize import brentq
-    from scipy.stats import nct
+    from scipy.stats import chi, norm
 
     root, freedom = math.sqrt(queries), queries - 1
     value = effect * root
+    # A noncentral t is (Z + shift) / S with S a chi over the root of its freedom: P(T <= value) is the mean of
+    # P(Z <= value * S - shift) over S. (scipy's nct.cdf is not a number at some negative shifts.)
+    spread = chi.ppf((np.arange(_QUANTILES) + 0.5) / _QUANTILES, freedom) / math.sqrt(freedom)
 
     def bound(share: float) -> float:
-        width = 10.0
-        while (nct.cdf(value, freedom, value - width) < share) or (nct.cdf(value, freedom, value + width) > share):
-            width *= 2
-        return float(brentq(lambda shift: nct.cdf(value, freedom, shift) - share, value - width, value + width)) / root
+        def above(shift: float) -> float:
+            return float(norm.cdf(value * spread - shift).mean()) - share
+
+        width = 10 + abs(value)
+        return float(brentq(above, value - width, value + width)) / root
 
     tail = (1 - level) / 2
     return bound(1 - tail), bound(tail)
