@@ -169,7 +169,7 @@ def translate(
         revision: of the Hub model.
         batch_size: texts per batch, sorted by length.
         beams: of the beam search.
-        max_new_tokens: longest translation.
+        max_new_tokens: longest translation, at most what the model has positions for; longer texts are cut to that.
         device: where it is computed.
 
     Raises:
@@ -181,13 +181,16 @@ def translate(
     translator = AutoModelForSeq2SeqLM.from_pretrained(model, revision=revision).to(device).eval()
     several = translator.config.model_type in _MANY_LANGUAGES
     forced = _languages(tokenizer, model, source, target) if several else {}
+    positions = translator.config.max_position_embeddings
+    longest = min(max_new_tokens, positions - 1)
     order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     translated = [""] * len(texts)
     for start in logging.tqdm(range(0, len(order), batch_size), desc="Translating", unit="batch"):
         chosen = order[start : start + batch_size]
-        batch = tokenizer([texts[i] for i in chosen], return_tensors="pt", padding=True, truncation=True).to(device)
+        asked = [texts[i] for i in chosen]
+        batch = tokenizer(asked, return_tensors="pt", padding=True, truncation=True, max_length=positions).to(device)
         with torch.inference_mode():
-            produced = translator.generate(**batch, num_beams=beams, do_sample=False, max_new_tokens=max_new_tokens, **forced)
+            produced = translator.generate(**batch, num_beams=beams, do_sample=False, max_new_tokens=longest, **forced)
         for index, text in zip(chosen, tokenizer.batch_decode(produced, skip_special_tokens=True), strict=True):
             translated[index] = text.strip()
     if empty := sum(not text for text in translated):
