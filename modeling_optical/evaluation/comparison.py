@@ -181,7 +181,7 @@ def _check(judged: JudgedRuns) -> None:
     for system, run in judged.runs.items():
         missing = [query for query in judged.qrels if not run.get(query)]
         foreign = [query for query in run if query not in judged.qrels]
-        if len(missing) == len(judged.qrels):
+        if foreign and len(missing) == len(judged.qrels):
             raise ValueError(
                 f"run {system!r} has none of the judged queries of {judged.collection!r}. Judged are "
                 f"{_some(list(judged.qrels))}; the run has {_some(list(run))}."

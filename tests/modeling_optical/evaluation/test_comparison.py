@@ -82,6 +82,13 @@ def test_a_run_of_other_queries_altogether_is_refused(tmp_path):
         read_judged_runs([folder])
 
 
+def test_a_run_that_found_nothing_counts_as_nothing(tmp_path):
+    (found,) = read_judged_runs([evaluated(tmp_path / "a", optical=GOOD, bm25={query: {} for query in QUERIES})])
+    assert "run 'bm25' lacks 6 of 6 judged queries" in found.notes[0]
+    (pair,) = compare_systems([found], ["RR@10"], baseline="bm25")
+    assert (pair.result.first, pair.result.second) == (1, 0)
+
+
 @pytest.mark.parametrize("name", ["nothing", "empty"])
 def test_what_holds_no_runs_is_named(tmp_path, name):
     (tmp_path / "empty").mkdir()

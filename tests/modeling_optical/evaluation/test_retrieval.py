@@ -71,7 +71,7 @@ def test_a_model_of_another_dimension_is_refused(model, backbones):
 def test_the_unjudged_share_is_what_ir_measures_judged_leaves():
     qrels = {"q": {"a": 1, "b": 0}, "r": {"a": 1}, "s": {"a": 1}}
     run = {"q": {f"x{n}": 20.0 - n for n in range(9)} | {"b": 19.5, "a": 0.5}, "r": {"a": 1.0}}
-    judged = per_query(qrels, run, ["Judged@10"])["Judged@10"]
+    judged = per_query({"q": qrels["q"]}, run, ["Judged@10"])["Judged@10"]
     shares = unjudged_share(qrels, run)
     assert shares["q"] == pytest.approx(1 - judged["q"]) == pytest.approx(0.9)
     assert (shares["r"], shares["s"]) == (0, 0)
