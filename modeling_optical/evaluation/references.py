@@ -55,6 +55,20 @@ def words(text: str) -> list[str]:
     return found
 
 
+def check_bm25(stemmer: str | None = None) -> None:
+    """Fails at once where `bm25` would: before anything else is computed.
+
+    Raises:
+        ImportError: if a library is missing; says how to install it.
+        ValueError: for a stemmer that PyStemmer does not have.
+    """
+    try:
+        import bm25s  # noqa: F401
+    except ImportError as error:
+        raise ImportError('BM25 needs bm25s: pip install "modeling-optical[bm25]"') from error
+    _stemmer(stemmer)
+
+
 def bm25(
     queries: Mapping[str, str], corpus: Corpus, *, k: int = 100, stemmer: str | None = None
 ) -> dict[str, dict[str, float]]:
@@ -70,11 +84,10 @@ def bm25(
         ImportError: if a library is missing; says how to install it.
         ValueError: for a stemmer that PyStemmer does not have.
     """
-    try:
-        import bm25s
-        from bm25s.tokenization import Tokenized
-    except ImportError as error:
-        raise ImportError('BM25 needs bm25s: pip install "modeling-optical[bm25]"') from error
+    check_bm25(stemmer)
+    import bm25s
+    from bm25s.tokenization import Tokenized
+
     stem = _stemmer(stemmer)
     vocabulary: dict[str, int] = {}
     names: list[str] = []

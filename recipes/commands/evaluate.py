@@ -67,6 +67,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError("there is nothing to measure: give --queries-model or --reference.")
     if options.translator_languages and len(options.language) > 1:
         raise ValueError("--translator-languages holds for one --language; measure the others by further commands.")
+    if "bm25" in options.reference:
+        from modeling_optical.evaluation.references import check_bm25
+
+        check_bm25(options.stemmer)
     metrics = options.metrics or METRICS
     output = Path(options.output).expanduser()
     systems = _Systems(options)

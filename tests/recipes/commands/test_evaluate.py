@@ -1,6 +1,7 @@
 """`optical evaluate` with references, several languages and published layouts."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,3 +96,12 @@ def test_a_published_layout_is_recognised_or_named(tmp_path, capsys):
 def test_a_mistake_is_one_message(collection, tmp_path, capsys, arguments, message):
     assert main(["evaluate", *arguments, "--collection", collection, "--output", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_missing_library_is_told_before_anything_is_encoded(collection, bert, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "bm25s", None)
+    arguments = ["--queries-model", bert, "--reference", "bm25", "--collection", collection, "--output", str(tmp_path / "out")]
+    assert main(["evaluate", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert 'pip install "modeling-optical[bm25]"' in captured.err
+    assert "Encoding" not in captured.err
