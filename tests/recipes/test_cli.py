@@ -135,7 +135,7 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
         assert (system, "sw", "collection") in systems
         assert (system, "sw", "held_out_bitext") in systems
     assert ("ceiling", "en", "collection") in systems
-    assert {row.metric for row in rows} == {"AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"}
+    assert {row.metric for row in rows} == {"AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1", "unjudged@10"}
     assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows)
     student = AutoModel.from_pretrained(run / "student")
     assert type(student) is OpticalModel

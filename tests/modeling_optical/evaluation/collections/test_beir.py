@@ -100,12 +100,33 @@ def test_queries_without_a_relevant_document_are_left_out(tmp_path: Path):
     assert set(found.queries) == set(found.qrels) == {"q1", "q2"}
 
 
-def test_judgements_of_unknown_ids_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
-    root = folder(tmp_path, {"qrels.tsv": QRELS + "q9\td1\t1\nq1\td9\t1\nq1\td8\t1\n"})
+def test_judgements_of_unknown_queries_are_counted_in_a_warning_and_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    root = folder(tmp_path, {"qrels.tsv": QRELS + "q9\td1\t1\nq8\td1\t1\n"})
     with caplog.at_level(logging.WARNING):
         found = load_collection(root, "sw")
-    assert "collection animals: 3 judgements name a query or document that is not there" in caplog.text
-    assert found.qrels["q1"] == {"d1": 2, "d2": 0}
+    assert "collection animals: 2 judgements name a query that is not there; ignored" in caplog.text
+    assert set(found.qrels) == {"q1", "q2"}
+
+
+def test_judged_documents_that_the_corpus_lacks_are_counted_and_stay_relevant(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    root = folder(tmp_path, {"qrels.tsv": QRELS + "q1\td9\t1\nq2\td9\t0\n"})
+    with caplog.at_level(logging.WARNING):
+        found = load_collection(root, "sw")
+    assert "collection animals: 2 judgements name documents that the corpus does not have, such as d9" in caplog.text
+    assert found.qrels["q1"] == {"d1": 2, "d2": 0, "d9": 1}
+
+
+def test_a_document_judged_twice_with_different_grades_is_refused(tmp_path: Path):
+    root = folder(tmp_path, {"qrels.tsv": QRELS + "q1\td1\t0\n"})
+    with pytest.raises(ValueError, match=r"qrels\.tsv:5: document 'd1' is judged twice for query 'q1': 2 and 0"):
+        load_collection(root, "sw")
+
+
+def test_empty_documents_are_counted_in_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    root = folder(tmp_path, {"corpus.jsonl": lines([*CORPUS, {"_id": "d4", "text": " "}])})
+    with caplog.at_level(logging.WARNING):
+        assert len(load_collection(root, "sw").corpus) == 4
+    assert "collection animals: 1 documents have no text" in caplog.text
 
 
 @pytest.mark.parametrize("file", ["corpus.jsonl", "queries.sw.jsonl"])
