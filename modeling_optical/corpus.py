@@ -111,3 +111,25 @@ def _document(place: str, record: Any) -> tuple[str, str]:
     if not identifier or any(c.isspace() for c in identifier):
         raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
     return identifier, f"{title} {text}" if title else text
+
+
+def hub_corpus(name: str, *, revision: str | None = None) -> Callable[[], Iterable[Any]]:
+    """The documents of a data set on the Hub, as BEIR and MTEB publish theirs (configuration `corpus`), streamed.
+
+    Raises:
+        FileNotFoundError: if it cannot be loaded; the Hub's reason is in the message.
+    """
+    from datasets import load_dataset
+    from huggingface_hub.errors import HfHubHTTPError
+
+    def documents() -> Iterable[Any]:
+        try:
+            splits = load_dataset(name, "corpus", revision=revision, streaming=True)
+        except (OSError, ValueError, HfHubHTTPError) as error:
+            raise FileNotFoundError(
+                f"corpus {name!r} is neither a file here nor a data set on the Hub with a configuration `corpus` "
+                f"({type(error).__name__}: {error})."
+            ) from error
+        return splits["corpus"] if "corpus" in splits else next(iter(splits.values()))
+
+    return documents

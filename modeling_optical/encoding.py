@@ -123,9 +123,9 @@ def encode_corpus(
             bar.update(len(chunk))
     if rank == 0:
         _wait_for([folder / f"{name}.json" for name in names])
-        described = [asdict(_read_description(folder, name)) for name in names]
+        shards = [asdict(_read_description(folder, name)) for name in names]
         _drop_other_shards(folder, set(names))
-        write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": described}, indent=1) + "\n")
+        write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": shards}, indent=1) + "\n")
         if counts["cut"]:
             logger.warning(
                 f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what follows is "

@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands import distill, doctor, evaluate, run
+from .commands import distill, doctor, encode, evaluate, index, run, search, serve
 
 # One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
-_COMMANDS = (run, distill, evaluate, doctor)
+_COMMANDS = (run, distill, evaluate, encode, index, search, serve, doctor)
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -18,6 +18,9 @@ Teach an English retriever another language, from bitext.
   optical run recipes/quickstart/swahili.yaml     a whole run: distil, evaluate, write card and results
   optical distill --teacher … --bitext …          the same without a recipe file
   optical evaluate --queries-model … …            measure a query encoder on a collection
+  optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
+  optical search INDEX "swali langu"              passages, with the words that matched
+  optical serve INDEX                             the same over HTTP
   optical doctor                                  versions, devices, what is missing
 """
 

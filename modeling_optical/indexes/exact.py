@@ -166,6 +166,9 @@ class ExactIndex(Index):
                 self._places.update({ids[p]: (number, p) for p in range(len(ids)) if p not in gone})
         return self._places
 
+    def known(self, ids: Iterable[str]) -> set[str]:
+        return {identifier for identifier in ids if identifier in self.places}
+
     # Reading
 
     def document(self, identifier: str) -> np.ndarray:

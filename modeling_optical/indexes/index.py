@@ -71,9 +71,14 @@ class Index(ABC):
         path: folder of the index.
         encoder: who makes the document vectors.
         dtype: how vectors are stored.
+
+    Attributes:
+        engine: its name.
+        reads_texts: whether it looks at the words of documents and queries, so that `build` and `add` need the texts.
     """
 
     engine: ClassVar[str]
+    reads_texts: ClassVar[bool] = False
 
     def __init__(self, path: str | os.PathLike, encoder: Encoder, dtype: str = "float16"):
         self.path = Path(path).expanduser()
@@ -117,6 +122,10 @@ class Index(ABC):
         Raises:
             KeyError: naming the ids that are not there; nothing is removed then.
         """
+
+    @abstractmethod
+    def known(self, ids: Iterable[str]) -> set[str]:
+        """Those of the ids that are in the index."""
 
     @abstractmethod
     def search(

