@@ -52,6 +52,18 @@ class PassageStore:
                     found[identifier] = row[0]
             return found
 
+    def texts(self, ids: Iterable[str]) -> Iterator[str]:
+        """The text of each id, in the order given.
+
+        Raises:
+            KeyError: if one is not there.
+        """
+        stream = iter(ids)
+        while batch := list(islice(stream, _BATCH)):
+            found = self.get(batch)
+            for identifier in batch:
+                yield found[identifier]
+
     def __len__(self) -> int:
         if not self.path.is_file():
             return 0

@@ -8,8 +8,11 @@ from typing import Any
 from ..encoding import Encoder
 from .exact import ExactIndex
 from .index import Index, IndexManifest
+from .lance import LanceIndex
+from .qdrant import QdrantIndex
+from .two_stage import TwoStageIndex
 
-ENGINES: dict[str, type[Index]] = {engine.engine: engine for engine in (ExactIndex,)}
+ENGINES: dict[str, type[Index]] = {e.engine: e for e in (ExactIndex, LanceIndex, QdrantIndex, TwoStageIndex)}
 
 
 def new_index(path: str | os.PathLike, encoder: Encoder, engine: str = "exact", **settings: Any) -> Index:

@@ -187,6 +187,27 @@ class ExactIndex(Index):
         for identifier, (segment, position) in self.places.items():
             yield identifier, self._at(segment, position).numpy()
 
+    @property
+    def segments(self) -> list[VectorShard]:
+        """The files that hold the vectors."""
+        return self._segments
+
+    def score(self, query: np.ndarray, ids: Sequence[str]) -> torch.Tensor:
+        """MaxSim (documents,) of one query (tokens, dim) with some documents.
+
+        Raises:
+            KeyError: if one is not in the index.
+        """
+        if not ids:
+            return torch.empty(0)
+        vectors = [self._at(*self.places[identifier]) for identifier in ids]
+        order = sorted(range(len(ids)), key=lambda i: len(vectors[i]))
+        sorted_vectors = torch.cat([vectors[i] for i in order]).to(self.device)
+        lengths = [len(vectors[i]) for i in order]
+        tokens = torch.from_numpy(query).to(self.device)
+        scores = ragged_maxsim(tokens, [len(query)], sorted_vectors, lengths, max_elements=self.max_elements)[0].cpu()
+        return torch.empty_like(scores).index_copy_(0, torch.tensor(order), scores)
+
     def _at(self, segment: int, position: int) -> torch.Tensor:
         shard = self._segments[segment]
         return shard.document(int(shard.rows[position]))

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
+from transformers.utils import logging
 
 from ..atomic_write import write_text
 from ..encoding import Encoder
+
+logger = logging.get_logger(__name__)
 
 _FORMAT = 1
 _FILE = "index.json"

@@ -12,7 +12,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     encode = commands.add_parser(
         "encode",
         help="encode a corpus into checksummed shards",
-        description="Encodes a corpus shard by shard. Stopped by anything, the same command goes on and ends with the same bytes.",
+        description="Encodes a corpus shard by shard. Stopped by anything, the same command goes on.",
     )
     encoding_options(encode)
     encode.add_argument("--output", required=True, help="folder of the encoded corpus")

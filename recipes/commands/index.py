@@ -13,8 +13,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     index = commands.add_parser(
         "index",
         help="index a corpus",
-        description="Encodes and indexes a corpus. Stopped while encoding, the same command goes on. --add and --remove change an "
-        "index that is there.",
+        description="Encodes and indexes a corpus. Stopped while encoding, the same command goes on.",
     )
     encoding_options(index)
     index.add_argument("--output", required=True, help="folder of the index")

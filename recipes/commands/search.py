@@ -23,8 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search = commands.add_parser(
         "search",
         help="search an index",
-        description="Prints the best passages, the words that the query met in colour (NO_COLOR turns it off). Without a query, "
-        "reads one query a line.",
+        description="Prints the best passages, the words that the query met in colour (NO_COLOR turns it off).",
     )
     search.add_argument("index", help="folder of the index")
     search.add_argument("query", nargs="?", help="the query; without it, queries are read line by line")
