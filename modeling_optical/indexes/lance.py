@@ -28,7 +28,8 @@ class LanceIndex(Index):
         encoder: who makes the document vectors.
         dtype: `"float16"` or `"float32"`.
         nprobes: inverted lists that a query token looks into. More: better and slower.
-        refine_factor: `refine_factor * k` candidates are scored with their full vectors.
+        refine_factor: of how many times as many token vectors as documents are asked for the full vectors are read.
+        candidates: documents that are asked for at least, to be scored again in full; the best k of them are the result.
 
     Raises:
         ImportError: if lancedb is not installed.
@@ -44,19 +45,36 @@ class LanceIndex(Index):
         *,
         nprobes: int = 20,
         refine_factor: int = 5,
+        candidates: int = 50,
     ):
         if dtype not in ("float16", "float32"):
             raise ValueError(f"lancedb keeps vectors as float16 or float32, not as {dtype!r}.")
         super().__init__(path, encoder, dtype)
         self.nprobes = nprobes
         self.refine_factor = refine_factor
+        self.candidates = candidates
         self._table: Any = None
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, nprobes: int = 20, refine_factor: int = 5) -> LanceIndex:
-        """Opens an index folder; arguments as for the class."""
+    def load(
+        cls,
+        path: str | os.PathLike,
+        *,
+        nprobes: int | None = None,
+        refine_factor: int | None = None,
+        candidates: int | None = None,
+    ) -> LanceIndex:
+        """Opens an index folder; arguments as for the class, by default those that it was made with."""
         manifest = IndexManifest.read(path)
-        index = cls(path, manifest.encoder, manifest.dtype, nprobes=nprobes, refine_factor=refine_factor)
+        stored = manifest.state
+        index = cls(
+            path,
+            manifest.encoder,
+            manifest.dtype,
+            nprobes=nprobes or stored["nprobes"],
+            refine_factor=refine_factor or stored["refine_factor"],
+            candidates=candidates or stored["candidates"],
+        )
         index.manifest = manifest
         index._table = index._connect().open_table(manifest.state["table"])
         return index
@@ -83,7 +101,9 @@ class LanceIndex(Index):
         self._append(table, self.checked(ids, vectors, set()))
         if table.count_rows():
             table.create_index("vector", config=IvfRq(distance_type="cosine"))
-        manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, table.count_rows(), {"table": name})
+        settings = {"nprobes": self.nprobes, "refine_factor": self.refine_factor, "candidates": self.candidates}
+        state = settings | {"table": name}
+        manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, table.count_rows(), state)
         manifest.write(self.path)
         self.manifest, self._table = manifest, table
         for other in database.list_tables().tables:
@@ -117,10 +137,11 @@ class LanceIndex(Index):
         for query in self.check_queries(query_vectors, k):
             # Without refinement, the ranking by one bit per component loses a quarter of what exact search finds.
             builder = self._table.search(query, vector_column_name="vector").distance_type("cosine").nprobes(self.nprobes)
-            rows = builder.refine_factor(self.refine_factor).limit(k).select(["id", "vector"]).to_arrow()
+            builder = builder.refine_factor(self.refine_factor).limit(max(k, self.candidates))
+            rows = builder.select(["id", "vector", "_distance"]).to_arrow()
             names, found = self._rescored(query, rows)
-            ids.append(names)
-            scores.append(found)
+            ids.append(names[:k])
+            scores.append(found[:k])
         return ids, scores
 
     def _rescored(self, query: np.ndarray, rows: Any) -> tuple[list[str], list[float]]:
@@ -129,9 +150,8 @@ class LanceIndex(Index):
         vectors = rows["vector"].combine_chunks()
         lengths = np.diff(vectors.offsets.to_numpy())
         flat = vectors.flatten().flatten().to_numpy(zero_copy_only=False).reshape(-1, self.encoder.dim)
-        scores = ragged_maxsim(
-            torch.from_numpy(query), [len(query)], torch.from_numpy(np.ascontiguousarray(flat)), lengths.tolist()
-        )[0]
+        tokens = torch.from_numpy(flat.astype(np.float32))
+        scores = ragged_maxsim(torch.from_numpy(query), [len(query)], tokens, lengths.tolist())[0]
         ranked, order = scores.sort(descending=True, stable=True)
         names = rows["id"].to_pylist()
         return [names[i] for i in order.tolist()], ranked.tolist()
