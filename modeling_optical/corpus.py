@@ -13,7 +13,7 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-Corpus = str | os.PathLike | Mapping[str, str] | Iterable[Any]
+Corpus = str | os.PathLike | Mapping[str, str] | Iterable[Any] | Callable[[], Iterable[Any]]
 _ID_KEYS = ("_id", "id", "docid")
 
 
@@ -35,7 +35,7 @@ class CorpusStream:
         ValueError: while iterating, for a record without id or text, an empty id or one that stands twice; the place is named.
     """
 
-    def __init__(self, corpus: Corpus | Callable[[], Iterable[Any]]):
+    def __init__(self, corpus: Corpus):
         self._records: Callable[[], Iterator[tuple[str, Any]]]
         if isinstance(corpus, str | os.PathLike):
             path = _corpus_file(Path(corpus).expanduser())

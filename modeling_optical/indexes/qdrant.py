@@ -70,7 +70,7 @@ class QdrantIndex(Index):
         if quantization not in (None, "scalar", "binary"):
             raise ValueError(f"quantization is {quantization!r}; allowed: none, 'scalar', 'binary'.")
         super().__init__(path, encoder, dtype)
-        self._state = {
+        self._state: dict[str, Any] = {
             "url": url,
             "collection": collection or Path(path).name,
             "shards": shards,
@@ -258,7 +258,8 @@ class QdrantIndex(Index):
             self._call("delete", self._name, points_selector=selector, wait=True)
 
     def known(self, ids: Iterable[str]) -> set[str]:
-        stream, found = iter(ids), set()
+        stream = iter(ids)
+        found: set[str] = set()
         while some := list(islice(stream, 1000)):
             records = self._call("retrieve", self._name, ids=[_point(i) for i in some], with_payload=["id"])
             found.update(record.payload["id"] for record in records)

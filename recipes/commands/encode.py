@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .launch import launch, process_rank
+
+if TYPE_CHECKING:
+    from modeling_optical.corpus import Corpus
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -68,10 +73,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     return words + (["--verify"] if options.verify else [])
 
 
-def corpus_argument(corpus: str):
+def corpus_argument(corpus: str) -> Corpus:
     """A path as it is, or the documents of a data set on the Hub, as a stream."""
-    from pathlib import Path
-
     if Path(corpus).expanduser().exists() or corpus.startswith((".", "/", "~")) or corpus.endswith(".jsonl"):
         return corpus
     from modeling_optical.corpus import hub_corpus

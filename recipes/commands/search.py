@@ -56,12 +56,17 @@ def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace
     if options.json:
         print(json.dumps({"query": query, "passages": [vars(p) for p in passages]}, ensure_ascii=False), flush=True)
         return
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    colour = _in_colour()
     for number, passage in enumerate(passages, 1):
         print(f"{number}. {passage.id}  {passage.score:.3f}")
         if passage.text is not None:
             print(f"   {_coloured(retriever, query, passage) if colour else passage.text}")
     sys.stdout.flush()
+
+
+def _in_colour() -> bool:
+    # no-color.org: a variable that is there and not empty.
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _coloured(retriever: OpticalRetriever, query: str, passage: Passage) -> str:
