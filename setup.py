@@ -42,7 +42,7 @@ setup(
     python_requires=">=3.11",
     packages=find_packages(include=["modeling_optical*", "trainer*", "recipes*", "hub_cards*"]),
     package_data={
-        "recipes": ["*.yaml", "**/*.yaml", "**/*.jsonl", "**/*.LICENSE", "**/*.md"],
+        "recipes": ["*.yaml", "**/*.yaml", "**/*.jsonl", "**/*.LICENSE", "**/*.md", "**/Containerfile"],
         "hub_cards": ["*.jinja"],
         "modeling_optical": ["py.typed"],
         "trainer": ["py.typed"],
