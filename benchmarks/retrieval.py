@@ -347,8 +347,8 @@ def report(results: dict[str, Any]) -> str:
         f"{whole['part_documents']} documents (a segment, float16): {whole['part_build_s']} s to build, "
         f"{whole['part_search_ms']} ms to search, {whole['part_mb']} MB. Times {whole['parts']}: "
         f"{whole['million_build_minutes']} minutes, {whole['million_search_s']} s a query, {whole['million_gb']} GB on disk; "
-        f"beside the mapped file, a search keeps the scores of one segment ({whole['scores_kept_bytes']} bytes a query) and one "
-        "block of similarities.",
+        f"beside the mapped file, a search keeps the scores of one segment ({whole['scores_kept_bytes']} bytes a query) "
+        "and one block of similarities.",
     ]  # fmt: skip
     for size, rows in results["engines"].items():
         lines += ["", f"## {int(size):,} documents × {TOKENS} tokens × {DIM}, single queries of {QUERY_TOKENS} tokens", ""]
