@@ -7,10 +7,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands import compare, distill, doctor, evaluate, export, run
+from .commands import compare, distill, doctor, encode, evaluate, export, index, run, search, serve
 
 # One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
-_COMMANDS = (run, distill, evaluate, compare, export, doctor)
+_COMMANDS = (run, distill, evaluate, compare, encode, index, search, serve, export, doctor)
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -19,6 +19,9 @@ Teach an English retriever another language, from bitext.
   optical distill --teacher … --bitext …          the same without a recipe file
   optical evaluate --queries-model … …            measure a query encoder on a collection
   optical compare runs/a runs/b --metric AP@100   test the differences between runs, query by query
+  optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
+  optical search INDEX "swali langu"              passages, with the words that matched
+  optical serve INDEX                             the same over HTTP
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical doctor                                  versions, devices, what is missing
 """

