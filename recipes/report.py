@@ -27,6 +27,7 @@ from modeling_optical.evaluation import (
     write_results,
     write_run,
 )
+from trainer.objectives import describe_objectives
 
 from .annotations import symbol
 
@@ -213,7 +214,7 @@ def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
         teacher_language=recipe.teacher.language,
         teacher=recipe.teacher.model,
         start=recipe.teacher.model if recipe.student.start == "teacher" else recipe.student.start,
-        objectives=recipe.objectives,
+        objectives=describe_objectives(recipe.objectives),
         transport=recipe.transport.to_dict(),
         training_pairs=record["data"]["training pairs"],
         sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],
