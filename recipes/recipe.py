@@ -435,4 +435,4 @@ def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
 def _type_name(kind: Any) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     generic: dict[Any, str] = {list: "a list", dict: "a mapping of keys"}
-    return names.get(kind) or generic.get(typing.get_origin(kind)) or getattr(kind, "__name__", str(kind))
+    return names.get(kind) or generic.get(typing.get_origin(kind)) or str(getattr(kind, "__name__", kind))
