@@ -20,6 +20,7 @@ def check_inputs(
     train_dataset: Dataset | IterableDataset | None,
     eval_dataset: Dataset | IterableDataset | None,
     translations: TranslationTable | None,
+    max_length: int | None,
 ) -> None:
     """Refuses what cannot be trained, before anything is computed."""
     owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
@@ -44,6 +45,11 @@ def check_inputs(
     if options.tokens == "with_expansion":
         if not owner.expand:
             raise ValueError("transport.tokens='with_expansion' needs a teacher that expands texts: Teacher(…, expand=True).")
+        if owner.max_length < (max_length or model.config.query_length):
+            raise ValueError(
+                f"transport.tokens='with_expansion' pads both sides to one length: the teacher takes {owner.max_length} "
+                f"tokens, the student {max_length or model.config.query_length}. Give both the same max_length."
+            )
         if model.config.attend_to_expansion_tokens or model.config.scored_query_tokens != "all":
             raise ValueError(
                 "transport.tokens='with_expansion' needs a student with attend_to_expansion_tokens=False (else the expansion "

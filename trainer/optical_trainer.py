@@ -83,7 +83,7 @@ class OpticalTrainer(Trainer):
         frequencies: InverseDocumentFrequencies | None = None,
         **kwargs: Any,
     ):
-        check_inputs(model, args, teacher, train_dataset, eval_dataset, translations)
+        check_inputs(model, args, teacher, train_dataset, eval_dataset, translations, max_length)
         self.teacher = teacher
         self.max_length = max_length
         self.max_document_length = max_document_length

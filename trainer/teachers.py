@@ -160,7 +160,8 @@ class Teacher:
             features = [self.processor.expand(feature, length) for feature in features]
         batch = self.processor.pad(features).to(self.model.device)
         content = batch.pop("content_mask").cpu()
-        output = self.model(**batch, weigh_tokens_by=self.weigh_tokens_by)
+        weighing: dict[str, Any] = {"weigh_tokens_by": self.weigh_tokens_by} if self.weigh_tokens_by else {}
+        output = self.model(**batch, **weighing)
         vectors, mask, ids = output.token_vectors.float().cpu(), output.token_mask.cpu(), batch["input_ids"].cpu()
         weights = {name: values.float().cpu() for name, values in (output.token_weights or {}).items()}
         expansion = torch.arange(mask.shape[1]) >= torch.tensor(own_lengths).unsqueeze(1)

@@ -1,6 +1,6 @@
 """One small distillation through the real trainer; run as a script, also on several processes.
 
-    torchrun --nproc_per_node 2 distillation_run.py BACKBONE CASES.json OUTPUT
+torchrun --nproc_per_node 2 distillation_run.py BACKBONE CASES.json OUTPUT
 """
 
 import json
@@ -17,8 +17,8 @@ from transformers import TrainerCallback
 from modeling_optical import OpticalForDistillation, OpticalModel, TransportOptions
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher
 
-SOURCE = "cat mat dog search works english somali teacher vector translation good same".split()
-TARGET = "paka mkeka mbwa utafutaji hufanya kiingereza kisomali mwalimu vekta tafsiri mzuri ileile".split()
+SOURCE = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]
+TARGET = [word[::-1] for word in SOURCE]
 
 
 def bitext(pairs: int = 48) -> Dataset:
@@ -82,7 +82,7 @@ def distil(
         "max_steps": 6,
         "per_device_train_batch_size": 8,
         "logging_steps": 1,
-        "learning_rate": 1e-3,
+        "learning_rate": 0.02,
         "report_to": "none",
         "save_strategy": "no",
         "use_cpu": True,

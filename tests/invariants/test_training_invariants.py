@@ -33,7 +33,9 @@ PER_TEXT = {
 }
 IN_BATCH = {
     "contrastive": {"objectives": {"contrastive": {"weight": 1.0, "temperature": 0.2}}},
-    "bidirectional": {"objectives": {"contrastive": {"weight": 0.3, "temperature": 0.2, "bidirectional": True}, "transport": 1.0}},
+    "bidirectional": {
+        "objectives": {"contrastive": {"weight": 0.3, "temperature": 0.2, "bidirectional": True}, "transport": 1.0}
+    },
     "score_kl": {"objectives": {"score_kl": {"weight": 1.0, "temperature": 0.1}}},
 }
 ALL = PER_TEXT | IN_BATCH
