@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 taskset -c 0 python benchmarks/training.py
     python benchmarks/training.py --bitext pairs.tsv --teacher FOLDER --batch-size 64 --bf16
 
-Every measurement runs in a process of its own, so that its peak memory is its own, and they take turns, so that a busy machine slows
-all alike. Writes `training.results.json` and `training.results.md` beside this file.
+Every measurement runs in a process of its own, so that its peak memory is its own, and they take turns, so that a busy machine
+slows all alike. Writes `training.results.json` and `training.results.md` beside this file.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     student.processor.save_pretrained(folder / "student")
     if student.projection is not None:
         raise SystemExit("the comparison takes a teacher without projection, such as a sentence encoder's token vectors.")
-    student.backbone.save_pretrained(folder / "backbone")
+    # Loaded anew: its backbone's own configuration then knows the new vocabulary.
+    OpticalForDistillation.from_pretrained(folder / "student").backbone.save_pretrained(folder / "backbone")
+    student.processor.tokenizer._processor_class = None  # or the peer would load our processor with it
     student.processor.tokenizer.save_pretrained(folder / "backbone")
 
 
@@ -171,7 +173,7 @@ def measure_bare(options: argparse.Namespace, folder: Path, clock: Clock, update
 
 def measure_sentence_transformers(options: argparse.Namespace, folder: Path, clock: Clock, in_memory: bool) -> dict[str, float]:
     import torch
-    from datasets import Array2D, Features, Value, load_from_disk
+    from datasets import Array2D, Dataset, Features, Value, load_from_disk
     from sentence_transformers import MultiVectorEncoder, MultiVectorEncoderTrainer, MultiVectorEncoderTrainingArguments
     from sentence_transformers.base.modules import Transformer
     from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
@@ -217,8 +219,8 @@ def measure_sentence_transformers(options: argparse.Namespace, folder: Path, clo
         data = data.add_column("label", list(range(len(data))))
     else:
         features = Features({"target": Value("string"), "label": Array2D(tuple(padded.shape[1:]), "float32")})
-        rows = ({"target": text, "label": padded[row].numpy()} for row, text in enumerate(data["target"]))
-        data = type(data).from_generator(lambda: rows, features=features, cache_dir=str(folder / "arrow")).with_format("torch")
+        columns = {"target": list(data["target"]), "label": padded.numpy()}
+        data = Dataset.from_dict(columns, features=features).with_format("torch")
     trainer = MultiVectorEncoderTrainer(
         model=model,
         args=MultiVectorEncoderTrainingArguments(**training_arguments(options, str(folder / "run"))),
@@ -272,8 +274,8 @@ def report(results: dict[str, Any]) -> str:
     shares = rows["optical"]
     lines += [
         "",
-        f"Of a step of `OpticalTrainer`, solving the transport and its loss take {shares['transport share']:.1%}, making the batch "
-        f"{shares['collation share']:.1%}. Peak memory is the process's (on a GPU: allocated), the libraries included.",
+        f"Of a step of `OpticalTrainer`, solving the transport and its loss take {shares['transport share']:.1%}, making "
+        f"the batch {shares['collation share']:.1%}. Peak memory is the process's with its libraries (on a GPU: allocated).",
     ]
     return "\n".join(lines) + "\n"
 
