@@ -28,7 +28,7 @@ class CardData:
     teacher_language: str
     teacher: str
     start: str
-    objectives: Mapping[str, float]
+    objectives: str
     transport: Mapping[str, Any]
     training_pairs: int
     sources: Sequence[str]
@@ -75,7 +75,7 @@ def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
         card=card,
         results_table=_results_table(card.rows, metrics),
         systems="\n".join(systems),
-        objectives=", ".join(f"{weight:g} × {name}" for name, weight in card.objectives.items()),
+        objectives=card.objectives,
         transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),
         time=seconds,
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),

@@ -178,6 +178,22 @@ class OpticalProcessor(ProcessorMixin):
             ]
         return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
 
+    def expand(self, feature: dict[str, list[Any]], length: int) -> dict[str, list[Any]]:
+        """A tokenized text padded with mask tokens that score, up to `length`; a longer one as it is.
+
+        Raises:
+            ValueError: if the tokenizer has no mask token.
+        """
+        missing = max(length - len(feature["input_ids"]), 0)
+        if self.tokenizer.mask_token_id is None:
+            raise ValueError("this tokenizer has no mask token, with which a text could be expanded.")
+        return {
+            "input_ids": feature["input_ids"] + [self.tokenizer.mask_token_id] * missing,
+            "attention_mask": feature["attention_mask"] + [self.config.attend_to_expansion_tokens] * missing,
+            "token_mask": feature["token_mask"] + [True] * missing,
+            "content_mask": feature["content_mask"] + [False] * missing,
+        }
+
     def pad(self, features: Sequence[dict[str, list[Any]]]) -> BatchEncoding:
         """Pads on the right to the longest text of the batch; `input_ids` and `attention_mask` int64, the other masks bool."""
         longest = max(len(feature["input_ids"]) for feature in features)

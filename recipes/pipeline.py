@@ -24,7 +24,16 @@ from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoi
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.evaluation import Collection
-from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
+from trainer import (
+    InverseDocumentFrequencies,
+    OpticalTrainer,
+    OpticalTrainingArguments,
+    Teacher,
+    TeacherCache,
+    describe_objectives,
+    load_bitext,
+    split_bitext,
+)
 from trainer.bitext import fingerprint
 from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
 
@@ -93,11 +102,7 @@ class Run:
         resolve_model_path(self.recipe.teacher.model)
         self._claim_folder()
         data = self._stage("data", self._load_data)
-        teacher = Teacher.from_pretrained(
-            self.recipe.teacher.model,
-            max_length=self.recipe.student.max_length,
-            **self.recipe.teacher.load_arguments(),
-        ).to(self.state.device)
+        teacher = self._load_teacher().to(self.state.device)
         self._stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self._stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
         for name in self.recipe.baselines:
@@ -112,6 +117,19 @@ class Run:
             report.finish(self, record)
         self.state.wait_for_everyone()
         return report
+
+    def _load_teacher(self) -> Teacher:
+        """The teacher, with all that any system's transport asks of its tokens."""
+        recipe = self.recipe
+        transports = [recipe.transport, *(recipe.baseline(name).transport for name in recipe.baselines)]
+        return Teacher.from_pretrained(
+            recipe.teacher.model,
+            max_length=recipe.student.max_length,
+            max_document_length=recipe.student.max_document_length,
+            weigh_tokens_by=sorted({t.marginals for t in transports} & {"norm", "attention"}),
+            expand=any(t.tokens == "with_expansion" for t in transports),
+            **recipe.teacher.load_arguments(),
+        )
 
     def student_folder(self, name: str) -> Path:
         """Where a system's student is saved."""
@@ -181,7 +199,8 @@ class Run:
             self.say(f"Bitext:\n{cleaning}")
         if not parts:
             raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
-        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names}
+        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names if name != "kind"}
+        rows["kind"] = [k for part in parts for k in (part["kind"] if "kind" in part.column_names else ["query"] * len(part))]
         # What `train_sampling_strategy: group_by_length` groups by.
         rows["length"] = [len(text) for text in rows["target"]]
         train, held_out = split_bitext(
@@ -251,7 +270,16 @@ class Run:
         with self.state.main_process_first():
             cache = TeacherCache(Path(folder).expanduser(), teacher, dtype=self.recipe.teacher.cache_dtype)
             if self.state.is_main_process:
-                cache.build([*data.train["source"], *data.held_out["source"]])
+                for kind in ("query", "document"):
+                    cache.build(
+                        [
+                            source
+                            for part in (data.train, data.held_out)
+                            for source, own in zip(part["source"], part["kind"], strict=True)
+                            if own in (kind, "both")
+                        ],
+                        kind,
+                    )
         return cache
 
     def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherCache | Teacher) -> None:
@@ -259,7 +287,7 @@ class Run:
         if (folder / "config.json").is_file():
             self.say(f"{name}: trained already, {folder}")
             return
-        self.say(f"Training {name}: {', '.join(f'{weight:g} x {part}' for part, weight in recipe.objectives.items())}")
+        self.say(f"Training {name}: {describe_objectives(recipe.objectives)}")
         began = time.monotonic()
         checkpoints = self.folder / "checkpoints" / name
         on_cpu = self.state.device.type == "cpu"
@@ -274,8 +302,7 @@ class Run:
         student.config.transport = recipe.transport.to_dict()
         _set_dropout(student, recipe.student.dropout)
         table = self.start_folder / "translations.npz"
-        if recipe.transport.lexical_prior > 0 and not table.is_file():
-            raise ValueError("transport.lexical_prior needs a translation table: set student.vocabulary, which makes one.")
+        frequencies = self.folder / "token_frequencies.safetensors"
         trainer = OpticalTrainer(
             model=student,
             args=arguments,
@@ -283,8 +310,12 @@ class Run:
             train_dataset=data.train,
             eval_dataset=data.held_out if len(data.held_out) else None,
             max_length=recipe.student.max_length,
+            max_document_length=recipe.student.max_document_length,
             translations=TranslationTable.load(table) if table.is_file() else None,
+            frequencies=InverseDocumentFrequencies.load(frequencies) if frequencies.is_file() else None,
         )
+        if trainer.frequencies is not None and self.state.is_main_process:
+            trainer.frequencies.save(frequencies)
         last = last_complete_checkpoint(checkpoints)
         if last is not None:
             self.say(f"{name}: going on from {last}")
@@ -383,5 +414,5 @@ def _remove_run(folder: Path) -> None:
     """Removes what a run of this package writes, and nothing else."""
     for name in ("start", "student", "baselines", "checkpoints", "runs"):
         shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("results.json", "run.json", "report.md", "alignment.png"):
+    for name in ("results.json", "run.json", "report.md", "alignment.png", "token_frequencies.safetensors"):
         (folder / name).unlink(missing_ok=True)

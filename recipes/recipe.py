@@ -18,6 +18,7 @@ import yaml
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.transport import TransportOptions
 from trainer.bitext import BitextSource
+from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
 PACKAGE_FOLDER = Path(__file__).resolve().parent
@@ -79,6 +80,7 @@ class StudentRecipe(CheckpointRecipe):
         vocabulary: how its vocabulary is adapted to the language; null keeps it.
         dropout: takes the place of the backbone's dropout while training; null keeps it.
         max_length: tokens per text of the bitext, on both sides.
+        max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
     """
 
     start: str = "teacher"
@@ -86,6 +88,7 @@ class StudentRecipe(CheckpointRecipe):
     vocabulary: VocabularyOptions | None = None
     dropout: float | None = None
     max_length: int = 64
+    max_document_length: int | None = None
 
 
 @dataclass
@@ -184,7 +187,7 @@ class Recipe:
         seed: of everything random.
         paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         teacher, student, data, evaluation: see their classes.
-        objectives: objectives and their weights.
+        objectives: objectives and their weights (numbers or schedules), or mappings of `weight` and options.
         transport: options of the transport.
         training: arguments of `OpticalTrainingArguments`.
         baselines: other systems from the same start; each may change `objectives`, `transport` and `training`.
@@ -198,7 +201,7 @@ class Recipe:
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     student: StudentRecipe = field(default_factory=StudentRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
-    objectives: dict[str, float] = field(default_factory=lambda: {"transport": 1.0})
+    objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
     training: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -325,8 +328,12 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     names |= {f"paths.{name}": _substitute(value, names) for name, value in recipe.paths.items()}
     names["name"] = _substitute(recipe.name, names)
     recipe = _build(Recipe, _substitute(recipe.to_dict(), names), "")
+    parse_objectives(recipe.objectives)
     for name in recipe.baselines:
-        recipe.baseline(name)
+        try:
+            parse_objectives(recipe.baseline(name).objectives)
+        except ValueError as error:
+            raise ValueError(f"baselines.{name}: {error}") from None
     _locate(recipe, folder)
     return recipe
 
@@ -339,6 +346,10 @@ def _locate(recipe: Recipe, folder: Path) -> None:
     for source in recipe.data.bitext:
         if source.path is not None:
             source.path = [place(p) for p in source.path] if isinstance(source.path, list) else place(source.path)
+    for objectives in (recipe.objectives, *(b["objectives"] for b in recipe.baselines.values() if "objectives" in b)):
+        score_kl = objectives.get("score_kl")
+        if isinstance(score_kl, dict) and score_kl.get("passages"):
+            score_kl["passages"] = place(score_kl["passages"])
     if recipe.data.annotations is not None:
         recipe.data.annotations.path = place(recipe.data.annotations.path)
     for collection in recipe.evaluation.collections:
@@ -468,4 +479,5 @@ def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
 
 def _type_name(kind: Any) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    return names.get(kind, "a list" if typing.get_origin(kind) is list else getattr(kind, "__name__", str(kind)))
+    generic: dict[Any, str] = {list: "a list", dict: "a mapping of keys"}
+    return names.get(kind) or generic.get(typing.get_origin(kind)) or str(getattr(kind, "__name__", kind))

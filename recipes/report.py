@@ -26,6 +26,7 @@ from modeling_optical.evaluation import (
     unjudged_share,
     write_results,
 )
+from trainer.objectives import describe_objectives
 
 from .annotations import symbol
 
@@ -209,7 +210,7 @@ def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
         teacher_language=recipe.teacher.language,
         teacher=recipe.teacher.model,
         start=recipe.teacher.model if recipe.student.start == "teacher" else recipe.student.start,
-        objectives=recipe.objectives,
+        objectives=describe_objectives(recipe.objectives),
         transport=recipe.transport.to_dict(),
         training_pairs=record["data"]["training pairs"],
         sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],

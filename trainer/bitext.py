@@ -14,6 +14,8 @@ from typing import Any
 
 from datasets import Dataset, load_dataset
 
+from .symmetric import KINDS
+
 _EXAMPLES_KEPT = 5
 
 
@@ -30,6 +32,8 @@ class BitextSource:
         language: language code of the targets; the name of `target` if None.
         name, split, revision: for `hub`, as for `load_dataset`.
         max_pairs: the first so many pairs only.
+        kind: what the texts are learnt as: `query`, `document`, or `both` (each pair stands twice); documents are for students
+            that encode documents, too.
     """
 
     path: str | list[str] | None = None
@@ -41,12 +45,15 @@ class BitextSource:
     split: str = "train"
     revision: str | None = None
     max_pairs: int | None = None
+    kind: str = "query"
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):
             raise ValueError("a bitext source needs either `path` (one file, or a list of two) or `hub` (a data set id).")
         if isinstance(self.path, list) and len(self.path) != 2:
             raise ValueError(f"bitext path lists {len(self.path)} files; Moses bitext is two: teacher's language, then yours.")
+        if self.kind not in KINDS:
+            raise ValueError(f"bitext kind is {self.kind!r}; allowed: {', '.join(map(repr, KINDS))}.")
         if self.language is None:
             self.language = str(self.target)
 
@@ -103,14 +110,15 @@ def load_bitext(
     beyond `max_length_ratio` (shorter texts get 10 characters of grace), texts over `max_characters`, repeated pairs.
 
     Returns:
-        A data set with the columns `source`, `target`, `language`, `document` (empty where unknown) and `origin`, and a report.
+        A data set with the columns `source`, `target`, `language`, `document` (empty where unknown), `origin` and `kind`, and
+        a report.
 
     Raises:
         FileNotFoundError: for a missing file. ValueError: if nothing usable is left, or a field is missing everywhere; the
             message names file, line and field.
     """
     report = BitextReport()
-    columns: dict[str, list[str]] = {name: [] for name in ("source", "target", "language", "document", "origin")}
+    columns: dict[str, list[str]] = {name: [] for name in ("source", "target", "language", "document", "origin", "kind")}
     seen: set[bytes] = set()
     for source in sources:
         label = source.label
@@ -131,7 +139,7 @@ def load_bitext(
                 continue
             assert pair is not None
             report.kept[label] += 1
-            values = (pair[0], pair[1], str(source.language), pair[2], label)
+            values = (pair[0], pair[1], str(source.language), pair[2], label, source.kind)
             for name, value in zip(columns, values, strict=True):
                 columns[name].append(value)
         if report.kept[label] == 0:

@@ -156,6 +156,38 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert not list(run.rglob(".*tmp*"))
 
 
+def test_a_recipe_may_ask_for_every_objective_and_option(workshop):
+    (workshop / "passages.txt").write_text("\n".join(row["en"] for row in sentences(20)[:12]))
+    bitext = {"path": "bitext.jsonl", "source": "en", "target": "sw", "kind": "both"}
+    objectives = {
+        "transport": 1.0,
+        "token_mse": {"initial": 1.0, "final": 0.0, "steps": 0.5},
+        "contrastive": {"weight": 0.1, "temperature": 0.1},
+        "score_kl": {"weight": 0.5, "passages": "passages.txt", "passages_per_step": 4},
+        "language_adversary": 0.1,
+    }
+    recipe = yaml.safe_load((workshop / "recipe.yaml").read_text())
+    recipe["data"]["bitext"] = [bitext]
+    recipe["student"] |= {"max_document_length": 20}
+    recipe |= {"objectives": objectives, "transport": {"marginals": "norm", "plan_from": "ema", "tokens": "with_markers"}}
+    recipe["training"] |= {"gradient_cache_chunk_size": 3}
+    recipe["baselines"] = {
+        "expanded": {"objectives": {"transport": 1.0}, "transport": {"tokens": "with_expansion", "marginals": "attention"}},
+        "adversary": {"objectives": {"transport": 1.0, "embedding_adversary": 0.5}, "transport": {"plan_from": "lexical"}},
+        "frequencies": {"objectives": {"transport": 1.0}, "transport": {"marginals": "idf", "plan_from": "student"}},
+    }
+    for name in ("adversary", "frequencies"):  # gradient caching is of the others
+        recipe["baselines"][name]["training"] = {"gradient_cache_chunk_size": None}
+    (workshop / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    log = json.loads((workshop / "run/student/training_log.json").read_text())
+    assert {"transport", "token_mse", "contrastive", "score_kl", "language_adversary"} <= set(log[0])
+    names = {path.name for path in (workshop / "run/student").iterdir()}
+    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md"}
+    assert (workshop / "run/token_frequencies.safetensors").is_file()
+    assert "0.1 × contrastive (temperature 0.1)" in (workshop / "run/student/README.md").read_text()
+
+
 def test_the_ceiling_of_a_run_is_what_evaluate_measures(workshop, capsys):
     main(["run", str(workshop / "recipe.yaml"), "baselines={}"])
     teacher, output = str(workshop / "teacher"), workshop / "evaluation"

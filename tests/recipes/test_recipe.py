@@ -179,7 +179,10 @@ def test_a_bad_override_is_refused_with_its_reason(tmp_path: Path, override: str
         (MINIMAL + "data: {bitext: [{path: 3}]}\n", "data.bitext.0.path is 3; expected a text or a list."),
         (MINIMAL + "data: {bitext: [{target: sw}]}\n", "data.bitext.0: a bitext source needs either `path`"),
         (MINIMAL + "data: {annotations: {held_out: 0.1}}\n", "data.annotations lacks the key 'path'."),
-        (MINIMAL + "objectives: {transport: heavy}\n", "objectives.transport is 'heavy'; expected a number."),
+        (
+            MINIMAL + "objectives: {transport: heavy}\n",
+            "objectives.transport is 'heavy'; expected a number or a mapping of keys.",
+        ),
         (MINIMAL + "objectives: [transport]\n", "objectives must be a mapping of keys; got ['transport']."),
         (MINIMAL + "evaluation: {metrics: RR@10}\n", "evaluation.metrics must be a list; got 'RR@10'."),
         (MINIMAL + "evaluation: {metrics: [10]}\n", "evaluation.metrics.0 is 10; expected a text."),
