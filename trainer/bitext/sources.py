@@ -1,0 +1,57 @@
+"""Where bitext comes from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .languages import check_scripts
+
+
+@dataclass
+class BitextSource:
+    """Where pairs come from.
+
+    Args:
+        path: a file, or two files (source language first) with a line each (Moses). Known endings: `.jsonl` / `.json` (one
+            object a line), `.tsv`, `.csv`, `.tmx`, each also with `.gz` behind it, and `.zip` (a Moses pair, as OPUS publishes
+            it). Exactly one of `path` and `hub` is given.
+        hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
+        source: field of the teacher's language; for a TSV without a header line, a column number from 0; for TMX and zip, its
+            language code.
+        target: field of the student's language, alike. A dotted name reaches into nested objects (`translation.sw`).
+        language: language code of the targets; the name of `target` if None.
+        scripts: ISO 15924 codes of the scripts that the targets may be in (`[Cyrl, Latn]`); the usual ones of the language if
+            None.
+        name, split, revision: for `hub`, as for `load_dataset`.
+        max_pairs: the first so many pairs only.
+    """
+
+    path: str | list[str] | None = None
+    hub: str | None = None
+    source: str | int = "en"
+    target: str | int = "target"
+    language: str | None = None
+    scripts: list[str] | None = None
+    name: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    max_pairs: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a bitext source needs either `path` (one file, or a list of two) or `hub` (a data set id).")
+        if isinstance(self.path, list) and len(self.path) != 2:
+            raise ValueError(f"bitext path lists {len(self.path)} files; Moses bitext is two: teacher's language, then yours.")
+        if self.max_pairs is not None and (isinstance(self.max_pairs, bool) or self.max_pairs < 1):
+            raise ValueError(f"max_pairs is {self.max_pairs!r}; it must be a whole number of at least 1, or null for all.")
+        if self.scripts is not None:
+            check_scripts(self.scripts)
+        if self.language is None:
+            self.language = str(self.target)
+
+    @property
+    def label(self) -> str:
+        """Short name of the source, for reports."""
+        if self.hub is not None:
+            return self.hub if self.name is None else f"{self.hub}/{self.name}"
+        return " + ".join(self.path) if isinstance(self.path, list) else str(self.path)
