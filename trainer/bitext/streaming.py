@@ -78,7 +78,7 @@ def stream_bitext(
     """Clean pairs, read while training goes on; nothing but a buffer is in memory.
 
     The languages are interleaved at random with the shares of `language_shares`, seeded: two iterations of the same epoch give
-    the same order, so the Trainer finds its place again when it resumes. Pairs that share a text with the held-out ones are left
+    the same order, so the Trainer finds its place again when it resumes. Pairs that share a text with a held-out one are left
     out. Train with `max_steps`; with several processes, every process reads everything.
 
     Args:
