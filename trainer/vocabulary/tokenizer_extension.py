@@ -92,7 +92,7 @@ def _without_intruders(
     """The pieces without those that cut the source side in another way than before."""
     before = encode(old, sources)
     pieces = [*characters, *learnt]
-    changing = range(len(sources))
+    changing = list(range(len(sources)))
     for _ in range(_MOST_ROUNDS):
         tokenizer = _with_pieces(backend, pieces, first)
         intruders: set[str] = set()

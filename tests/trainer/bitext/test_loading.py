@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from trainer.bitext import BitextReport, BitextSource, fingerprint, load_bitext, split_bitext
+from trainer.bitext import BitextReport, BitextSource, Cleaning, fingerprint, load_bitext, split_bitext
 
 PAIRS = [("a red fox", "mbweha mwekundu"), ("a dog, asleep", "mbwa aliyelala"), ("two “cats”", "paka wawili")]
 
@@ -143,7 +143,7 @@ def test_only_the_first_so_many_pairs_are_read_if_asked(tmp_path: Path):
 )  # fmt: skip
 def test_a_line_that_is_dropped_is_counted_by_its_reason_with_its_place(tmp_path: Path, line: str, reason: str):
     path = write(tmp_path, "x.jsonl", jsonl(PAIRS) + line + "\n")
-    bitext, report = load_bitext([BitextSource(path=str(path), target="sw")], max_characters=1000)
+    bitext, report = load_bitext([BitextSource(path=str(path), target="sw")], Cleaning(max_characters=1000))
     assert pairs_of(bitext) == PAIRS
     found = report.to_dict()
     shown = found.pop("texts")
@@ -161,7 +161,7 @@ def test_a_line_that_is_dropped_is_counted_by_its_reason_with_its_place(tmp_path
 def test_texts_at_the_very_limits_are_kept(tmp_path: Path):
     pairs = [("fox", "y" * 52), ("x" * 1000, "y" * 1000)]
     source = BitextSource(path=str(write(tmp_path, "x.jsonl", jsonl(pairs))), target="sw")
-    bitext, _ = load_bitext([source], max_characters=1000, max_length_ratio=4.0)
+    bitext, _ = load_bitext([source], Cleaning(max_characters=1000, max_length_ratio=4.0))
     assert pairs_of(bitext) == pairs
 
 
