@@ -4,9 +4,10 @@
         --collection flores200 --sizes 1000 5000 30000 --steps 120 --output runs/vocabulary
 
 Every cell starts from the teacher, learns its vocabulary from so many pairs, and is trained on them with the same number of
-updates; with few steps, that is the same part of them for every size, and only the vocabularies differ. Held-out pairs (whole documents where they are known) are searched for their translations, before and after training;
-the collection is searched by the students of the largest bitext only. Writes `vocabulary.results.json` and `vocabulary.md` into
-the output folder; a cell that is there is not computed again.
+updates; with few steps, that is the same part of them for every size, and only the vocabularies differ. Held-out pairs (whole
+documents where they are known) are searched for their translations, before and after training; the collection is searched by
+the students of the largest bitext only. Writes `vocabulary.results.json` and `vocabulary.md` into the output folder; a cell
+that is there is not computed again.
 """
 
 import argparse

@@ -7,16 +7,17 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands import distill, doctor, evaluate, run
+from .commands import adapt_vocabulary, distill, doctor, evaluate, run
 
 # One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
-_COMMANDS = (run, distill, evaluate, doctor)
+_COMMANDS = (run, distill, adapt_vocabulary, evaluate, doctor)
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
 
   optical run recipes/quickstart/swahili.yaml     a whole run: distil, evaluate, write card and results
   optical distill --teacher … --bitext …          the same without a recipe file
+  optical adapt-vocabulary --student … --bitext … a student with pieces for another language
   optical evaluate --queries-model … …            measure a query encoder on a collection
   optical doctor                                  versions, devices, what is missing
 """

@@ -114,7 +114,7 @@ class DataRecipe:
     max_held_out: int = 1000
     max_length_ratio: float = 4.0
     max_characters: int = 2000
-    script_share: float = 0.5
+    script_share: float = 0.3
     detect_language: bool = False
     near_duplicates: NearDuplicateOptions | None = field(default_factory=NearDuplicateOptions)
     shortened: ShorteningOptions | None = None

@@ -12,7 +12,8 @@ from langcodes.data_dicts import LIKELY_SUBTAGS
 
 # What a code that stands for several scripts stands for (ISO 15924).
 _COMBINED = {"Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang", "Hani"), "Hans": ("Hani",), "Hant": ("Hani",)}
-_LETTER = regex.compile(r"\p{L}")
+# Vowel signs are letters here: half of what is written in Devanagari. Accents that any script borrows are not.
+_LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Script=Zinh}]")
 
 # A detector is seldom sure of a short text, and of a text in a small language.
 _FEWEST_LETTERS = 20
@@ -66,11 +67,11 @@ def _is_script(code: str) -> bool:
 @cache
 def _letters_of(scripts: tuple[str, ...]) -> regex.Pattern:
     alternatives = "".join(rf"\p{{Script_Extensions={script}}}" for script in scripts)
-    return regex.compile(rf"(?V1)[\p{{L}}&&[{alternatives}]]")
+    return regex.compile(rf"(?V1)[[[\p{{L}}\p{{M}}]--\p{{Script=Zinh}}]&&[{alternatives}]]")
 
 
 def script_share(text: str, scripts: Sequence[str]) -> float:
-    """Share of the letters of a text that belong to one of the scripts; 1 for a text without letters."""
+    """Share of the letters and vowel signs of a text that belong to one of the scripts; 1 for a text without letters."""
     letters = len(_LETTER.findall(text))
     if letters == 0:
         return 1.0

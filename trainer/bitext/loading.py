@@ -34,7 +34,7 @@ class Cleaning:
 
     max_length_ratio: float = 4.0
     max_characters: int = 2000
-    script_share: float = 0.5
+    script_share: float = 0.3
     source_language: str = "en"
     detector: LanguageDetector | None = None
     near_duplicates: NearDuplicateIndex | None = None
