@@ -12,7 +12,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     distill = commands.add_parser(
         "distill",
         help="distil a teacher into a student, without a recipe file",
-        description="Distils a teacher into a student. --bitext takes one file (JSONL, TSV, CSV, TMX, zip) or two with a line each.",
+        description="Distils a teacher into a student. --bitext: a file (JSONL, TSV, CSV, TMX, zip) or two with a line each.",
     )
     distill.add_argument("--teacher", required=True, help="folder, Hub id or package:NAME/PATH of the teacher")
     distill.add_argument(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import regex
+from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 
@@ -16,6 +19,18 @@ def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[lis
 def vocabulary_size(tokenizer: PreTrainedTokenizerBase) -> int:
     """Rows that an embedding matrix needs: one more than the largest id, which may be above the number of pieces."""
     return max(tokenizer.get_vocab().values()) + 1
+
+
+def model_words(backend: Tokenizer, texts: Iterable[str]) -> Counter:
+    """Words as the tokenizer's model sees them, normalised and marked, with their counts."""
+    words: Counter = Counter()
+    for text in texts:
+        normal = backend.normalizer.normalize_str(text) if backend.normalizer is not None else text
+        if backend.pre_tokenizer is not None:
+            words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
+        else:  # tokenizers that see a whole text mark its spaces themselves
+            words.update(regex.findall("▁?[^▁]+", normal))
+    return words
 
 
 def unknown_share(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> float:

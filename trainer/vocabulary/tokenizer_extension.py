@@ -7,15 +7,14 @@ import json
 import math
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import regex
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from .pieces import encode, vocabulary_size
+from .pieces import encode, model_words, vocabulary_size
 
 # A learnt piece must occur in so many places to be worth a row.
 _FEWEST_OCCURRENCES = 2
@@ -69,7 +68,7 @@ def extend_tokenizer(
     if _strips_accents(backend.normalizer):
         accents = _accents_of(texts)
         backend.normalizer = _stripping_others(backend.normalizer, accents)
-    words = _words(backend, texts)
+    words = model_words(backend, texts)
     characters = _missing_characters(backend, words, accents)
     first = vocabulary_size(old)
     learnt = _learn(_with_pieces(backend, characters, first), words, size)
@@ -110,18 +109,6 @@ def _without_intruders(
         pieces = [piece for piece in pieces if piece.text not in intruders]
         changing = still  # a text that no new piece touches is not touched by fewer of them
     return pieces
-
-
-def _words(backend: Tokenizer, texts: Iterable[str]) -> Counter:
-    """Words as the tokenizer's model sees them, normalised and marked, with their counts."""
-    words: Counter = Counter()
-    for text in texts:
-        normal = backend.normalizer.normalize_str(text) if backend.normalizer is not None else text
-        if backend.pre_tokenizer is not None:
-            words.update(word for word, _ in backend.pre_tokenizer.pre_tokenize_str(normal))
-        else:  # tokenizers that see a whole text mark its spaces themselves
-            words.update(regex.findall("▁?[^▁]+", normal))
-    return words
 
 
 def _missing_characters(backend: Tokenizer, words: Counter, accents: list[str]) -> list[_NewPiece]:
