@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -53,13 +52,6 @@ class BitextFile:
                     yield stream
         except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{self} is damaged or cut off ({error}). Fetch it again.") from None
-
-
-def existing_file(path: str) -> BitextFile:
-    """Raises a FileNotFoundError that names a missing file."""
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"bitext file {path!r} does not exist.")
-    return BitextFile(path)
 
 
 def moses_members(path: str, source: str, target: str) -> tuple[BitextFile, BitextFile]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from datasets import load_dataset
 
-from .files import BitextFile, existing_file, moses_members
+from .files import BitextFile, moses_members
 from .sources import BitextSource
 from .tmx import read_tmx
 
@@ -28,11 +28,15 @@ def read_pairs(source: BitextSource) -> Iterator[tuple[str, Pair | None, str | N
     if source.hub is not None:
         yield from _from_records(source.source, source.target, _hub_records(source))
         return
-    files = [existing_file(path) for path in (source.path if isinstance(source.path, list) else [str(source.path)])]
-    if len(files) == 2:
+    files = [BitextFile(path) for path in source.files()]
+    if isinstance(source.path, list):
         yield from _moses(*files)
         return
-    file = files[0]
+    for file in files:
+        yield from _read_file(source, file)
+
+
+def _read_file(source: BitextSource, file: BitextFile) -> Iterator[tuple[str, Pair | None, str | None]]:
     if file.ending in (".tsv", ".csv", ".txt"):
         yield from _table(source, file, "," if file.ending == ".csv" else "\t")
     elif file.ending in (".jsonl", ".json", ".ndjson"):

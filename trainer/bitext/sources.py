@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import glob
+import os
 from dataclasses import dataclass
 
 from .languages import check_scripts
@@ -14,7 +16,8 @@ class BitextSource:
     Args:
         path: a file, or two files (source language first) with a line each (Moses). Known endings: `.jsonl` / `.json` (one
             object a line), `.tsv`, `.csv`, `.tmx`, each also with `.gz` behind it, and `.zip` (a Moses pair, as OPUS publishes
-            it). Exactly one of `path` and `hub` is given.
+            it). A `*` in the name stands for anything: all files that match are read, in the order of their names. Exactly
+            one of `path` and `hub` is given.
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         source: field of the teacher's language; for a TSV without a header line, a column number from 0; for TMX and zip, its
             language code.
@@ -48,6 +51,24 @@ class BitextSource:
             check_scripts(self.scripts)
         if self.language is None:
             self.language = str(self.target)
+
+    def files(self) -> list[str]:
+        """The files to read; none for a source on the Hub.
+
+        Raises:
+            FileNotFoundError: for a missing file, or a pattern that nothing matches.
+        """
+        if self.path is None:
+            return []
+        paths = self.path if isinstance(self.path, list) else [self.path]
+        if isinstance(self.path, str) and "*" in self.path:
+            paths = sorted(path for path in glob.glob(self.path) if os.path.isfile(path))
+            if not paths:
+                raise FileNotFoundError(f"no bitext file matches {self.path!r}.")
+        for path in paths:
+            if not os.path.isfile(path):
+                raise FileNotFoundError(f"bitext file {path!r} does not exist.")
+        return paths
 
     @property
     def label(self) -> str:

@@ -94,3 +94,13 @@ def test_a_damaged_gzip_file_is_told_by_name(tmp_path: Path, content: bytes):
 @pytest.mark.parametrize(("name", "ending"), [("x.TSV.gz", ".tsv"), ("a.b.jsonl", ".jsonl"), ("x.gz", ""), ("x.zip", ".zip")])
 def test_the_ending_is_the_one_below_gzip(name: str, ending: str):
     assert BitextFile(name).ending == ending
+
+
+def test_a_star_stands_for_all_files_that_match_in_the_order_of_their_names(tmp_path: Path):
+    for folder, (en, sw) in zip(("b", "a"), PAIRS, strict=True):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sw.jsonl").write_text(f'{{"en": "{en}", "sw": "{sw}"}}\n')
+    (tmp_path / "a" / "so.jsonl").write_text('{"en": "fox", "sw": "dawaco"}\n')
+    assert load(tmp_path / "*" / "sw.jsonl") == PAIRS[::-1]
+    with pytest.raises(FileNotFoundError, match=r"no bitext file matches '.*/\*/mr\.jsonl'"):
+        load(tmp_path / "*" / "mr.jsonl")
