@@ -192,12 +192,10 @@ class Run:
         self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path
     ) -> None:
         """Adapts the student's vocabulary if asked; leaves the table between its pieces and the teacher's in the folder."""
-        options, own = self.recipe.student.vocabulary, Path(self.recipe.student.start).expanduser()
+        options, start = self.recipe.student.vocabulary, self.recipe.student.start
         if options is None:
-            # A start that `optical adapt-vocabulary` made has its table beside it.
-            for name in (TABLE_FILE, REPORT_FILE):
-                if (own / name).is_file():
-                    shutil.copyfile(own / name, folder / name)
+            if start != "teacher":  # what `optical adapt-vocabulary` made has its table beside it
+                _copy_vocabulary_record(Path(start).expanduser(), folder)
             return
         report, table = adapt_vocabulary(student, pairs["source"], pairs["target"], options, languages=pairs["language"])
         self.say(f"Vocabulary: {report}")
@@ -324,10 +322,14 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
         model.config.transport = student.config.transport
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
-        for name in (TABLE_FILE, REPORT_FILE):
-            if (start / name).is_file():
-                shutil.copyfile(start / name, scratch / name)
+        _copy_vocabulary_record(start, scratch)
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
+
+
+def _copy_vocabulary_record(source: Path, target: Path) -> None:
+    for name in (TABLE_FILE, REPORT_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def check_training(recipe: Recipe) -> None:
