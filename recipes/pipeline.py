@@ -7,7 +7,6 @@ import json
 import shutil
 import time
 import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ from transformers.utils import logging
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.evaluation import Collection
 from trainer import (
     InverseDocumentFrequencies,
     OpticalTrainer,
@@ -31,13 +29,20 @@ from trainer import (
     Teacher,
     TeacherCache,
     describe_objectives,
-    load_bitext,
-    split_bitext,
 )
-from trainer.bitext import fingerprint
-from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
+from trainer.vocabulary import (
+    REPORT_FILE,
+    TABLE_FILE,
+    TranslationTable,
+    adapt_vocabulary,
+    save_vocabulary_record,
+    tokenizer_fingerprint,
+    translation_table,
+    unknown_share,
+    vocabulary_provenance,
+)
 
-from .annotations import load_annotations
+from .data import Data, load_data
 from .provenance import provenance
 from .recipe import Recipe, check_type, unknown_key
 from .report import Report, evaluate_run
@@ -46,17 +51,6 @@ logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
 _FULL_DISK = 5_000_000  # bytes
-
-
-@dataclass
-class Data:
-    """Bitext and collections of a run; `ceilings` are the collections with queries in the teacher's language."""
-
-    train: Dataset
-    held_out: Dataset
-    collections: list[Collection] = field(default_factory=list)
-    ceilings: list[Collection] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
 
 
 class Run:
@@ -101,7 +95,7 @@ class Run:
         check_training(self.recipe)
         resolve_model_path(self.recipe.teacher.model)
         self._claim_folder()
-        data = self._stage("data", self._load_data)
+        data = self._stage("data", lambda: load_data(self.recipe, self.say))
         teacher = self._load_teacher().to(self.state.device)
         self._stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self._stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
@@ -175,56 +169,6 @@ class Run:
                     f"the output folder {self.folder} cannot be written: {error.strerror or error}. Choose another folder."
                 ) from error
 
-    def _load_data(self) -> Data:
-        recipe = self.recipe
-        parts: list[Dataset] = []
-        report: dict[str, Any] = {}
-        collections: list[Collection] = []
-        ceilings: list[Collection] = []
-        if recipe.data.annotations is not None:
-            found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
-            parts.append(found.bitext)
-            collections += found.collections
-            ceilings.append(found.ceiling)
-            report["annotations"] = found.report
-            self.say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
-        if recipe.data.bitext:
-            bitext, cleaning = load_bitext(
-                recipe.data.bitext,
-                max_length_ratio=recipe.data.max_length_ratio,
-                max_characters=recipe.data.max_characters,
-            )
-            parts.append(bitext)
-            report["bitext"] = cleaning.to_dict()
-            self.say(f"Bitext:\n{cleaning}")
-        if not parts:
-            raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
-        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names if name != "kind"}
-        rows["kind"] = [k for part in parts for k in (part["kind"] if "kind" in part.column_names else ["query"] * len(part))]
-        # What `train_sampling_strategy: group_by_length` groups by.
-        rows["length"] = [len(text) for text in rows["target"]]
-        train, held_out = split_bitext(
-            Dataset.from_dict(rows),
-            held_out=recipe.data.held_out,
-            max_held_out=recipe.data.max_held_out,
-            seed=recipe.seed,
-        )
-        report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
-        report["fingerprint"] = fingerprint(train)
-        self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
-        # Read before training: a collection that is not there should not cost a training run.
-        for source in recipe.evaluation.collections:
-            collection = source.load(recipe.language)
-            collections.append(collection)
-            if not collection.parallel:
-                logger.warning(f"{source.path} has no parallel queries in {recipe.teacher.language!r}: no ceiling on it.")
-                continue
-            try:
-                ceilings.append(source.load(recipe.teacher.language))
-            except FileNotFoundError:
-                logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
-        return Data(train, held_out, collections, ceilings, report)
-
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
         """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
         with self.state.main_process_first():
@@ -246,13 +190,8 @@ class Run:
                     f"Set student.config.embedding_dim={teacher.dim} (a projection of that size)."
                 )
             with replacing_folder(self.start_folder) as scratch:
-                if self.recipe.student.vocabulary is not None:
-                    report, table = adapt_vocabulary(
-                        student, data.train["source"], data.train["target"], self.recipe.student.vocabulary
-                    )
-                    table.save(scratch / "translations.npz")
-                    self.say(f"Vocabulary: {report}")
-                unknown = unknown_share(student.get_processor().tokenizer, data.train["target"][:2000])
+                self._adapt_vocabulary(student, data.sample, seen, teacher, scratch)
+                unknown = unknown_share(student.get_processor().tokenizer, data.sample["target"][:2000])
                 if unknown > _MUCH_UNKNOWN:
                     logger.warning(
                         f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this "
@@ -261,7 +200,27 @@ class Run:
                     )
                 student.save_pretrained(scratch)
                 student.get_processor().save_pretrained(scratch)
-                write_text(scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": len(data.train)}) + "\n")
+                write_text(
+                    scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": data.report["training pairs"]}) + "\n"
+                )
+
+    def _adapt_vocabulary(
+        self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path
+    ) -> None:
+        """Adapts the student's vocabulary if asked; leaves the table between its pieces and the teacher's in the folder."""
+        options, start = self.recipe.student.vocabulary, self.recipe.student.start
+        if options is None:
+            if start != "teacher":  # what `optical adapt-vocabulary` made has its table beside it
+                _copy_vocabulary_record(Path(start).expanduser(), folder)
+            return
+        report, table = adapt_vocabulary(student, pairs["source"], pairs["target"], options, languages=pairs["language"])
+        self.say(f"Vocabulary: {report}")
+        theirs = teacher.processor.tokenizer
+        if table.source_tokenizer != tokenizer_fingerprint(theirs):
+            # The lexical plan is solved between the student's pieces and the teacher's, not those that the student had.
+            tokenizer = student.get_processor().tokenizer
+            table = translation_table(tokenizer, theirs, pairs["target"], pairs["source"], iterations=options.iterations)
+        save_vocabulary_record(folder, report, table, vocabulary_provenance(options, bitext_fingerprint, len(pairs)))
 
     def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
         if self.recipe.teacher.live:
@@ -274,7 +233,7 @@ class Run:
                     cache.build(
                         [
                             source
-                            for part in (data.train, data.held_out)
+                            for part in (data.sample, data.held_out)
                             for source, own in zip(part["source"], part["kind"], strict=True)
                             if own in (kind, "both")
                         ],
@@ -301,8 +260,7 @@ class Run:
         student = OpticalForDistillation.from_pretrained(self.start_folder)
         student.config.transport = recipe.transport.to_dict()
         _set_dropout(student, recipe.student.dropout)
-        table = self.start_folder / "translations.npz"
-        frequencies = self.folder / "token_frequencies.safetensors"
+        table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(
             model=student,
             args=arguments,
@@ -311,11 +269,9 @@ class Run:
             eval_dataset=data.held_out if len(data.held_out) else None,
             max_length=recipe.student.max_length,
             max_document_length=recipe.student.max_document_length,
-            translations=TranslationTable.load(table) if table.is_file() else None,
-            frequencies=InverseDocumentFrequencies.load(frequencies) if frequencies.is_file() else None,
+            translations=table,
+            frequencies=self._frequencies(recipe, student, data, vectors),
         )
-        if trainer.frequencies is not None and self.state.is_main_process:
-            trainer.frequencies.save(frequencies)
         last = last_complete_checkpoint(checkpoints)
         if last is not None:
             self.say(f"{name}: going on from {last}")
@@ -324,6 +280,34 @@ class Run:
             _save_student(trainer, folder, self.start_folder)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
+
+    def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
+        """The translation table for the lexical prior or plan, where the recipe asks for one."""
+        lexical_plan = recipe.transport.plan_from == "lexical"
+        if recipe.transport.lexical_prior <= 0 and not lexical_plan:
+            return None
+        file = self.start_folder / TABLE_FILE
+        if not file.is_file():
+            key = "plan_from: lexical" if lexical_plan else "lexical_prior"
+            raise ValueError(f"transport.{key} needs a translation table: set student.vocabulary, which makes one.")
+        table = TranslationTable.load(file)
+        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
+        table.check(student.get_processor().tokenizer, teacher.processor.tokenizer)
+        return table
+
+    def _frequencies(
+        self, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherCache | Teacher
+    ) -> InverseDocumentFrequencies | None:
+        """Token frequencies for the marginals `idf`, counted once per run."""
+        if recipe.transport.marginals != "idf":
+            return None
+        file = self.folder / "token_frequencies.safetensors"
+        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
+        with self.state.main_process_first():
+            if self.state.is_main_process and not file.is_file():
+                counted = InverseDocumentFrequencies.count(data.sample, student.get_processor(), teacher.processor)
+                counted.save(file)
+        return InverseDocumentFrequencies.load(file)
 
 
 # What a distillation run wants of the Trainer where the recipe is silent.
@@ -381,7 +365,14 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
         model.config.transport = student.config.transport
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
+        _copy_vocabulary_record(start, scratch)
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
+
+
+def _copy_vocabulary_record(source: Path, target: Path) -> None:
+    for name in (TABLE_FILE, REPORT_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def check_training(recipe: Recipe) -> None:

@@ -50,9 +50,9 @@ def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], 
     """The record that is saved with a result: recipe, data, versions, machine, time."""
     files: dict[str, str] = {}
     for source in recipe.data.bitext:
-        for path in source.path if isinstance(source.path, list) else [source.path]:
-            if path is not None:
-                files[Path(path).name] = file_fingerprint(path)
+        for path in source.files():
+            # Files of one name in several folders are several files.
+            files["/".join(Path(path).parts[-2:]) if "*" in source.label else Path(path).name] = file_fingerprint(path)
     if recipe.data.annotations is not None:
         path = recipe.data.annotations.path
         files[Path(path).name] = file_fingerprint(path)

@@ -17,7 +17,14 @@ import yaml
 
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.transport import TransportOptions
-from trainer.bitext import BitextSource
+from trainer.bitext import (
+    BitextSource,
+    Cleaning,
+    NearDuplicateOptions,
+    ShorteningOptions,
+    StreamingOptions,
+    check_temperature,
+)
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
@@ -119,6 +126,13 @@ class DataRecipe:
         max_held_out: the most held-out pairs.
         max_length_ratio: pairs whose lengths in characters differ more are dropped.
         max_characters: longer texts are dropped with their pair.
+        script_share: the least share of a text's letters in a script of its language; 0 checks nothing.
+        detect_language: drop texts that are surely in another language (extra `langid`).
+        near_duplicates: when a pair of `bitext` repeats a text of `evaluation.collections` and is dropped; null keeps all.
+        shortened: short pairs that are cut from the training pairs and added to them; null adds none.
+        temperature: with several languages, language l is seen with a share of `n_l^(1/temperature)`; 1 changes nothing.
+        streaming: read the bitext while training goes on, for what is larger than memory; needs `training.max_steps` and
+            `teacher.live`. Null reads it into memory.
     """
 
     bitext: list[BitextSource] = field(default_factory=list)
@@ -127,6 +141,19 @@ class DataRecipe:
     max_held_out: int = 1000
     max_length_ratio: float = 4.0
     max_characters: int = 2000
+    script_share: float = 0.3
+    detect_language: bool = False
+    near_duplicates: NearDuplicateOptions | None = field(default_factory=NearDuplicateOptions)
+    shortened: ShorteningOptions | None = None
+    temperature: float = 1.0
+    streaming: StreamingOptions | None = None
+
+    def __post_init__(self) -> None:
+        # Checked by what takes them, so that a wrong value is told when the recipe is read.
+        Cleaning(self.max_length_ratio, self.max_characters, self.script_share)
+        check_temperature(self.temperature)
+        if self.streaming is not None and self.annotations is not None:
+            raise ValueError("streaming and annotations cannot go together: the annotations are small. Leave one out.")
 
 
 @dataclass
@@ -182,7 +209,7 @@ class Recipe:
 
     Args:
         name: short name.
-        language: code of the student's language. `{language}` in any text stands for it.
+        language: code of the student's language, `mul` for several. `{language}` in any text stands for it.
         output: folder of the run.
         seed: of everything random.
         paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
@@ -206,6 +233,12 @@ class Recipe:
     training: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    @property
+    def languages(self) -> list[str]:
+        """The student's languages: those of its bitext, or `language` where there is only that or where annotations are."""
+        own = [self.language] if self.data.annotations is not None or not self.data.bitext else []
+        return list(dict.fromkeys([*own, *(str(source.language) for source in self.data.bitext)]))
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values."""
@@ -334,8 +367,22 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
             parse_objectives(recipe.baseline(name).objectives)
         except ValueError as error:
             raise ValueError(f"baselines.{name}: {error}") from None
+    _check_streaming(recipe)
     _locate(recipe, folder)
     return recipe
+
+
+def _check_streaming(recipe: Recipe) -> None:
+    if recipe.data.streaming is None:
+        return
+    for name, training in [
+        ("", recipe.training),
+        *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
+    ]:
+        if not training.get("max_steps", 0) > 0:
+            raise ValueError(f"data.streaming needs `{name}training.max_steps`: nobody knows the length of a stream.")
+    if not recipe.teacher.live:
+        raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")
 
 
 def _locate(recipe: Recipe, folder: Path) -> None:

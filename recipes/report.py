@@ -31,7 +31,8 @@ from trainer.objectives import describe_objectives
 from .annotations import symbol
 
 if TYPE_CHECKING:
-    from .pipeline import Data, Run
+    from .data import Data
+    from .pipeline import Run
 
 logger = logging.get_logger(__name__)
 
@@ -74,7 +75,10 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
     """Evaluates floor, start, baselines, student and ceiling on all collections of a run; writes results and run files."""
     collections = list(data.collections)
     if len(data.held_out):
-        collections.append(held_out_collection(data.held_out, run.recipe.language))
+        held_out = data.held_out
+        for language in dict.fromkeys(held_out["language"]):
+            own = held_out.select([i for i, code in enumerate(held_out["language"]) if code == language])
+            collections.append(held_out_collection(own, language))
     rows: list[ResultRow] = []
     examples: list[Example] = []
     searchable: dict[int, SearchableCorpus] = {}
@@ -165,7 +169,7 @@ def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
     except ImportError:
         logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
         return None
-    pairs = data.held_out if len(data.held_out) else data.train
+    pairs = data.held_out if len(data.held_out) else data.sample
     # A pair that fits on a page: about seven words on either side.
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
     index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))

@@ -236,6 +236,35 @@ main(["run", {recipe!r}, "output={workshop / "killed"}"])
     assert values[0] == values[1]
 
 
+def test_a_stream_in_two_languages_is_trained_on_and_measured_in_both(workshop):
+    rows = [json.loads(line) for line in (workshop / "bitext.jsonl").read_text().splitlines()]
+    other = [{"document": r["document"], "en": r["en"], "so": r["sw"].replace("a", "aa")} for r in rows]
+    (workshop / "somali.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
+    change = [
+        "language=mul",
+        "data.bitext=[{path: bitext.jsonl, target: sw}, {path: somali.jsonl, target: so}]",
+        "data.streaming.sample=90",
+        "data.temperature=2",
+        "teacher.live=true",
+        "baselines={}",
+    ]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    rows = read_results(workshop / "run/results.json")
+    measured = {(row.language, row.collection) for row in rows if row.system == "optical"}
+    assert measured == {("sw", "collection"), ("sw", "held_out_bitext"), ("so", "held_out_bitext")}
+    assert not (workshop / "run/teacher_cache").exists()
+
+
+def test_an_adapted_start_brings_its_table_along(workshop, capsys):
+    adapted = str(workshop / "adapted")
+    files = ["--bitext", str(workshop / "bitext.jsonl"), "--target", "sw", "--size", "150"]
+    assert main(["adapt-vocabulary", "--student", str(workshop / "teacher"), *files, "--output", adapted]) == 0
+    change = [f"student.start={adapted}", "student.vocabulary=null", "transport.lexical_prior=0.5", "baselines={}"]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    for name in ("translations.npz", "vocabulary.json"):
+        assert (workshop / "run/student" / name).read_bytes() == (workshop / "adapted" / name).read_bytes()
+
+
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
     # A job that a shell started in the background ignores the signal; a user's does not.
     script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -329,7 +358,8 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
         (["language="], "language is None; expected a text"),
         (["teacher.model=./nowhere"], "model './nowhere': there is no such folder"),
         (["data.bitext.0.path=missing.jsonl"], "bitext file 'missing.jsonl' does not exist"),
-        (["language=xx"], "no usable pair in"),
+        (["language=xx"], "there are no queries in 'xx'. Languages here: en, sw"),
+        (["language=xx", "evaluation.collections=[]"], "no usable pair in"),
         (["student.config.embedding_dim=16"], "which cannot become 16"),
         (["objectives={transprt: 1}"], "unknown objective 'transprt'"),
         (["transport.epsilon=-1"], "epsilon is -1"),

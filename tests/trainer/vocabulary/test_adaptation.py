@@ -1,6 +1,7 @@
 """A new vocabulary: what it spells, where its rows come from, the translation table."""
 
 import itertools
+import json
 import math
 from pathlib import Path
 
@@ -10,7 +11,17 @@ import torch
 from transformers import AutoModel
 
 from modeling_optical import OpticalModel, load_checkpoint
-from trainer.vocabulary import TranslationTable, VocabularyOptions, adapt_vocabulary, ibm_model_1, unknown_share
+from trainer.vocabulary import (
+    TranslationTable,
+    VocabularyOptions,
+    adapt_vocabulary,
+    extend_tokenizer,
+    ibm_model_1,
+    save_vocabulary_record,
+    translation_table,
+    unknown_share,
+    vocabulary_provenance,
+)
 
 HINDI = ["खोज काम करती है", "शिक्षक अच्छा है", "खोज अच्छा काम", "शिक्षक काम करती"]
 ENGLISH = ["search works", "the teacher is good", "good search works", "the teacher works"]
@@ -90,6 +101,8 @@ def test_an_adapted_student_saves_and_loads_with_its_tokenizer(backbone, tmp_pat
     config = loaded.config.get_text_config()
     assert config.vocab_size == len(loaded.processor.tokenizer)
     assert config.pad_token_id == loaded.processor.tokenizer.pad_token_id
+    # RoBERTa's positions count from the padding id on.
+    assert config.pad_token_id == OpticalModel.from_backbone(backbone).config.get_text_config().pad_token_id
 
 
 def test_the_table_is_looked_up_by_ids_and_survives_the_disk(bert, tmp_path):
@@ -113,9 +126,109 @@ def test_wrong_options_are_refused():
         VocabularyOptions(size=0)
     with pytest.raises(ValueError, match="allowed: 'translation', 'old'"):
         VocabularyOptions(prefer="new")
+    with pytest.raises(ValueError, match="allowed: 'replace', 'add'"):
+        VocabularyOptions(mode="both")
 
 
-FIXTURES = Path(__file__).resolve().parents[1] / "modeling_optical" / "checkpoints" / "fixtures"
+@pytest.mark.parametrize("mode", ["add", "replace"])
+def test_two_adaptations_give_the_same_vocabulary_and_rows(backbone, mode):
+    models = [OpticalModel.from_backbone(backbone) for _ in range(2)]
+    for model in models:
+        adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=320, mode=mode))
+    vocabularies = [model.processor.tokenizer.get_vocab() for model in models]
+    assert vocabularies[0] == vocabularies[1]
+    assert torch.equal(*(model.get_input_embeddings().weight for model in models))
+
+
+def test_added_pieces_leave_every_old_piece_its_id_and_its_row(backbone):
+    model = OpticalModel.from_backbone(backbone, query_marker="[Q]", document_marker="[D]", embedding_dim=8)
+    old, rows = model.processor.tokenizer, model.get_input_embeddings().weight.detach().clone()
+    report, _ = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=60, mode="add"))
+    new, after = model.processor.tokenizer, model.get_input_embeddings().weight.detach()
+    for piece, index in old.get_vocab().items():
+        assert new.get_vocab()[piece] == index
+    assert torch.equal(after[: len(old)], rows[: len(old)])
+    assert len(new) > len(old)
+    assert report.size == len(new) <= after.shape[0] == model.config.get_text_config().vocab_size
+    assert report.from_old == len(old)
+    assert bool((after[len(old) :].norm(dim=1) > 0).all())
+
+
+def test_with_added_pieces_the_source_side_is_encoded_as_before_to_the_bit(backbone):
+    model = OpticalModel.from_backbone(backbone, embedding_dim=8)
+    before = model.encode_queries(ENGLISH)
+    _, table = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=60, mode="add"))
+    for one, other in zip(before, model.encode_queries(ENGLISH), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert table.probabilities.nnz > 0
+
+
+def test_rows_in_several_languages_and_their_tokens_per_word_are_reported(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    swahili = ["utafutaji hufanya kazi", "mwalimu ni mzuri", "utafutaji mzuri", "mwalimu hufanya kazi"]
+    languages = ["hi"] * 20 + ["sw"] * 20
+    report, table = adapt_vocabulary(
+        model, ENGLISH * 10, HINDI * 5 + swahili * 5, VocabularyOptions(size=200), languages=languages
+    )
+    tokenizer = model.processor.tokenizer
+    assert tokenizer.tokenize("खोज mwalimu") == ["खोज", "mwalimu"]
+    assert set(report.by_language) == {"hi", "sw"}
+    assert all(after <= before for before, after in report.by_language.values())
+    assert "; hi " in str(report)
+    teacher_piece = OpticalModel.from_backbone(bert).get_processor().tokenizer.convert_tokens_to_ids("teacher")
+    for word in ("शिक्षक", "mwalimu"):
+        row = table.probabilities[tokenizer.convert_tokens_to_ids(word)].toarray()[0]
+        assert row[teacher_piece] == pytest.approx(row.max(), abs=0.05)
+
+
+def test_a_skip_list_of_ids_names_the_same_pieces_afterwards(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    comma = model.processor.tokenizer.convert_tokens_to_ids(",")
+    model.config.skiplist_token_ids = [comma]
+    adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=120))
+    assert model.processor.tokenizer.convert_ids_to_tokens(model.config.skiplist_token_ids) == [","]
+
+
+def test_the_record_beside_a_student_says_what_the_vocabulary_was_made_from(bert, tmp_path):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    old = model.processor.tokenizer
+    options = VocabularyOptions(size=120)
+    report, table = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, options)
+    save_vocabulary_record(tmp_path, report, table, vocabulary_provenance(options, "0123456789abcdef", 20))
+    record = json.loads((tmp_path / "vocabulary.json").read_text(encoding="utf-8"))
+    assert record["report"]["tokens_per_word_after"] == report.tokens_per_word_after
+    assert record["provenance"]["options"]["size"] == 120
+    assert record["provenance"]["bitext_fingerprint"] == "0123456789abcdef"
+    loaded = TranslationTable.load(tmp_path / "translations.npz")
+    assert loaded.provenance == record["provenance"]
+    loaded.check(model.processor.tokenizer, old)
+    with pytest.raises(ValueError, match="made with another source tokenizer"):
+        loaded.check(model.processor.tokenizer, model.processor.tokenizer)
+
+
+def test_a_file_that_is_no_table_is_told_by_name(tmp_path):
+    np.savez(tmp_path / "x.npz", a=np.zeros(3))
+    with pytest.raises(ValueError, match=r"x\.npz holds no translation table"):
+        TranslationTable.load(tmp_path / "x.npz")
+
+
+def test_the_tables_columns_can_be_those_of_another_teacher(backbones):
+    target, source = (OpticalModel.from_backbone(backbones[f]).processor.tokenizer for f in ("modernbert", "bert"))
+    table = translation_table(target, source, HINDI * 5, ENGLISH * 5)
+    table.check(target, source)
+    assert table.probabilities.shape == (len(target), len(source))
+
+
+def test_accents_of_the_language_are_kept_and_others_are_stripped_as_before(bert):
+    old = OpticalModel.from_backbone(bert).processor.tokenizer
+    texts = ["pöytä on täällä"] * 5
+    new, _ = extend_tokenizer(old, texts, ["the cat"], 50)
+    assert new.tokenize("pöytä") == ["pöytä"]
+    assert new.tokenize("cát") == old.tokenize("cát") == ["cat"]
+    assert new.unk_token not in new.tokenize("naïve cäfe")
+
+
+FIXTURES = Path(__file__).resolve().parents[2] / "modeling_optical" / "checkpoints" / "fixtures"
 
 
 @pytest.mark.parametrize("name", ["stanford", "pylate"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from trainer.bitext import BitextReport, BitextSource, fingerprint, load_bitext, split_bitext
+from trainer.bitext import BitextReport, BitextSource, Cleaning, fingerprint, load_bitext, split_bitext
 
 PAIRS = [("a red fox", "mbweha mwekundu"), ("a dog, asleep", "mbwa aliyelala"), ("two “cats”", "paka wawili")]
 
@@ -75,7 +75,14 @@ def test_the_same_pairs_are_read_from_every_form(tmp_path: Path, form: str):
     assert pairs_of(bitext) == PAIRS
     assert set(bitext["language"]) == {"sw"}
     assert set(bitext["origin"]) == {source.label}
-    assert report.to_dict() == {"read": {source.label: 3}, "kept": {source.label: 3}, "dropped": {}, "examples": {}}
+    assert report.to_dict() == {
+        "read": {source.label: 3},
+        "kept": {source.label: 3},
+        "dropped": {},
+        "examples": {},
+        "texts": {},
+        "notes": [],
+    }
 
 
 def test_white_space_within_a_text_becomes_single_spaces(tmp_path: Path):
@@ -136,20 +143,25 @@ def test_only_the_first_so_many_pairs_are_read_if_asked(tmp_path: Path):
 )  # fmt: skip
 def test_a_line_that_is_dropped_is_counted_by_its_reason_with_its_place(tmp_path: Path, line: str, reason: str):
     path = write(tmp_path, "x.jsonl", jsonl(PAIRS) + line + "\n")
-    bitext, report = load_bitext([BitextSource(path=str(path), target="sw")], max_characters=1000)
+    bitext, report = load_bitext([BitextSource(path=str(path), target="sw")], Cleaning(max_characters=1000))
     assert pairs_of(bitext) == PAIRS
-    assert report.to_dict() == {
+    found = report.to_dict()
+    shown = found.pop("texts")
+    assert set(shown) <= {reason}
+    assert all(len(texts) == 1 and len(text) <= 81 for texts in shown.values() for text in texts[0])
+    assert found == {
         "read": {str(path): 4},
         "kept": {str(path): 3},
         "dropped": {str(path): {reason: 1}},
         "examples": {reason: [f"{path}:4"]},
+        "notes": [],
     }
 
 
 def test_texts_at_the_very_limits_are_kept(tmp_path: Path):
     pairs = [("fox", "y" * 52), ("x" * 1000, "y" * 1000)]
     source = BitextSource(path=str(write(tmp_path, "x.jsonl", jsonl(pairs))), target="sw")
-    bitext, _ = load_bitext([source], max_characters=1000, max_length_ratio=4.0)
+    bitext, _ = load_bitext([source], Cleaning(max_characters=1000, max_length_ratio=4.0))
     assert pairs_of(bitext) == pairs
 
 
@@ -291,7 +303,7 @@ def test_a_moses_line_that_is_empty_on_one_side_is_counted_and_the_rest_stay_ali
     assert report.examples == {"empty": [f"{files[0]}:2"]}
 
 
-@pytest.mark.parametrize("name", ["x.parquet", "x.jsonl.gz", "x"])
+@pytest.mark.parametrize("name", ["x.parquet", "x.gz", "x"])
 def test_an_unknown_ending_is_refused_with_the_known_ones(tmp_path: Path, name: str):
     with pytest.raises(ValueError, match=r"known endings are \.jsonl, \.tsv and \.csv") as error:
         load(write(tmp_path, name, "fox\tmbweha\n"))
