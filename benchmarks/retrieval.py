@@ -3,8 +3,9 @@
     taskset -c 0 python benchmarks/retrieval.py [--quick] [--corpus FILE]
 
 Encoding: the same weights and texts in this package and in sentence-transformers' MultiVectorEncoder. Search: generated unit
-vectors, 60 tokens × 128 per document; tokens are drawn from a vocabulary by Zipf's law and moved by noise, as contextual
-vectors are; queries are 32 tokens of a document, moved further. One thread.
+vectors, 60 tokens × 128 per document. A document is on one of documents / 50 topics: half of its tokens are drawn from the topic's
+100 words, half from the whole vocabulary by Zipf's law; all are moved by noise, as contextual vectors are. Queries are 32 tokens
+of a document, moved further. One thread.
 """
 
 from __future__ import annotations
@@ -66,12 +67,15 @@ class Collection:
         self.vocabulary /= np.linalg.norm(self.vocabulary, axis=1, keepdims=True)
         frequency = 1 / np.arange(10, 20_010)
         self.frequency = frequency / frequency.sum()
+        self.topics = generator.integers(20_000, size=(max(documents // 50, 1), 100))
 
     def vectors(self) -> Iterator[np.ndarray]:
         for start in range(0, self.documents, self.block):
             generator = np.random.default_rng((self.seed, start))
             count = min(self.block, self.documents - start)
             words = generator.choice(20_000, size=(count, TOKENS), p=self.frequency)
+            topics = generator.integers(len(self.topics), size=(count, 1))
+            words[:, : TOKENS // 2] = self.topics[topics, generator.integers(self.topics.shape[1], size=(count, TOKENS // 2))]
             yield from _unit(self.vocabulary[words] + 0.05 * generator.standard_normal((count, TOKENS, DIM), dtype=np.float32))
 
     def ids(self) -> Iterator[str]:
