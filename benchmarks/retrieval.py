@@ -3,9 +3,9 @@
     taskset -c 0 python benchmarks/retrieval.py [--quick] [--corpus FILE]
 
 Encoding: the same weights and texts in this package and in sentence-transformers' MultiVectorEncoder. Search: generated unit
-vectors, 60 tokens × 128 per document. A document is on one of documents / 50 topics: half of its tokens are drawn from the topic's
-100 words, half from the whole vocabulary by Zipf's law; all are moved by noise, as contextual vectors are. Queries are 32 tokens
-of a document, moved further. One thread.
+vectors, 60 tokens × 128 per document. A document is on one of documents / 50 topics: half of its tokens are drawn from the
+topic's 100 words, half from the whole vocabulary by Zipf's law; all are moved by noise, as contextual vectors are. Queries are
+32 tokens of a document, moved further. One thread.
 """
 
 from __future__ import annotations

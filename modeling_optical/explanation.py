@@ -87,25 +87,11 @@ def explain(query_model: OpticalModel, document_model: OpticalModel, query: str,
 def _scoring_tokens(model: OpticalModel, text: str, kind: str) -> tuple[torch.Tensor, list[Token]]:
     """Vectors (tokens, dim) and tokens of a text, those alone that score."""
     processor = model.get_processor()
-    tokenizer = processor.tokenizer
-    if not tokenizer.is_fast:
-        raise ValueError(f"{type(tokenizer).__name__} does not tell where its tokens stand; a fast tokenizer is needed.")
-    (feature,) = processor.tokenize([text], kind)
-    has_marker = (model.config.query_marker if kind == "query" else model.config.document_marker) is not None
-    encoded = tokenizer(
-        text,
-        truncation=True,
-        max_length=len(feature["input_ids"]) - has_marker,
-        return_offsets_mapping=True,
-        return_special_tokens_mask=True,
-    )
-    # The content tokens of both are the same, in the same order: markers and expansion stand between and after them.
-    offsets = iter(
-        offset for offset, special in zip(encoded["offset_mapping"], encoded["special_tokens_mask"], strict=True) if not special
-    )
-    places = [next(offsets) if content else (None, None) for content in feature["content_mask"]]
-    pieces = tokenizer.convert_ids_to_tokens(feature["input_ids"])
+    (feature,) = processor.tokenize([text], kind, return_offsets=True)
+    pieces = processor.tokenizer.convert_ids_to_tokens(feature["input_ids"])
     tokens = [
-        Token(piece, *place) for piece, place, scores in zip(pieces, places, feature["token_mask"], strict=True) if scores
+        Token(piece, *(place or (None, None)))
+        for piece, place, scores in zip(pieces, feature["offsets"], feature["token_mask"], strict=True)
+        if scores
     ]
     return torch.from_numpy(model.encode([text], kind)[0]), tokens

@@ -186,6 +186,18 @@ def test_a_text_explains_itself_word_by_word(bert, tmp_path):
     np.testing.assert_allclose([m.similarity for m in explanation.matches], 1, atol=1e-5)
 
 
+def test_a_prompt_and_stripped_space_do_not_move_what_an_explanation_points_at(bert, tmp_path):
+    retriever = OpticalRetriever.from_pretrained(
+        make(bert, tmp_path / "m", query_prompt="search: ", document_prompt="a: ", strip_text=True, document_marker="[unused1]")
+    )
+    document = "  the cat sat "
+    explanation = retriever.explain("the cat", document)
+    met = [m.document for m in explanation.matches if m.document.start is not None]
+    assert met
+    assert all(document[m.start : m.end] == m.piece for m in met)
+    assert {m.query.start for m in explanation.matches} == {None, 0, 4}
+
+
 def test_a_document_without_scoring_tokens_has_nothing_to_explain(bert, tmp_path):
     model = OpticalModel.from_backbone(bert, embedding_dim=8, skiplist_token_ids=list(range(200)))
     explanation = OpticalRetriever(model).explain("the cat", "the dog")
