@@ -103,6 +103,9 @@ def ragged_maxsim(
         # Measured: from 2 MiB of similarities on, a CPU core waits for memory and takes twice as long.
         max_elements = 400_000 if queries.device.type == "cpu" else 32_000_000
     block_tokens = max(max_elements // max(len(queries), 1), min(1024, max_elements))
+    if queries.device.type == "cpu":
+        # Measured alike: up to 2 MiB, converted documents are read back from the cache; beyond, it takes three times as long.
+        block_tokens = min(block_tokens, max(524_288 // documents.shape[1], 1))
     scores = torch.zeros(len(document_lengths), len(query_lengths), dtype=dtype, device=queries.device)
     transposed = queries.to(dtype).T
     first_document = first_token = 0
@@ -110,13 +113,15 @@ def ragged_maxsim(
         for runs in _blocks(document_lengths, block_tokens):
             tokens = sum(count * length for count, length in runs)
             block = documents[first_token : first_token + tokens].to(dtype)
-            if document_scales is not None:
-                block = block * document_scales[first_token : first_token + tokens].to(dtype).unsqueeze(1)
+            scales = None if document_scales is None else document_scales[first_token : first_token + tokens].to(dtype)
             place = scores[first_document : first_document + sum(count for count, _ in runs)]
             first_query = first_column = 0
             for chunk in _query_chunks(query_lengths, max_elements // max(tokens, 1)):
                 columns = transposed[:, first_column : first_column + sum(chunk)]
-                place[:, first_query : first_query + len(chunk)] = _block_scores(block @ columns, runs, chunk)
+                similarity = block @ columns
+                if scales is not None:
+                    similarity *= scales.unsqueeze(1)
+                place[:, first_query : first_query + len(chunk)] = _block_scores(similarity, runs, chunk)
                 first_query += len(chunk)
                 first_column += sum(chunk)
             first_document += len(place)
