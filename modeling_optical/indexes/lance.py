@@ -16,6 +16,7 @@ from ..late_interaction import ragged_maxsim
 from .index import Index, IndexManifest
 
 _BATCH = 500
+_VECTORS_PER_LIST = 32_768
 _T = TypeVar("_T")
 
 
@@ -28,7 +29,9 @@ class LanceIndex(Index):
         encoder: who makes the document vectors.
         dtype: `"float16"` or `"float32"`.
         nprobes: inverted lists that a query token looks into. More: better and slower.
-        refine_factor: of how many times as many token vectors as documents are asked for the full vectors are read.
+        refine_factor: have Lance rank this many times as many documents again, for every query token, before it names its
+            candidates. None: they are ranked by one bit per component alone. Measured on 100,000 documents, more candidates
+            find as much as refinement does and cost less.
         candidates: documents that are asked for at least, to be scored again in full; the best k of them are the result.
 
     Raises:
@@ -44,8 +47,8 @@ class LanceIndex(Index):
         dtype: str = "float16",
         *,
         nprobes: int = 20,
-        refine_factor: int = 5,
-        candidates: int = 50,
+        refine_factor: int | None = None,
+        candidates: int = 100,
     ):
         if dtype not in ("float16", "float32"):
             raise ValueError(f"lancedb keeps vectors as float16 or float32, not as {dtype!r}.")
@@ -98,9 +101,11 @@ class LanceIndex(Index):
         # A new table, named by the manifest when it is whole: a kill leaves the old one as it was.
         name = f"documents-{uuid.uuid4().hex}"
         table = database.create_table(name, schema=self._schema())
-        self._append(table, self.checked(ids, vectors, set()))
+        vectors_stored = self._append(table, self.checked(ids, vectors, set()))
         if table.count_rows():
-            table.create_index("vector", config=IvfRq(distance_type="cosine"))
+            # Lance itself counts documents, not their vectors: so few lists that every search reads most of them.
+            lists = max(vectors_stored // _VECTORS_PER_LIST, 1)
+            table.create_index("vector", config=IvfRq(distance_type="cosine", num_partitions=lists, max_iterations=20))
         settings = {"nprobes": self.nprobes, "refine_factor": self.refine_factor, "candidates": self.candidates}
         state = settings | {"table": name}
         manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, table.count_rows(), state)
@@ -135,9 +140,10 @@ class LanceIndex(Index):
     ) -> tuple[list[list[str]], list[list[float]]]:
         ids, scores = [], []
         for query in self.check_queries(query_vectors, k):
-            # Without refinement, the ranking by one bit per component loses a quarter of what exact search finds.
             builder = self._table.search(query, vector_column_name="vector").distance_type("cosine").nprobes(self.nprobes)
-            builder = builder.refine_factor(self.refine_factor).limit(max(k, self.candidates))
+            builder = builder.limit(max(k, self.candidates))
+            if self.refine_factor is not None:
+                builder = builder.refine_factor(self.refine_factor)
             rows = builder.select(["id", "vector", "_distance"]).to_arrow()
             names, found = self._rescored(query, rows)
             ids.append(names[:k])
@@ -163,16 +169,19 @@ class LanceIndex(Index):
         multivector = pyarrow.list_(pyarrow.list_(value, self.encoder.dim))
         return pyarrow.schema([pyarrow.field("id", pyarrow.string()), pyarrow.field("vector", multivector)])
 
-    def _append(self, table: Any, documents: Iterable[tuple[str, np.ndarray]]) -> None:
-        """All documents in one step, streamed."""
+    def _append(self, table: Any, documents: Iterable[tuple[str, np.ndarray]]) -> int:
+        """Adds all documents in one step, streamed, and counts their vectors."""
         import pyarrow
 
         schema = self._schema()
         failure: list[BaseException] = []
+        stored = 0
 
         def record_batches() -> Iterator[Any]:
+            nonlocal stored
             try:
                 for lot in _lots(documents):
+                    stored += sum(len(array) for _, array in lot)
                     yield _record_batch(lot, schema, self.manifest.dtype)
             except BaseException as error:
                 failure.append(error)  # Lance would wrap it; ours says what was wrong
@@ -184,6 +193,7 @@ class LanceIndex(Index):
             if failure:
                 raise failure[0] from None
             raise OSError(f"LanceDB could not write {self.path}: {error}") from error
+        return stored
 
 
 def _record_batch(documents: Sequence[tuple[str, np.ndarray]], schema: Any, dtype: str) -> Any:
