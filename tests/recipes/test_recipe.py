@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.recipe import PACKAGE_FOLDER, Recipe, find_recipe, load_recipe
+from recipes.checked_yaml import PACKAGE_FOLDER, find_recipe
+from recipes.recipe import Recipe, load_recipe
 
 MINIMAL = "language: sw\n"
 
