@@ -25,6 +25,7 @@ from trainer import (
     TeacherCache,
     describe_objectives,
 )
+from trainer.dropout import set_dropout
 from trainer.vocabulary import (
     REPORT_FILE,
     TABLE_FILE,
@@ -233,7 +234,7 @@ class Run:
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
         student.config.transport = recipe.transport.to_dict()
-        _set_dropout(student, recipe.student.dropout)
+        set_dropout(student, recipe.student.dropout)
         table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(
             model=student,
@@ -306,16 +307,6 @@ def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
         set_seed(recipe.seed)
         student = load_checkpoint(name, embedding_dim=teacher.dim, **settings)
     return student
-
-
-def _set_dropout(model: OpticalModel, dropout: float | None) -> None:
-    """Dropout of the backbone in this process; the saved configuration keeps its own."""
-    if dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
-            elif isinstance(getattr(module, "dropout_prob", None), float):
-                module.dropout_prob = dropout
 
 
 def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:

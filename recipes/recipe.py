@@ -266,6 +266,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ValueError: naming file and key, with the nearest known key for an unknown one.
     """
     values, path = read_values(path, overrides)
+    if "model" in values and not {"teacher", "student"} & set(values):
+        raise ValueError(f"{path} is a recipe of training on labels: start it with `optical train-teacher {path}`.")
     try:
         return resolve(values, path.parent)
     except ValueError as error:
