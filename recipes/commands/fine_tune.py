@@ -13,8 +13,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune = commands.add_parser(
         "fine-tune",
         help="fine-tune a student or retriever on labelled pairs, down to ten",
-        description="Trains on queries with relevant passages, without a recipe file. With --documents-model that model encodes "
-        "the documents and stays as it is, so its index keeps serving.",
+        description="Trains on queries with relevant passages, without a recipe file. With --documents-model that model "
+        "encodes the documents and stays as it is, so its index keeps serving.",
     )
     tune.add_argument("--model", required=True, help="folder, Hub id or package:NAME/PATH of what is fine-tuned")
     tune.add_argument(

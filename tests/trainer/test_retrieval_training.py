@@ -214,24 +214,29 @@ def test_two_processes_are_one(on_two_processes, whole, name):
     same((found["losses"], found["weights"]), whole(name.removesuffix(" cached")))
 
 
-@pytest.mark.parametrize("frozen", [False, True])
-def test_ten_pairs_are_learnt_by_heart(bert, tmp_path, frozen):
+def learn_by_heart(model: OpticalModel, pairs: LabelledDataset, folder: Path, documents: OpticalModel | None = None):
+    args = RetrievalTrainingArguments(
+        output_dir=str(folder), max_steps=150, learning_rate=1e-2, per_device_train_batch_size=10, use_cpu=True,
+        report_to="none", disable_tqdm=True, save_strategy="no", seed=1,
+    )  # fmt: skip
+    trainer = RetrievalTrainer(model=model, args=args, train_dataset=pairs, eval_dataset=pairs, document_encoder=documents)
+    before = labelled_retrieval(model, documents or model, pairs)
+    trainer.train()
+    return before, trainer.evaluate()
+
+
+def test_ten_pairs_are_learnt_by_heart(bert, tmp_path):
     queries = ["cat dog", "mat same", "search good", "teacher vector", "english mat"]
     queries += ["somali cat", "works dog", "same translation", "vector works", "good teacher"]
     # No query shares a word with its passage.
     passages = [f"{query} {query.split()[0]}" for query in queries[5:] + queries[:5]]
     rows = [{"query": query, "passages": [passage]} for query, passage in zip(queries, passages, strict=True)]
-    pairs, model = LabelledDataset.from_list(rows), make_model(bert, 4)
-    documents = make_model(bert, 5) if frozen else None
-    assert labelled_retrieval(model, documents or model, pairs)["success_at_1"] < 0.5
-    args = RetrievalTrainingArguments(
-        output_dir=str(tmp_path), max_steps=80, learning_rate=1e-2, per_device_train_batch_size=10, use_cpu=True,
-        report_to="none", disable_tqdm=True, save_strategy="no", seed=1,
-    )  # fmt: skip
-    trainer = RetrievalTrainer(model=model, args=args, train_dataset=pairs, eval_dataset=pairs, document_encoder=documents)
-    trainer.train()
-    found = trainer.evaluate()
-    assert found["eval_success_at_1"] == found["eval_rr_at_10"] == 1.0
+    pairs, teacher = LabelledDataset.from_list(rows), make_model(bert, 4)
+    # First a retriever that encodes both sides, then another one for the queries over the first one's documents.
+    for model, documents in ((teacher, None), (make_model(bert, 5), teacher)):
+        before, after = learn_by_heart(model, pairs, tmp_path, documents)
+        assert before["success_at_1"] < 0.5
+        assert after["eval_success_at_1"] == after["eval_rr_at_10"] == 1.0
 
 
 def test_every_epoch_draws_other_negatives_and_every_process_the_same(bert):

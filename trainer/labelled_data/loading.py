@@ -160,7 +160,7 @@ def _written(arguments: dict[str, Any], cache_dir: str | os.PathLike | None) -> 
         raise
 
 
-def _examples(source: LabelledSource, number: int, seed: int, stamp: Any) -> Iterator[dict[str, Any]]:
+def _examples(source: LabelledSource, number: int, seed: int, stamp: str) -> Iterator[dict[str, Any]]:
     def examples() -> Iterator[dict[str, Any]]:
         reader, dropped = RecordReader(source), 0
         for place, row in read_rows(source, seed):
@@ -180,7 +180,7 @@ def _examples(source: LabelledSource, number: int, seed: int, stamp: Any) -> Ite
         raise ValueError(f"labelled data {source.label}: there is no row with a query and a positive passage.")
 
 
-def _stamp(source: LabelledSource) -> str | list[tuple[int, int]]:
+def _stamp(source: LabelledSource) -> str:
     """What changes with the data, so that what was read of an older file is not taken for it."""
     if source.hub is not None:
         return load_from_hub(source.hub, source.name, source.split, source.revision)._fingerprint
@@ -191,7 +191,8 @@ def _stamp(source: LabelledSource) -> str | list[tuple[int, int]]:
     else:
         paths = []
     stats = [os.stat(path) for path in paths]
-    return [(stat.st_size, stat.st_mtime_ns) for stat in stats]
+    # A text: a list among the arguments of a generator would be taken for shards.
+    return ",".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
 
 
 def _describe(report: LabelledReport, source: LabelledSource, rows: Dataset) -> None:

@@ -11,9 +11,13 @@ from typing import Any
 from .sources import LabelledSource
 
 QUERY = ("query", "anchor", "question", "query_id")
-POSITIVES = ("positive", "positives", "pos", "answer", "positive_passages", "positive_id", "positive_ids")
-NEGATIVES = ("negative", "negatives", "neg", "negative_passages", "negative_id", "negative_ids")
-PASSAGES = ("passages", "documents", "document_ids", "passage_ids", "doc_ids")
+_USUAL = {
+    "query": QUERY,
+    "positives": ("positive", "positives", "pos", "answer", "positive_passages", "positive_id", "positive_ids"),
+    "negatives": ("negative", "negatives", "neg", "negative_passages", "negative_id", "negative_ids"),
+    "passages": ("passages", "documents", "document_ids", "passage_ids", "doc_ids"),
+    "scores": ("scores",),
+}
 _NUMBERED = re.compile(r"negative_(\d+)")
 
 
@@ -49,16 +53,21 @@ class Record:
 
 
 class RecordReader:
-    """Finds the columns of a source in its first row, and reads all rows by them.
+    """Finds the columns of a source: those of query and positives in its first row, for all rows; the others row by row.
 
     Args:
         source: the source; the columns that it names must be there, the others are looked for.
     """
 
     def __init__(self, source: LabelledSource):
-        self._source = source
-        self._columns: dict[str, str] | None = None
-        self._numbered: list[str] = []
+        self._named = {
+            "query": source.query,
+            "positives": source.positives,
+            "negatives": source.negatives,
+            "passages": source.passages,
+            "scores": source.scores,
+        }
+        self._required: dict[str, str] | None = None
 
     def read(self, place: str, row: Mapping[str, Any]) -> Record | None:
         """The row as a record; None if its query or all its positives are empty.
@@ -66,40 +75,43 @@ class RecordReader:
         Raises:
             ValueError: naming place and field, for a missing field or a value of another type.
         """
-        if self._columns is None:
-            self._columns = self._find(place, row)
-            self._numbered = [] if "negatives" in self._columns else sorted(filter(_NUMBERED.fullmatch, row), key=_number)
-        columns = self._columns
-        for column in columns.values():
-            if column not in row:
-                raise ValueError(f"{place}: the field {column!r} is missing, which the first row has.")
-        query = _text(row[columns["query"]], place, columns["query"])
-        scores = _scores(row[columns["scores"]], place, columns["scores"]) if "scores" in columns else []
-        if "passages" in columns:
-            return _from_passages(place, columns, query, _texts(row[columns["passages"]], place, columns["passages"]), scores)
-        positives = _texts(row[columns["positives"]], place, columns["positives"])
-        negatives = _texts(row[columns["negatives"]], place, columns["negatives"]) if "negatives" in columns else []
-        for name in self._numbered:
-            negatives += _texts(row[name], place, name)
-        _check_count(place, columns, scores, len(positives) + len(negatives))
+        if self._required is None:
+            self._required = self._find(place, row)
+        for name in self._required.values():
+            if name not in row:
+                raise ValueError(f"{place}: the field {name!r} is missing, which the first row has.")
+        query = _text(row[self._required["query"]], place, self._required["query"])
+        column = self._column("scores", place, row)
+        scores = _scores(row[column], place, column) if column is not None else []
+        if "passages" in self._required:
+            name = self._required["passages"]
+            passages = _texts(row[name], place, name)
+            _check_count(place, column, scores, len(passages))
+            return _from_passages(query, passages, scores)
+        positives = _texts(row[self._required["positives"]], place, self._required["positives"])
+        negatives = self._negatives(place, row)
+        _check_count(place, column, scores, len(positives) + len(negatives))
         return _record(query, positives, negatives, scores)
 
+    def _negatives(self, place: str, row: Mapping[str, Any]) -> list[str]:
+        column = self._column("negatives", place, row)
+        columns = [column] if column is not None else sorted(filter(_NUMBERED.fullmatch, row), key=_number)
+        return [text for name in columns for text in _texts(row[name], place, name)]
+
+    def _column(self, key: str, place: str, row: Mapping[str, Any]) -> str | None:
+        """The row's column for one of the keys of a source; None if it has none."""
+        named = self._named[key]
+        if named is not None and named not in row:
+            raise ValueError(f"{place}: there is no field {named!r} ({key}); there are: {', '.join(map(str, row))}.")
+        return named or next((name for name in _USUAL[key] if name in row), None)
+
     def _find(self, place: str, row: Mapping[str, Any]) -> dict[str, str]:
-        source, found = self._source, {}
-        wanted = {
-            "query": (source.query, QUERY),
-            "positives": (source.positives, POSITIVES),
-            "negatives": (source.negatives, NEGATIVES),
-            "passages": (source.passages, PASSAGES),
-            "scores": (source.scores, ("scores",)),
-        }
-        for key, (named, usual) in wanted.items():
-            if named is not None and named not in row:
-                raise ValueError(f"{place}: there is no field {named!r} ({key}); there are: {', '.join(map(str, row))}.")
-            column = named or next((name for name in usual if name in row), None)
+        found = {}
+        for key in ("query", "positives", "passages"):
+            column = self._column(key, place, row)
             if column is not None:
                 found[key] = column
-        if "positives" in found and source.passages is None:
+        if "positives" in found and self._named["passages"] is None:
             found.pop("passages", None)  # labels say more than a list without
         for key, remedy in (("query", "`query`"), ("positives", "`positives`, or `passages` for a list without labels")):
             if key not in found and not (key == "positives" and "passages" in found):
@@ -110,10 +122,7 @@ class RecordReader:
         return found
 
 
-def _from_passages(
-    place: str, columns: Mapping[str, str], query: str, passages: list[str], scores: list[float]
-) -> Record | None:
-    _check_count(place, columns, scores, len(passages))
+def _from_passages(query: str, passages: list[str], scores: list[float]) -> Record | None:
     if scores:
         best = max(range(len(passages)), key=lambda i: scores[i])
         order = [best, *(i for i in range(len(passages)) if i != best)]
@@ -131,9 +140,9 @@ def _record(query: str, positives: list[str], negatives: list[str], scores: list
     return Record(query, positives, negatives, scores)
 
 
-def _check_count(place: str, columns: Mapping[str, str], scores: list[float], passages: int) -> None:
+def _check_count(place: str, column: str | None, scores: list[float], passages: int) -> None:
     if scores and len(scores) != passages:
-        raise ValueError(f"{place}: {columns['scores']!r} has {len(scores)} scores for {passages} passages.")
+        raise ValueError(f"{place}: {column!r} has {len(scores)} scores for {passages} passages.")
 
 
 def _number(name: str) -> int:
