@@ -163,14 +163,16 @@ def _written(arguments: dict[str, Any], cache_dir: str | os.PathLike | None) -> 
 def _examples(source: LabelledSource, number: int, seed: int, stamp: str) -> Iterator[dict[str, Any]]:
     def examples() -> Iterator[dict[str, Any]]:
         reader, dropped = RecordReader(source), 0
+        last: dict[str, Any] | None = None
         for place, row in read_rows(source, seed):
             record = reader.read(place, row)
-            if record is None:
-                dropped += 1
-                continue
-            for example in record.examples():
-                yield example | {"source": number, "dropped": dropped}
-                dropped = 0
+            dropped += record is None
+            for example in record.examples() if record is not None else ():
+                if last is not None:
+                    yield last
+                last, dropped = example | {"source": number, "dropped": dropped}, 0
+        if last is not None:
+            yield last | {"dropped": last["dropped"] + dropped}
 
     found = False
     for example in islice(examples(), source.max_examples):

@@ -103,11 +103,12 @@ def test_empty_passages_go_with_their_scores_and_empty_rows_are_counted(tmp_path
         {"query": " ", "positives": ["a"], "scores": [1]},
         {"query": "r", "positives": [], "scores": []},
         {"query": "s", "positives": ["a"], "scores": [1]},
+        {"query": "", "positives": ["a"], "scores": [1]},
     )
     examples, report = load_labelled([LabelledSource(path=file)], cache_dir=tmp_path / "cache")
     assert examples[0]["passages"] == ["a", "c"]
     assert examples[0]["scores"] == [1, 3]
-    assert (report.examples[file], report.dropped[file], report.scored[file]) == (2, 2, True)
+    assert (report.examples[file], report.dropped[file], report.scored[file]) == (2, 3, True)
     assert "2 examples of 2 queries" in str(report)
 
 
