@@ -143,7 +143,7 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(works
 
 @pytest.mark.slow
 def test_two_processes(workshop):
-    assert train(workshop, "--num-processes", "2", "training.per_device_train_batch_size=2") == 0
+    assert train(workshop, "training.per_device_train_batch_size=2", "--num-processes", "2") == 0
     one = workshop / "one"
     assert train(workshop, f"output={one}") == 0
     for name, value in weights(workshop / "run" / "model").items():
