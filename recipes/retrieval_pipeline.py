@@ -116,14 +116,15 @@ class RetrievalRun:
         )
         self.say(f"Training on {len(train):,} examples; {len(held_out):,} of held-out queries.")
         documents = self._documents()
-        self._prepare_start()
+        seen = train.fingerprint
+        self._prepare_start(seen)
         self._train(train, held_out, documents)
         rows: list[ResultRow] = []
         if self.state.is_main_process:
             if len(held_out):
                 collections.append(labelled_collection(held_out, language=recipe.language))
             rows = self._evaluate(collections, documents)
-            self._record(rows, report.to_dict(), len(train), time.monotonic() - began)
+            self._record(rows, report.to_dict() | {"fingerprint": seen}, len(train), time.monotonic() - began)
         self.state.wait_for_everyone()
         return rows
 
@@ -131,10 +132,17 @@ class RetrievalRun:
         documents = self.recipe.documents
         return None if documents is None else load_checkpoint(documents.model, **documents.load_arguments())
 
-    def _prepare_start(self) -> None:
+    def _prepare_start(self, seen: str) -> None:
         """Saves the retriever before training: a projection or marker that the backbone lacks is made once."""
         with self.state.main_process_first():
-            if not self.state.is_main_process or self.start_folder.exists():
+            if not self.state.is_main_process:
+                return
+            if self.start_folder.exists():
+                if json.loads((self.start_folder / "data.json").read_text(encoding="utf-8"))["fingerprint"] != seen:
+                    raise ValueError(
+                        f"the labelled data has changed since the run in {self.folder} began. Choose another folder with "
+                        "output=FOLDER, or start afresh with --overwrite."
+                    )
                 return
             own = self.recipe.model
             set_seed(self.recipe.seed)
@@ -142,6 +150,7 @@ class RetrievalRun:
             with replacing_folder(self.start_folder) as scratch:
                 model.save_pretrained(scratch)
                 model.get_processor().save_pretrained(scratch)
+                write_text(scratch / "data.json", json.dumps({"fingerprint": seen}) + "\n")
 
     def _train(self, train: LabelledDataset, held_out: LabelledDataset, documents: OpticalModel | None) -> None:
         if (self.model_folder / "config.json").is_file():

@@ -111,9 +111,16 @@ class LabelledDataset(torch.utils.data.Dataset):
     @property
     def fingerprint(self) -> str:
         """Hash of the rows (ids count as they are)."""
+        import pyarrow
+
         digest = hashlib.sha256()
-        for row in self.rows:
-            digest.update(repr((row["query"], row["passages"], row["scores"])).encode("utf-8", "surrogatepass"))
+        rows = self.rows.select_columns(["query", "passages", "scores"]).with_format("arrow")
+        for table in rows.iter(batch_size=10_000):
+            written = pyarrow.BufferOutputStream()
+            plain = table.combine_chunks().replace_schema_metadata(None)
+            with pyarrow.ipc.new_stream(written, plain.schema) as stream:
+                stream.write_table(plain)
+            digest.update(written.getvalue())
         return digest.hexdigest()[:16]
 
 

@@ -141,6 +141,13 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(works
     assert train(workshop, "training.learning_rate=1e-4", "--overwrite") == 0
 
 
+def test_data_that_has_changed_since_is_refused(workshop, capsys):
+    assert train(workshop) == 0
+    (workshop / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows(23)))
+    assert train(workshop) == 2
+    assert "the labelled data has changed since" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_two_processes(workshop):
     assert train(workshop, "training.per_device_train_batch_size=2", "--num-processes", "2") == 0
