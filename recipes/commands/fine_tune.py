@@ -61,6 +61,7 @@ def _fine_tune(options: argparse.Namespace) -> int:
         "model": {"start": options.model},
         "documents": {"model": options.documents_model} if options.documents_model else None,
         "data": {"train": [source], "held_out": options.held_out},
+        "training": {"learning_rate": 3e-5},  # there are few updates
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
     return carry_out_training(resolve_retrieval_recipe(values, options.overrides), options)
