@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import time
-import typing
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from datasets import Dataset
-from safetensors import SafetensorError
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
@@ -30,6 +25,7 @@ from trainer import (
     TeacherCache,
     describe_objectives,
 )
+from trainer.dropout import set_dropout
 from trainer.vocabulary import (
     REPORT_FILE,
     TABLE_FILE,
@@ -44,13 +40,16 @@ from trainer.vocabulary import (
 
 from .data import Data, load_data
 from .provenance import provenance
-from .recipe import Recipe, check_type, unknown_key
+from .recipe import Recipe
 from .report import Report, evaluate_run
+from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
 logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
-_FULL_DISK = 5_000_000  # bytes
+# What a run of this package writes, and `--overwrite` removes.
+_WRITTEN = ("start", "student", "baselines", "checkpoints", "runs", "results.json", "run.json", "report.md", "alignment.png",
+            "token_frequencies.safetensors")  # fmt: skip
 
 
 class Run:
@@ -75,20 +74,8 @@ class Run:
         Raises:
             OSError: among other errors, if the disk is full; the message names the folder and the remedy.
         """
-        try:
+        with telling_a_full_disk(self.folder):
             return self._run()
-        except (OSError, RuntimeError, SafetensorError) as error:
-            place = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
-            free = shutil.disk_usage(place).free
-            if "No space left" in str(error) or free < _FULL_DISK:
-                raise OSError(
-                    errno.ENOSPC,
-                    f"the disk of {self.folder} is full ({free / 1e6:.0f} MB free). Free some space, or choose another output "
-                    "folder; then start the same command again.",
-                ) from error
-            if isinstance(error, SafetensorError):
-                raise OSError(f"a weights file in {self.folder} could not be read or written: {error}") from error
-            raise
 
     def _run(self) -> Report:
         began = time.monotonic()
@@ -148,26 +135,14 @@ class Run:
     def _claim_folder(self) -> None:
         """Records the recipe, or refuses a folder that holds another one."""
         with self.state.main_process_first():
-            record = self.folder / "recipe.yaml"
-            if not self.state.is_main_process:
-                return
-            # A run that failed before it made anything binds nobody.
-            if record.is_file() and self.start_folder.exists() and not self.overwrite:
-                there = yaml.safe_load(record.read_text(encoding="utf-8"))
-                differing = _differences(there, self.recipe.to_dict())
-                if differing:
-                    raise ValueError(
-                        f"{self.folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
-                        "folder with output=FOLDER (distill: --output), or start afresh with --overwrite."
-                    )
-            if self.overwrite and self.folder.exists():
-                _remove_run(self.folder)
-            try:
-                write_text(record, self.recipe.to_yaml())
-            except OSError as error:
-                raise OSError(
-                    f"the output folder {self.folder} cannot be written: {error.strerror or error}. Choose another folder."
-                ) from error
+            if self.state.is_main_process:
+                claim_folder(
+                    self.folder,
+                    self.recipe.to_yaml(),
+                    begun=self.start_folder.exists(),
+                    overwrite=self.overwrite,
+                    written=_WRITTEN,
+                )
 
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
         """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
@@ -259,7 +234,7 @@ class Run:
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
         student.config.transport = recipe.transport.to_dict()
-        _set_dropout(student, recipe.student.dropout)
+        set_dropout(student, recipe.student.dropout)
         table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(
             model=student,
@@ -321,18 +296,6 @@ _TRAINING: dict[str, Any] = {
 }
 
 
-def last_complete_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that was written to its end: the trainer state comes last. Others are set aside."""
-    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
-        try:
-            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
-            return last
-        except (OSError, json.JSONDecodeError):
-            logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
-            Path(last).rename(Path(last).with_name("incomplete-" + Path(last).name))
-    return None
-
-
 def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
     """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension."""
     own = recipe.student
@@ -344,16 +307,6 @@ def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
         set_seed(recipe.seed)
         student = load_checkpoint(name, embedding_dim=teacher.dim, **settings)
     return student
-
-
-def _set_dropout(model: OpticalModel, dropout: float | None) -> None:
-    """Dropout of the backbone in this process; the saved configuration keeps its own."""
-    if dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
-            elif isinstance(getattr(module, "dropout_prob", None), float):
-                module.dropout_prob = dropout
 
 
 def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
@@ -377,33 +330,8 @@ def _copy_vocabulary_record(source: Path, target: Path) -> None:
 
 def check_training(recipe: Recipe) -> None:
     """Checks names and plain types of the training arguments, so that a slip is told before anything is computed."""
-    known = OpticalTrainingArguments.__dataclass_fields__
-    hints = typing.get_type_hints(OpticalTrainingArguments)
-    owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
     for name, training in [
         ("", recipe.training),
         *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
     ]:
-        for key in training:
-            if key in owned:
-                raise ValueError(f"`{name}training.{key}` is set by the recipe's own key `{owned[key]}`.")
-            if key not in known:
-                raise ValueError(unknown_key(f"{name}training.{key}", key, [k for k in known if not k.startswith("_")]))
-            kinds = set(typing.get_args(hints[key])) or {hints[key]}
-            if kinds <= {int, float, bool, type(None)}:
-                check_type(hints[key], training[key], f"{name}training.{key}")
-
-
-def _differences(there: Any, here: Any, where: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
-        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))]
-    return [] if there == here else [where]
-
-
-def _remove_run(folder: Path) -> None:
-    """Removes what a run of this package writes, and nothing else."""
-    for name in ("start", "student", "baselines", "checkpoints", "runs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("results.json", "run.json", "report.md", "alignment.png", "token_frequencies.safetensors"):
-        (folder / name).unlink(missing_ok=True)
+        check_arguments(OpticalTrainingArguments, training, f"{name}training")

@@ -1,8 +1,9 @@
-"""Distillation of a late-interaction retriever into other languages, from bitext."""
+"""Distillation of a late-interaction retriever into other languages, from bitext; and training of retrievers on labels."""
 
 from .arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .collators import DistillationCollator
+from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
     OBJECTIVES,
     Objective,
@@ -13,8 +14,12 @@ from .objectives import (
     parse_objectives,
 )
 from .optical_trainer import OpticalTrainer
+from .retrieval_arguments import RetrievalTrainingArguments
+from .retrieval_collator import RetrievalCollator
+from .retrieval_training import RetrievalTrainer
 from .sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teacher_cache import TeacherCache
+from .teacher_projection import TeacherProjection, fit_projection, project_model
 from .teachers import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 
@@ -24,19 +29,30 @@ __all__ = [
     "BitextSource",
     "DistillationCollator",
     "InverseDocumentFrequencies",
+    "LabelledDataset",
+    "LabelledSource",
     "Objective",
     "ObjectiveContext",
     "ObjectiveSum",
     "OpticalTrainer",
     "OpticalTrainingArguments",
     "OpticalTransportLoss",
+    "RetrievalCollator",
+    "RetrievalTrainer",
+    "RetrievalTrainingArguments",
     "Teacher",
     "TeacherCache",
+    "TeacherProjection",
+    "TextTable",
     "bitext_collator",
     "build_objectives",
     "describe_objectives",
+    "fit_projection",
     "load_bitext",
+    "load_labelled",
     "parse_objectives",
+    "project_model",
     "split_bitext",
+    "split_labelled",
     "teacher_labels",
 ]

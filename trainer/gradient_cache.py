@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -67,35 +68,82 @@ def cached_backward(
     Returns:
         The loss, detached.
     """
-    encoder_inputs = {name: inputs[name] for name in ENCODER_INPUTS if name in inputs}
-    texts = encoder_inputs["input_ids"].shape[0]
-    chunks = [
-        {name: value[start : start + chunk_size] for name, value in encoder_inputs.items()}
-        for start in range(0, texts, chunk_size)
-    ]
-    states, outputs = [], []
-    with torch.no_grad():
-        for chunk in chunks:
-            states.append(RandomState.now(encoder_inputs["input_ids"].device))
-            outputs.append(model(**chunk))
-    vectors = torch.cat([output.token_vectors for output in outputs]).requires_grad_()
-    weights = [output.token_weights for output in outputs]
-    output = OpticalDistillationOutput(
-        token_vectors=vectors,
-        token_mask=torch.cat([output.token_mask for output in outputs]),
-        token_weights=None if weights[0] is None else torch.cat(weights),
+    return cached_backward_of_sides(
+        model,
+        [inputs],
+        chunk_size,
+        loss_of=lambda outputs: loss_of(outputs[0]),
+        backward=backward,
+        no_sync=no_sync,
+        parameters=parameters,
     )
-    loss = loss_of(output)
-    vector_gradient, *parameter_gradients = torch.autograd.grad(loss, [vectors, *parameters])
-    for index, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
-        last = index == len(chunks) - 1
+
+
+def cached_backward_of_sides(
+    model: nn.Module,
+    sides: Sequence[Mapping[str, torch.Tensor]],
+    chunk_size: int,
+    *,
+    loss_of: Callable[[list[OpticalDistillationOutput]], torch.Tensor],
+    backward: Callable[[torch.Tensor], None],
+    no_sync: Callable[[], AbstractContextManager],
+    parameters: Sequence[nn.Parameter] = (),
+) -> torch.Tensor:
+    """`cached_backward` for a loss of several batches that one model encodes, such as queries and passages.
+
+    Args:
+        sides: the batches; they may differ in the number of texts and of tokens.
+        loss_of: from the outputs for all of them, in their order, to a scalar.
+        model, chunk_size, backward, no_sync, parameters: as for `cached_backward`.
+
+    Returns:
+        The loss, detached.
+    """
+    chunks = [list(_chunks(side, chunk_size)) for side in sides]
+    states: list[list[RandomState]] = []
+    outputs: list[OpticalDistillationOutput] = []
+    for own in chunks:
+        states.append([])
+        encoded = []
+        with torch.no_grad():
+            for chunk in own:
+                states[-1].append(RandomState.now(chunk["input_ids"].device))
+                encoded.append(model(**chunk))
+        outputs.append(_together(encoded))
+    vectors: list[torch.Tensor] = [output["token_vectors"] for output in outputs]
+    loss = loss_of(outputs)
+    gradients = torch.autograd.grad(loss, [*vectors, *parameters])
+    passes = [
+        (chunk, state, gradient)
+        for own, own_states, of_side in zip(chunks, states, gradients[: len(sides)], strict=True)
+        for chunk, state, gradient in zip(own, own_states, of_side.split(chunk_size), strict=True)
+    ]
+    for index, (chunk, state, gradient) in enumerate(passes):
+        last = index == len(passes) - 1
         with nullcontext() if last else no_sync():
             with state.restored():
                 again = model(**chunk).token_vectors
             # Its gradient with respect to the weights is the chunk's share of the loss's gradient.
-            product = (again * vector_gradient[index * chunk_size : index * chunk_size + again.shape[0]]).sum()
+            product = (again * gradient).sum()
             if last:  # here, because processes synchronise what the last backward pass reaches
-                for parameter, gradient in zip(parameters, parameter_gradients, strict=True):
-                    product = product + (parameter * gradient).sum()
+                for parameter, own_gradient in zip(parameters, gradients[len(sides) :], strict=True):
+                    product = product + (parameter * own_gradient).sum()
             backward(product)
     return loss.detach()
+
+
+def _chunks(inputs: Mapping[str, torch.Tensor], chunk_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    """What the encoder reads of a batch, so many texts at a time."""
+    encoder_inputs = {name: inputs[name] for name in ENCODER_INPUTS if name in inputs}
+    for start in range(0, encoder_inputs["input_ids"].shape[0], chunk_size):
+        yield {name: value[start : start + chunk_size] for name, value in encoder_inputs.items()}
+
+
+def _together(outputs: Sequence[Any]) -> OpticalDistillationOutput:
+    """The outputs of chunks as one, whose vectors ask for a gradient."""
+    weights = [output.token_weights for output in outputs]
+    return OpticalDistillationOutput(
+        token_vectors=torch.cat([output.token_vectors for output in outputs]).requires_grad_(),
+        token_mask=torch.cat([output.token_mask for output in outputs]),
+        token_weights=None if weights[0] is None else torch.cat(weights),
+    )

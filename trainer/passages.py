@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 
@@ -12,12 +11,13 @@ from modeling_optical.late_interaction import pad_vectors
 
 from .teacher_cache import TeacherCache
 from .teachers import Teacher, TeacherVectors
+from .text_files import stream_texts
 
 _TEXTS_AT_A_TIME = 32
 
 
 def read_passages(path: str | os.PathLike) -> list[str]:
-    """Passages of a file: JSONL with the field `text`, or a passage a line. Empty lines are left out.
+    """Passages of a file: JSONL with the field `text` (and `title`), or a passage a line. Empty lines are left out.
 
     Raises:
         FileNotFoundError: if there is no such file. ValueError: for a line that is not what it should be (named), or if fewer
@@ -25,22 +25,7 @@ def read_passages(path: str | os.PathLike) -> list[str]:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"objectives.score_kl.passages: the file {str(path)!r} does not exist.")
-    passages = []
-    with open(path, encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            if not str(path).endswith((".jsonl", ".ndjson", ".json")):
-                passages.append(line.strip())
-                continue
-            try:
-                text = json.loads(line)["text"]
-            except (json.JSONDecodeError, KeyError, TypeError):
-                raise ValueError(f"{path}:{number}: not a JSON object with the field 'text'.") from None
-            if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"{path}:{number}: the field 'text' is {text!r}; it must be a text.")
-            passages.append(text.strip())
-    passages = list(dict.fromkeys(passages))
+    passages = list(dict.fromkeys(stream_texts(path)))
     if len(passages) < 2:
         raise ValueError(f"{path} holds {len(passages)} passages; a ranking needs at least two.")
     return passages

@@ -285,7 +285,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
 
 
 def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
-    from recipes.pipeline import last_complete_checkpoint
+    from recipes.run_folder import last_complete_checkpoint
 
     for step, content in ((2, '{"global_step": 2}'), (4, '{"global_')):
         folder = workshop / "checkpoints" / f"checkpoint-{step}"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as functional
 
 from ..option_checks import check_flag, check_positive
 from .gathering import gather_rows, gather_vectors, process_count
 from .objective import Objective, ObjectiveContext, Parts
+from .rankings import ranking_cross_entropy
 from .scores import mean_maxsim
 
 
@@ -57,14 +57,12 @@ class Contrastive(Objective):
         repeated[torch.arange(len(own), device=own.device), own] = False
 
         logits = mean_maxsim(student, sources.vectors, student_mask, sources.mask) / self.options.temperature
-        logits = logits.masked_fill(repeated, torch.finfo(logits.dtype).min)
-        losses = functional.cross_entropy(logits, own, reduction="sum")
+        losses = ranking_cross_entropy(logits, own, repeated)
         if self.options.bidirectional:
             students = gather_vectors(student, student_mask)
             columns = mean_maxsim(students.vectors, teacher, students.mask, teacher_mask).T / self.options.temperature
-            columns = columns.masked_fill(repeated, torch.finfo(columns.dtype).min)
-            losses = (losses + functional.cross_entropy(columns, own, reduction="sum")) / 2
+            losses = (losses + ranking_cross_entropy(columns, own, repeated)) / 2
         # The mean over all processes' texts, so divided by their number after the average over processes.
         loss = losses * (process_count() / len(keys))
-        found = (logits.argmax(1) == own).float().mean()
+        found = (logits.masked_fill(repeated, torch.finfo(logits.dtype).min).argmax(1) == own).float().mean()
         return loss, {"contrastive": loss.detach(), "contrastive_accuracy": found}

@@ -62,6 +62,15 @@ def gather_rows(values: torch.Tensor) -> torch.Tensor:
     return torch.cat([part[:count] for part, count in zip(_all_gather(padded), counts, strict=True)])
 
 
+def count_rows(values: torch.Tensor) -> int:
+    """Rows of a tensor (batch, …) on all processes together."""
+    if process_count() == 1:
+        return values.shape[0]
+    count = torch.tensor(values.shape[0], device=values.device)
+    distributed.all_reduce(count)
+    return int(count)
+
+
 def _sizes(values: torch.Tensor) -> torch.Tensor:
     """(processes, 2): the first two dimensions of the tensor on every process."""
     second = values.shape[1] if values.dim() > 1 else 1

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ..option_checks import check_positive, check_whole
-from .gathering import gather_vectors, process_count
+from .gathering import count_rows, gather_vectors, process_count
 from .objective import Objective, ObjectiveContext, Parts
+from .rankings import ranking_divergence
 from .scores import mean_maxsim
 
 
@@ -62,16 +63,5 @@ class ScoreKL(Objective):
         with torch.no_grad():
             wanted = mean_maxsim(teacher, passages, teacher_mask, passage_mask) / self.options.temperature
         scores = mean_maxsim(output["token_vectors"], passages, output["token_mask"], passage_mask) / self.options.temperature
-        wanted, scores = wanted.log_softmax(1), scores.log_softmax(1)
-        divergences = (wanted.exp() * (wanted - scores)).sum(1)
-        loss = divergences.sum() * (process_count() / self._texts(teacher))
+        loss = ranking_divergence(wanted, scores) * (process_count() / count_rows(teacher))
         return loss, {"score_kl": loss.detach()}
-
-    @staticmethod
-    def _texts(teacher: torch.Tensor) -> int:
-        """Texts of all processes."""
-        if process_count() == 1:
-            return teacher.shape[0]
-        count = torch.tensor(teacher.shape[0], device=teacher.device)
-        torch.distributed.all_reduce(count)
-        return int(count)

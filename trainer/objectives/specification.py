@@ -12,8 +12,10 @@ from .contrastive import Contrastive
 from .language_adversary import LanguageAdversary
 from .objective import Objective, ObjectiveContext
 from .objective_sum import ObjectiveSum
+from .passage_contrastive import PassageContrastive
 from .pooled_mse import PooledMSE
 from .schedules import WeightSchedule
+from .score_distillation import ScoreDistillation
 from .score_kl import ScoreKL
 from .token_mse import TokenMSE
 from .transport import Transport
@@ -21,7 +23,13 @@ from .transport import Transport
 OBJECTIVES: dict[str, type[Objective]] = {
     cls.name: cls for cls in (Transport, PooledMSE, TokenMSE, Contrastive, ScoreKL, LanguageAdversary)
 }
+RETRIEVAL_OBJECTIVES: dict[str, type[Objective]] = {cls.name: cls for cls in (PassageContrastive, ScoreDistillation)}
 EMBEDDING_ADVERSARY = "embedding_adversary"
+# Names with their options, of distillation from bitext and of training on labelled queries.
+_DISTILLATION_OPTIONS = {name: cls.options_class for name, cls in OBJECTIVES.items()} | {
+    EMBEDDING_ADVERSARY: EmbeddingAdversaryOptions
+}
+_RETRIEVAL_OPTIONS = {name: cls.options_class for name, cls in RETRIEVAL_OBJECTIVES.items()}
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,15 @@ def parse_objectives(specification: Mapping[str, Any]) -> dict[str, ObjectiveSet
     Raises:
         ValueError: for an unknown objective or option, a value out of range, or if nothing is left; it names key and remedy.
     """
-    known = {name: cls.options_class for name, cls in OBJECTIVES.items()} | {EMBEDDING_ADVERSARY: EmbeddingAdversaryOptions}
+    return _parse_all(specification, _DISTILLATION_OPTIONS)
+
+
+def parse_retrieval_objectives(specification: Mapping[str, Any]) -> dict[str, ObjectiveSetting]:
+    """The same for the objectives of `RETRIEVAL_OBJECTIVES`."""
+    return _parse_all(specification, _RETRIEVAL_OPTIONS)
+
+
+def _parse_all(specification: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, ObjectiveSetting]:
     settings = {}
     for name, value in specification.items():
         if name not in known:
@@ -86,6 +102,16 @@ def build_objectives(specification: Mapping[str, Any], context: ObjectiveContext
     )
 
 
+def build_retrieval_objectives(specification: Mapping[str, Any], context: ObjectiveContext) -> ObjectiveSum:
+    """The objectives of a specification for training on labelled queries.
+
+    Raises:
+        ValueError: as `parse_retrieval_objectives`.
+    """
+    settings = parse_retrieval_objectives(specification)
+    return ObjectiveSum([(RETRIEVAL_OBJECTIVES[name](s.options, context), s.weight) for name, s in settings.items()])
+
+
 def embedding_adversary_setting(specification: Mapping[str, Any]) -> ObjectiveSetting | None:
     """What is asked for of `embedding_adversary`, if anything."""
     return parse_objectives(specification).get(EMBEDDING_ADVERSARY)
@@ -93,8 +119,17 @@ def embedding_adversary_setting(specification: Mapping[str, Any]) -> ObjectiveSe
 
 def describe_objectives(specification: Mapping[str, Any]) -> str:
     """One line for people: `1 × transport + 0 to 0.5 × contrastive (temperature 0.1)`."""
+    return _describe(parse_objectives(specification))
+
+
+def describe_retrieval_objectives(specification: Mapping[str, Any]) -> str:
+    """The same for the objectives of `RETRIEVAL_OBJECTIVES`."""
+    return _describe(parse_retrieval_objectives(specification))
+
+
+def _describe(settings: Mapping[str, ObjectiveSetting]) -> str:
     described = []
-    for name, setting in parse_objectives(specification).items():
+    for name, setting in settings.items():
         changed = [
             f"{field.name} {getattr(setting.options, field.name)}"
             for field in fields(setting.options)
