@@ -1,4 +1,4 @@
-# Two commands for a fresh clone: `make quickstart` and `make test`. They need Python 3.11+, make and pip.
+# For a fresh clone: `make quickstart`, `make test`, `make interop`. They need Python 3.11+, make and pip.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin

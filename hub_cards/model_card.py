@@ -28,7 +28,7 @@ class CardData:
     teacher_language: str
     teacher: str
     start: str
-    objectives: Mapping[str, float]
+    objectives: str
     transport: Mapping[str, Any]
     training_pairs: int
     sources: Sequence[str]
@@ -41,7 +41,40 @@ class CardData:
 
 def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
     """Writes `README.md` into a student's folder, with its results as `model-index`."""
-    results = [
+    data = ModelCardData(
+        language=[card.language, card.teacher_language],
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=["optical", "late-interaction", "colbert", "multi-vector", "cross-lingual-retrieval"],
+        base_model=card.start if is_hub_id(card.start) else None,
+        model_name=card.name,
+        eval_results=results_metadata(card.rows, "optical") or None,
+    )
+    metrics = [m for m in _SHOWN if any(row.metric == m for row in card.rows)]
+    systems = [f"- `{name}`: {what}" for name, what in card.systems.items() if any(row.system == name for row in card.rows)]
+    seconds = None if card.training_seconds is None else f"{card.training_seconds:.0f} s on {card.device}"
+    content = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        card=card,
+        results_table=results_table(card.rows, metrics),
+        systems="\n".join(systems),
+        objectives=card.objectives,
+        transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),
+        time=seconds,
+        versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
+    )
+    return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a model's name stands for a repository on the Hub."""
+    return not name.startswith(("package:", "/", ".", "~")) and name.count("/") <= 1 and not os.path.isdir(name)
+
+
+def results_metadata(rows: Sequence[ResultRow], system: str) -> list[EvalResult]:
+    """The results of a system as a card's metadata, where there are enough queries."""
+    return [
         EvalResult(
             task_type="text-retrieval",
             task_name="Retrieval",
@@ -51,39 +84,12 @@ def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
             metric_name=row.metric,
             metric_value=round(row.value, 4),
         )
-        for row in card.rows
-        if row.system == "optical" and row.queries >= FEWEST_QUERIES
+        for row in rows
+        if row.system == system and row.queries >= FEWEST_QUERIES
     ]
-    hub_id = (
-        not card.start.startswith(("package:", "/", ".", "~")) and card.start.count("/") <= 1 and not os.path.isdir(card.start)
-    )
-    data = ModelCardData(
-        language=[card.language, card.teacher_language],
-        library_name="transformers",
-        pipeline_tag="feature-extraction",
-        tags=["optical", "late-interaction", "colbert", "multi-vector", "cross-lingual-retrieval"],
-        base_model=card.start if hub_id else None,
-        model_name=card.name,
-        eval_results=results or None,
-    )
-    metrics = [m for m in _SHOWN if any(row.metric == m for row in card.rows)]
-    systems = [f"- `{name}`: {what}" for name, what in card.systems.items() if any(row.system == name for row in card.rows)]
-    seconds = None if card.training_seconds is None else f"{card.training_seconds:.0f} s on {card.device}"
-    content = ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
-        card=card,
-        results_table=_results_table(card.rows, metrics),
-        systems="\n".join(systems),
-        objectives=", ".join(f"{weight:g} × {name}" for name, weight in card.objectives.items()),
-        transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),
-        time=seconds,
-        versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
-    )
-    return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")
 
 
-def _results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
+def results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
     """A Markdown table with a line per collection, language and system."""
     lines = ["| collection | language | system | queries |" + "".join(f" {metric} |" for metric in metrics)]
     lines.append("|---" * (4 + len(metrics)) + "|")

@@ -7,6 +7,7 @@ from .configuration_optical import OpticalConfig
 from .late_interaction import maxsim, maxsim_pairwise, search
 from .modeling_optical import OpticalForDistillation, OpticalModel, OpticalModelOutput, OpticalPreTrainedModel
 from .processing_optical import OpticalProcessor
+from .retriever import OpticalRetriever
 from .transport import (
     TransportOptions,
     TransportPlan,
@@ -35,6 +36,7 @@ __all__ = [
     "OpticalModelOutput",
     "OpticalPreTrainedModel",
     "OpticalProcessor",
+    "OpticalRetriever",
     "TransportOptions",
     "TransportPlan",
     "cosine_cost",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -52,16 +53,126 @@ def _clean(
     queries: torch.Tensor, documents: torch.Tensor, query_mask: torch.Tensor, document_mask: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both sides in one dtype of at least single precision, zero where masked."""
-    if queries.shape[-1] != documents.shape[-1]:
-        raise ValueError(
-            f"query vectors have dimension {queries.shape[-1]}, document vectors {documents.shape[-1]}: "
-            "they come from models that do not share a space."
-        )
+    _check_dimensions(queries, documents)
     dtype = torch.float64 if torch.float64 in (queries.dtype, documents.dtype) else torch.float32
     return (
         torch.where(query_mask.unsqueeze(2), queries, 0).to(dtype),
         torch.where(document_mask.unsqueeze(2), documents, 0).to(dtype),
     )
+
+
+def _check_dimensions(queries: torch.Tensor, documents: torch.Tensor) -> None:
+    if queries.shape[-1] != documents.shape[-1]:
+        raise ValueError(
+            f"query vectors have dimension {queries.shape[-1]}, document vectors {documents.shape[-1]}: "
+            "they come from models that do not share a space."
+        )
+
+
+def ragged_maxsim(
+    queries: torch.Tensor,
+    query_lengths: Sequence[int],
+    documents: torch.Tensor,
+    document_lengths: Sequence[int],
+    *,
+    document_scales: torch.Tensor | None = None,
+    max_elements: int | None = None,
+) -> torch.Tensor:
+    """MaxSim of every query with every document, without padding: texts stand one after the other.
+
+    Fast where neighbouring documents are equally long, because their maxima are then one reduction; sort by length first.
+
+    Args:
+        queries: (query tokens of all queries, dim).
+        query_lengths: tokens of each query.
+        documents: (document tokens of all documents, dim), of any dtype; converted block by block.
+        document_lengths: tokens of each document.
+        document_scales: (document tokens,) what each vector is multiplied by, for vectors stored as whole numbers. None: 1.
+        max_elements: bound on the similarities held at a time (at least those of one query with one document). None: what stays
+            in the cache of a CPU core, and 32 million on an accelerator.
+
+    Returns:
+        (queries, documents) scores, float32 (float64 if a side is). A document without tokens scores 0 with every query.
+
+    Raises:
+        ValueError: if the dimensions differ.
+    """
+    _check_dimensions(queries, documents)
+    dtype = torch.float64 if torch.float64 in (queries.dtype, documents.dtype) else torch.float32
+    if max_elements is None:
+        # Measured: from 2 MiB of similarities on, a CPU core waits for memory and takes twice as long.
+        max_elements = 400_000 if queries.device.type == "cpu" else 32_000_000
+    block_tokens = max(max_elements // max(len(queries), 1), min(1024, max_elements))
+    if queries.device.type == "cpu":
+        # Measured alike: up to 2 MiB, converted documents are read back from the cache; beyond, it takes three times as long.
+        block_tokens = min(block_tokens, max(524_288 // documents.shape[1], 1))
+    scores = torch.zeros(len(document_lengths), len(query_lengths), dtype=dtype, device=queries.device)
+    transposed = queries.to(dtype).T
+    first_document = first_token = 0
+    with torch.autocast(queries.device.type, enabled=False):
+        for runs in _blocks(document_lengths, block_tokens):
+            tokens = sum(count * length for count, length in runs)
+            block = documents[first_token : first_token + tokens].to(dtype)
+            scales = None if document_scales is None else document_scales[first_token : first_token + tokens].to(dtype)
+            place = scores[first_document : first_document + sum(count for count, _ in runs)]
+            first_query = first_column = 0
+            for chunk in _query_chunks(query_lengths, max_elements // max(tokens, 1)):
+                columns = transposed[:, first_column : first_column + sum(chunk)]
+                similarity = block @ columns
+                if scales is not None:
+                    similarity *= scales.unsqueeze(1)
+                place[:, first_query : first_query + len(chunk)] = _block_scores(similarity, runs, chunk)
+                first_query += len(chunk)
+                first_column += sum(chunk)
+            first_document += len(place)
+            first_token += tokens
+    return scores.T
+
+
+def _block_scores(similarity: torch.Tensor, runs: list[tuple[int, int]], query_lengths: list[int]) -> torch.Tensor:
+    """Scores (documents, queries) from similarities (document tokens, query tokens)."""
+    best, first = [], 0
+    for count, length in runs:
+        if length == 0:
+            best.append(similarity.new_zeros(count, similarity.shape[1]))
+            continue
+        run = similarity[first : first + count * length]
+        best.append(run.view(count, length, -1).amax(1) if run.shape[1] else run.new_zeros(count, 0))
+        first += count * length
+    maxima = best[0] if len(best) == 1 else torch.cat(best)
+    return torch.stack([part.sum(1) for part in maxima.split(query_lengths, 1)], 1)
+
+
+def _blocks(lengths: Sequence[int], max_tokens: int) -> Iterator[list[tuple[int, int]]]:
+    """Consecutive documents as runs (documents, length of each), in blocks of up to `max_tokens` tokens."""
+    block: list[tuple[int, int]] = []
+    room = max_tokens
+    for length, group in groupby(lengths):
+        left = sum(1 for _ in group)
+        while left:
+            count = left if length == 0 else min(left, room // length)
+            if count == 0 and block:
+                yield block
+                block, room = [], max_tokens
+                continue
+            count = max(count, 1)  # a document longer than a block makes a block of its own
+            block.append((count, length))
+            room -= count * length
+            left -= count
+    if block:
+        yield block
+
+
+def _query_chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[list[int]]:
+    """Lengths of consecutive queries, in chunks of up to `max_tokens` tokens and at least one query."""
+    chunk: list[int] = []
+    for length in lengths:
+        if chunk and sum(chunk) + length > max_tokens:
+            yield chunk
+            chunk = []
+        chunk.append(length)
+    if chunk:
+        yield chunk
 
 
 def pad_vectors(arrays: Sequence[Any], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,13 +187,36 @@ def pad_vectors(arrays: Sequence[Any], device: torch.device | str = "cpu") -> tu
     return padded.to(device), mask.to(device)
 
 
+class TopDocuments:
+    """The k best documents of each query so far. Fed block by block; ties go to the document that came first.
+
+    Args:
+        queries: how many queries.
+        k: how many documents are kept for each.
+    """
+
+    def __init__(self, queries: int, k: int):
+        self.k = k
+        self.scores = torch.empty(queries, 0)
+        self.positions = torch.empty(queries, 0, dtype=torch.long)
+
+    def update(self, scores: torch.Tensor, first: int) -> None:
+        """Takes in scores (queries, documents) of the documents at positions `first`, `first + 1`, …; -inf leaves one out."""
+        # Stable sorts keep the order of the collection among equal scores.
+        ranked, order = scores.sort(dim=1, descending=True, stable=True)
+        ranked, order = ranked[:, : self.k].cpu(), order[:, : self.k].cpu() + first
+        merged, kept = torch.cat([self.scores, ranked], 1).sort(dim=1, descending=True, stable=True)
+        self.scores = merged[:, : self.k].contiguous()
+        self.positions = torch.cat([self.positions, order], 1).gather(1, kept[:, : self.k])
+
+
 def search(
     queries: Sequence[Any],
     documents: Sequence[Any],
     k: int = 100,
     *,
     device: torch.device | str = "cpu",
-    max_elements: int = 32_000_000,
+    max_elements: int | None = None,
     show_progress_bar: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Exact search: the k documents with the highest MaxSim for every query.
@@ -92,8 +226,9 @@ def search(
         documents: arrays (tokens, dim), as `encode_documents` returns them.
         k: how many documents per query; at most all.
         device: where the products are computed.
-        max_elements: bound on the similarities held at a time (4 bytes each), whatever the size of the collection.
-        show_progress_bar: whether to show progress over blocks of documents.
+        max_elements: bound on the similarities held at a time (4 bytes each), whatever the size of the collection; see
+            `ragged_maxsim`.
+        show_progress_bar: whether to show progress over the documents.
 
     Returns:
         Scores (queries, k), best first, and the documents' positions (queries, k). Ties go to the earlier document.
@@ -101,35 +236,31 @@ def search(
     if not len(queries) or not len(documents):
         raise ValueError("search needs at least one query and one document.")
     k = min(k, len(documents))
-    order = sorted(range(len(documents)), key=lambda i: len(documents[i]))
-    blocks = _blocks([len(documents[i]) for i in order], 4096)
-    scores = torch.full((len(queries), len(documents)), 0.0)
-    for start, stop in logging.tqdm(blocks, desc="Searching", unit="block", disable=not show_progress_bar):
-        chosen = order[start:stop]
-        block, mask = pad_vectors([documents[i] for i in chosen], device)
-        tokens = block.shape[0] * block.shape[1]
-        first = 0
-        while first < len(queries):
-            longest = max(len(queries[first]), 1)
-            last = first + 1
-            while last < len(queries):
-                longest = max(longest, len(queries[last]))
-                if (last + 1 - first) * longest * tokens > max_elements:
-                    break
-                last += 1
-            group, group_mask = pad_vectors(queries[first:last], device)
-            scores[first:last, torch.tensor(chosen)] = maxsim(group, block, group_mask, mask).float().cpu()
-            first = last
-    # A stable sort keeps the order of the collection among equal scores.
-    ranked, positions = scores.sort(dim=1, descending=True, stable=True)
-    return ranked[:, :k].contiguous(), positions[:, :k].contiguous()
+    query_lengths = [len(query) for query in queries]
+    query_tokens = torch.cat([torch.as_tensor(query) for query in queries]).to(device)
+    best = TopDocuments(len(queries), k)
+    with logging.tqdm(total=len(documents), desc="Searching", unit="document", disable=not show_progress_bar) as bar:
+        for first, last in _windows([len(document) for document in documents], _WINDOW_TOKENS):
+            order = sorted(range(first, last), key=lambda i: len(documents[i]))
+            window = torch.cat([torch.as_tensor(documents[i]) for i in order]).to(device)
+            lengths = [len(documents[i]) for i in order]
+            scores = ragged_maxsim(query_tokens, query_lengths, window, lengths, max_elements=max_elements)
+            places = torch.tensor(order, device=scores.device) - first
+            best.update(torch.empty_like(scores).index_copy_(1, places, scores).float(), first)
+            bar.update(last - first)
+    return best.scores, best.positions
 
 
-def _blocks(lengths: list[int], max_tokens: int) -> list[tuple[int, int]]:
-    """Ranges of consecutive documents, sorted by length, that hold at most `max_tokens` padded tokens each."""
-    blocks, start = [], 0
-    for stop in range(1, len(lengths) + 1):
-        if stop == len(lengths) or (stop + 1 - start) * max(lengths[stop], 1) > max_tokens:
-            blocks.append((start, stop))
-            start = stop
-    return blocks
+# Documents that `search` sorts by length and multiplies together: enough for long runs, and little memory.
+_WINDOW_TOKENS = 65_536
+
+
+def _windows(lengths: list[int], max_tokens: int) -> Iterator[tuple[int, int]]:
+    """Ranges of consecutive documents of up to `max_tokens` tokens and 16,384 documents."""
+    start = tokens = 0
+    for position, length in enumerate(lengths):
+        if position > start and (tokens + length > max_tokens or position - start == 16_384):
+            yield start, position
+            start, tokens = position, 0
+        tokens += length
+    yield start, len(lengths)

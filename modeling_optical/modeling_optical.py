@@ -34,12 +34,14 @@ class OpticalModelOutput(ModelOutput):
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
         pooled_vector (`torch.FloatTensor` of shape `(batch, pooled dim)`): one vector per text, where `config.pooling_mode` is
             set.
+        token_weights (`dict` of `torch.FloatTensor` of shape `(batch, tokens)`): what was asked for by `weigh_tokens_by`.
         hidden_states, attentions: the backbone's, where asked for.
     """
 
     token_vectors: torch.Tensor | None = None
     token_mask: torch.Tensor | None = None
     pooled_vector: torch.Tensor | None = None
+    token_weights: dict[str, torch.Tensor] | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -55,6 +57,8 @@ class OpticalDistillationOutput(ModelOutput):
             mass, zero elsewhere.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
         plan ([`TransportPlan`]): the solution behind the loss, without gradient.
+        token_weights (`torch.FloatTensor` of shape `(batch, tokens)`): what the mass of the tokens is proportional to, where it
+            is not uniform.
         hidden_states, attentions: the backbone's, where asked for.
     """
 
@@ -62,6 +66,7 @@ class OpticalDistillationOutput(ModelOutput):
     token_vectors: torch.Tensor | None = None
     token_mask: torch.Tensor | None = None
     plan: TransportPlan | None = None
+    token_weights: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -187,6 +192,7 @@ class OpticalModel(OpticalPreTrainedModel):
         attention_mask: torch.Tensor | None = None,
         token_mask: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        weigh_tokens_by: Sequence[str] = (),
         **kwargs: Any,
     ) -> OpticalModelOutput:
         """
@@ -195,18 +201,24 @@ class OpticalModel(OpticalPreTrainedModel):
             attention_mask: (batch, tokens), non-zero where attention sees the token. None: everywhere.
             token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
             inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
+            weigh_tokens_by: `"norm"` and `"attention"`, see `TransportOptions.marginals`; in `token_weights` of the output.
             **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
 
         The processor pads on the right. Batches padded on the left need `position_ids` that count from each text's first
         token where the backbone has learned positions without a padding id (BERT, DistilBERT).
+        Raises:
+            ValueError: if attention is asked for and the backbone does not return it.
         """
-        vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
+        vectors, attention_mask, outputs, weights = self._token_vectors(
+            input_ids, attention_mask, inputs_embeds, weigh_tokens_by, **kwargs
+        )
         if token_mask is None:
             token_mask = attention_mask.bool()
         return OpticalModelOutput(
             token_vectors=_mask(vectors, token_mask),
             token_mask=token_mask,
             pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
+            token_weights=weights or None,
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
@@ -225,9 +237,10 @@ class OpticalModel(OpticalPreTrainedModel):
         input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
         inputs_embeds: torch.Tensor | None,
+        weigh_tokens_by: Sequence[str] = (),
         **kwargs: Any,
-    ) -> tuple[torch.Tensor, torch.Tensor, Any]:
-        """Unit vectors of all tokens, the attention mask, and the backbone's output."""
+    ) -> tuple[torch.Tensor, torch.Tensor, Any, dict[str, torch.Tensor]]:
+        """Unit vectors of all tokens, the attention mask, the backbone's output, and weights of the tokens."""
         if attention_mask is None:
             given = input_ids if input_ids is not None else inputs_embeds
             if given is None:
@@ -237,13 +250,20 @@ class OpticalModel(OpticalPreTrainedModel):
             kwargs.setdefault("output_hidden_states", True)
         if self.config.output_attentions:
             kwargs.setdefault("output_attentions", True)
+        if "attention" in weigh_tokens_by:
+            kwargs["output_attentions"] = True
         outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
             hidden = self.projection(hidden)
         # METHOD §1: the norm in single precision, whatever the weights' dtype.
         vectors = functional.normalize(hidden.float(), dim=-1).to(hidden.dtype)
-        return vectors, attention_mask, outputs
+        weights = {}
+        if "norm" in weigh_tokens_by:
+            weights["norm"] = hidden.detach().float().norm(dim=-1)
+        if "attention" in weigh_tokens_by:
+            weights["attention"] = _received_attention(outputs.get("attentions"), attention_mask)
+        return vectors, attention_mask, outputs, weights
 
     def encode_queries(self, texts: Sequence[str], **kwargs: Any) -> list[Any]:
         """Token vectors of queries; arguments and result as for `encode`."""
@@ -399,7 +419,10 @@ class OpticalForDistillation(OpticalModel):
         teacher_vectors: torch.Tensor | None = None,
         teacher_mask: torch.Tensor | None = None,
         teacher_content_mask: torch.Tensor | None = None,
+        token_weights: torch.Tensor | None = None,
+        teacher_weights: torch.Tensor | None = None,
         solving_bonus: torch.Tensor | None = None,
+        solving_vectors: torch.Tensor | None = None,
         epsilon: float | None = None,
         inputs_embeds: torch.Tensor | None = None,
         **kwargs: Any,
@@ -408,45 +431,104 @@ class OpticalForDistillation(OpticalModel):
         Args:
             input_ids, attention_mask, token_mask, inputs_embeds, **kwargs: as for [`OpticalModel`].
             content_mask: (batch, tokens) bool, tokens that are neither special, marker nor expansion. None: `token_mask`.
-            teacher_vectors: (batch, teacher tokens, dim) unit vectors of the same texts in the teacher's language.
-            teacher_mask: (batch, teacher tokens) bool, the teacher's scoring tokens. None: all.
-            teacher_content_mask: (batch, teacher tokens) bool. None: `teacher_mask`.
-            solving_bonus: (batch, tokens, teacher tokens), see `transport_loss`.
-            epsilon: takes the place of the configured one (annealing).
+            teacher_vectors, teacher_mask, teacher_content_mask, teacher_weights, solving_bonus, solving_vectors, epsilon: as
+                for `transport`. Without `teacher_vectors` there is no loss.
+            token_weights: (batch, tokens), what the mass of the tokens is proportional to. None: by `transport.marginals` of
+                the configuration; `"idf"` cannot do without.
 
         Raises:
-            ValueError: if the teacher's vectors have another dimension than the student's.
+            ValueError: if the teacher's vectors have another dimension than the student's, or what the options need is missing.
         """
-        vectors, attention_mask, outputs = self._token_vectors(input_ids, attention_mask, inputs_embeds, **kwargs)
+        options = self.config.transport_options
+        by = (options.marginals,) if token_weights is None and options.marginals in ("norm", "attention") else ()
+        vectors, attention_mask, outputs, weights = self._token_vectors(input_ids, attention_mask, inputs_embeds, by, **kwargs)
         if token_mask is None:
             token_mask = attention_mask.bool()
         if content_mask is None:
             content_mask = token_mask
-        loss = plan = None
-        if teacher_vectors is not None:
-            if teacher_mask is None:
-                teacher_mask = torch.ones(teacher_vectors.shape[:2], dtype=torch.bool, device=vectors.device)
-            options = self.config.transport_options
-            row_mask, column_mask = token_mask, teacher_mask
-            if options.tokens == "content":
-                row_mask = content_mask
-                column_mask = teacher_mask if teacher_content_mask is None else teacher_content_mask
-            loss, plan = transport_loss(
-                vectors,
-                teacher_vectors,
-                row_mask,
-                column_mask,
-                solving_bonus=solving_bonus,
-                options=options,
-                epsilon=epsilon,
-            )
-        return OpticalDistillationOutput(
-            loss=loss,
+        output = OpticalDistillationOutput(
             token_vectors=_mask(vectors, token_mask | content_mask),
             token_mask=token_mask,
-            plan=plan,
+            token_weights=weights[by[0]] if by else token_weights,
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
+        )
+        if teacher_vectors is not None:
+            output.loss, output.plan = self.transport(
+                output,
+                content_mask,
+                teacher_vectors,
+                teacher_mask,
+                teacher_content_mask,
+                teacher_weights=teacher_weights,
+                solving_bonus=solving_bonus,
+                solving_vectors=solving_vectors,
+                epsilon=epsilon,
+            )
+        return output
+
+    def transport(
+        self,
+        output: OpticalDistillationOutput,
+        content_mask: torch.Tensor,
+        teacher_vectors: torch.Tensor,
+        teacher_mask: torch.Tensor | None = None,
+        teacher_content_mask: torch.Tensor | None = None,
+        *,
+        teacher_weights: torch.Tensor | None = None,
+        solving_bonus: torch.Tensor | None = None,
+        solving_vectors: torch.Tensor | None = None,
+        epsilon: float | None = None,
+    ) -> tuple[torch.Tensor, TransportPlan]:
+        """
+        The transport loss of encoded texts, by the options of the configuration.
+
+        Args:
+            output: of `forward`; its `token_vectors`, `token_mask` and `token_weights` are read.
+            content_mask: (batch, tokens) bool.
+            teacher_vectors: (batch, teacher tokens, dim) unit vectors of the same texts in the teacher's language.
+            teacher_mask: (batch, teacher tokens) bool, the teacher's scoring tokens. None: all.
+            teacher_content_mask: (batch, teacher tokens) bool. None: `teacher_mask`.
+            teacher_weights: (batch, teacher tokens), what the mass is proportional to, unless it is uniform.
+            solving_bonus: (batch, tokens, teacher tokens), see `transport_loss`.
+            solving_vectors: (batch, tokens, dim), see `transport_loss`.
+            epsilon: takes the place of the configured one (annealing).
+
+        Returns:
+            The mean cost over the batch, and the plan.
+
+        Raises:
+            ValueError: if the dimensions differ, or the options ask for marginals that are not given.
+        """
+        vectors, token_mask = output.token_vectors, output.token_mask
+        assert vectors is not None
+        assert token_mask is not None
+        options = self.config.transport_options
+        if teacher_mask is None:
+            teacher_mask = torch.ones(teacher_vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+        row_mask, column_mask = token_mask, teacher_mask
+        if options.tokens == "content":
+            row_mask = content_mask & token_mask  # a document's skip-listed tokens are content and never score
+            column_mask = teacher_mask if teacher_content_mask is None else teacher_content_mask
+        row_weights, column_weights = output.token_weights, teacher_weights
+        if options.marginals == "uniform":
+            row_weights = column_weights = None
+        elif row_weights is None or column_weights is None:
+            side = "student's" if row_weights is None else "teacher's"
+            raise ValueError(
+                f"transport.marginals={options.marginals!r} needs weights of the {side} tokens; the batch has none."
+            )
+        return transport_loss(
+            vectors,
+            teacher_vectors,
+            row_mask,
+            column_mask,
+            row_weights=row_weights,
+            column_weights=column_weights,
+            solving_bonus=solving_bonus,
+            solving_vectors=solving_vectors,
+            options=options,
+            epsilon=epsilon,
         )
 
 
@@ -455,6 +537,18 @@ _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "trust_r
 
 def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return torch.where(mask.unsqueeze(-1), vectors, 0)
+
+
+def _received_attention(attentions: tuple[torch.Tensor, ...] | None, attention_mask: torch.Tensor) -> torch.Tensor:
+    """(batch, tokens): attention that each token receives in the last layer, mean over heads and attending tokens."""
+    if not attentions or attentions[-1] is None:
+        raise ValueError(
+            "this backbone returns no attention: marginals from attention need the eager implementation. Call "
+            "model.set_attn_implementation('eager'), or load with attn_implementation='eager'."
+        )
+    attending = attention_mask.bool().unsqueeze(2)
+    received = torch.where(attending, attentions[-1].detach().float().mean(1), 0).sum(1)
+    return received / attending.sum(1).clamp_min(1)
 
 
 __all__ = [

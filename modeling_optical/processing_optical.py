@@ -88,20 +88,25 @@ class OpticalProcessor(ProcessorMixin):
                 self._skiplist = punctuation_token_ids(self.tokenizer, categories)
         return self._skiplist
 
-    def tokenize(self, texts: Sequence[str], kind: str, max_length: int | None = None) -> list[dict[str, list[Any]]]:
+    def tokenize(
+        self, texts: Sequence[str], kind: str, max_length: int | None = None, *, return_offsets: bool = False
+    ) -> list[dict[str, list[Any]]]:
         """Token ids and masks of each text, unpadded.
 
         Args:
             texts: the texts.
             kind: `"query"` or `"document"`.
             max_length: takes the place of the configured length.
+            return_offsets: also tell where tokens stand in the text.
 
         Returns:
             For each text a dict of equally long lists: `input_ids`; `attention_mask` (seen by attention); `token_mask` (takes
-            part in MaxSim); `content_mask` (neither special token, marker nor expansion).
+            part in MaxSim); `content_mask` (neither special token, marker nor expansion); where asked for, `offsets`: (start,
+            end) in characters of the text, None for what is not content.
 
         Raises:
-            ValueError: for an unknown kind. TypeError: if an item is not a string (its position is named).
+            ValueError: for an unknown kind, or if a tokenizer cannot tell offsets. TypeError: if an item is not a string (its
+                position is named).
         """
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; allowed: 'query', 'document'.")
@@ -112,6 +117,10 @@ class OpticalProcessor(ProcessorMixin):
             return []
         length = self.longest(kind, max_length)
         marker = self._markers[kind]
+        if return_offsets and not self.tokenizer.is_fast:
+            raise ValueError(
+                f"{type(self.tokenizer).__name__} does not tell where its tokens stand; a fast tokenizer is needed."
+            )
         prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
         encoded = self.tokenizer(
             [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
@@ -120,7 +129,7 @@ class OpticalProcessor(ProcessorMixin):
             padding=False,
             add_special_tokens=True,
             return_special_tokens_mask=True,
-            return_offsets_mapping=bool(prompt),
+            return_offsets_mapping=bool(prompt) or return_offsets,
             return_attention_mask=False,
             return_token_type_ids=False,
             verbose=False,
@@ -131,10 +140,20 @@ class OpticalProcessor(ProcessorMixin):
                 [counts and end > len(prompt) for counts, (_, end) in zip(row, offsets, strict=True)]
                 for row, offsets in zip(content, encoded["offset_mapping"], strict=True)
             ]
-        return [
-            self._finish(list(ids), row, specials, kind, marker, length)
+        features = [
+            self._finish(list(ids), list(row), specials, kind, marker, length)
             for ids, row, specials in zip(encoded["input_ids"], content, encoded["special_tokens_mask"], strict=True)
         ]
+        if return_offsets:
+            for text, feature, row, places in zip(texts, features, content, encoded["offset_mapping"], strict=True):
+                stripped = len(text) - len(text.lstrip()) if self.config.strip_text else 0
+                shift = stripped - len(prompt)
+                own = iter(
+                    (max(start + shift, 0), end + shift) for counts, (start, end) in zip(row, places, strict=True) if counts
+                )
+                # The content tokens stay in their order: markers and expansion stand between and after them.
+                feature["offsets"] = [next(own) if counts else None for counts in feature["content_mask"]]
+        return features
 
     def longest(self, kind: str, max_length: int | None = None) -> int:
         """Tokens of the longest text of a kind, `max_length` in place of the configured length; the backbone's limit holds."""
@@ -177,6 +196,22 @@ class OpticalProcessor(ProcessorMixin):
                 counts and identifier not in self.skiplist_token_ids for counts, identifier in zip(token, ids, strict=True)
             ]
         return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
+
+    def expand(self, feature: dict[str, list[Any]], length: int) -> dict[str, list[Any]]:
+        """A tokenized text padded with mask tokens that score, up to `length`; a longer one as it is.
+
+        Raises:
+            ValueError: if the tokenizer has no mask token.
+        """
+        missing = max(length - len(feature["input_ids"]), 0)
+        if self.tokenizer.mask_token_id is None:
+            raise ValueError("this tokenizer has no mask token, with which a text could be expanded.")
+        return {
+            "input_ids": feature["input_ids"] + [self.tokenizer.mask_token_id] * missing,
+            "attention_mask": feature["attention_mask"] + [self.config.attend_to_expansion_tokens] * missing,
+            "token_mask": feature["token_mask"] + [True] * missing,
+            "content_mask": feature["content_mask"] + [False] * missing,
+        }
 
     def pad(self, features: Sequence[dict[str, list[Any]]]) -> BatchEncoding:
         """Pads on the right to the longest text of the batch; `input_ids` and `attention_mask` int64, the other masks bool."""

@@ -16,7 +16,9 @@ from .transport_solvers import solve_batch
 
 SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
 ANNEALING = ("none", "geometric")
-TOKEN_SETS = ("content", "with_markers")
+TOKEN_SETS = ("content", "with_markers", "with_expansion")
+MARGINALS = ("uniform", "idf", "norm", "attention")
+PLAN_SOURCES = ("student", "ema", "lexical")
 
 EPSILON = 0.05
 MAX_ITERATIONS = 5000
@@ -35,7 +37,14 @@ class TransportOptions:
         max_iterations: the most iterations.
         tolerance: L1 error of the marginals at which a problem is solved. Both this and `max_iterations` are looser than the
             defaults of `solve_transport`: a training step needs the plan less exactly than an analysis does.
-        tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score).
+        tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score),
+            `"with_expansion"` (all, both sides padded with mask tokens to the same number, as a bijection needs it).
+        marginals: what a token's mass is proportional to: `"uniform"`, `"idf"` (inverse document frequency of the token in the
+            training bitext), `"norm"` (length of the vector before normalisation), `"attention"` (attention that the token
+            receives in the last layer, mean over heads).
+        plan_from: what the cost comes from that the plan is solved on: `"student"`, `"ema"` (a moving average of the student),
+            `"lexical"` (`1 - p` with the translation table's probabilities). The loss always takes the student's cost.
+        ema_decay: of the moving average, per update.
         position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
         lexical_prior: weight w >= 0 of a translation table, subtracted from the cost when solving only, never in the loss.
         annealing: `"none"`, or `"geometric"`: a few iterations at ever smaller epsilons first (for a small epsilon).
@@ -56,16 +65,23 @@ class TransportOptions:
     annealing: str = "none"
     marginal_penalty: float = MARGINAL_PENALTY
     moved_share: float = MOVED_SHARE
+    marginals: str = "uniform"
+    plan_from: str = "student"
+    ema_decay: float = 0.999
 
     def __post_init__(self) -> None:
         _check_choice("transport.solver", self.solver, SOLVERS)
         _check_choice("transport.tokens", self.tokens, TOKEN_SETS)
+        _check_choice("transport.marginals", self.marginals, MARGINALS)
+        _check_choice("transport.plan_from", self.plan_from, PLAN_SOURCES)
         _check_solver_arguments(self.epsilon, self.max_iterations, self.tolerance)
         _check_variant(self.annealing, self.marginal_penalty, self.moved_share)
         for name in ("position_prior", "lexical_prior"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
                 raise ValueError(f"transport.{name} is {value!r}; it must be a number of at least 0.")
+        if isinstance(self.ema_decay, bool) or not isinstance(self.ema_decay, (int, float)) or not 0 <= self.ema_decay < 1:
+            raise ValueError(f"transport.ema_decay is {self.ema_decay!r}; it must be a number from 0 to below 1.")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> TransportOptions:
@@ -297,6 +313,7 @@ def transport_loss(
     row_weights: torch.Tensor | None = None,
     column_weights: torch.Tensor | None = None,
     solving_bonus: torch.Tensor | None = None,
+    solving_vectors: torch.Tensor | None = None,
     options: TransportOptions | None = None,
     epsilon: float | None = None,
 ) -> tuple[torch.Tensor, TransportPlan]:
@@ -309,11 +326,15 @@ def transport_loss(
         teacher_mask: (batch, m) bool.
         row_weights, column_weights: as for `solve_transport`.
         solving_bonus: (batch, n, m), subtracted from the cost when solving only, for instance a translation table's entries.
+        solving_vectors: (batch, n, dim) unit vectors in place of the student's when solving; for `plan_from="ema"`.
         options: solver and its settings; the defaults of `TransportOptions` if None.
         epsilon: takes the place of `options.epsilon` (annealing).
 
     Returns:
         A scalar loss and the plan. A pair without tokens on a side adds 0 and has zero gradient, and counts in the mean.
+
+    Raises:
+        ValueError: if `plan_from` asks for what is not given.
 
     Source: METHOD §2; OPTICAL, arXiv 2301.12566.
     """
@@ -322,7 +343,7 @@ def transport_loss(
     student = torch.where(student_mask.unsqueeze(2), student, 0)
     teacher = torch.where(teacher_mask.unsqueeze(2), teacher, 0)
     cost = cosine_cost(student, teacher.detach())
-    solving_cost = cost.detach()
+    solving_cost = _solving_cost(cost.detach(), teacher, student_mask, options, solving_bonus, solving_vectors)
     if options.position_prior:
         solving_cost = solving_cost + options.position_prior * position_cost(student_mask, teacher_mask)
     if solving_bonus is not None:
@@ -343,6 +364,26 @@ def transport_loss(
         moved_share=options.moved_share,
     )
     return values.mean(), plan
+
+
+def _solving_cost(
+    cost: torch.Tensor,
+    teacher: torch.Tensor,
+    student_mask: torch.Tensor,
+    options: TransportOptions,
+    solving_bonus: torch.Tensor | None,
+    solving_vectors: torch.Tensor | None,
+) -> torch.Tensor:
+    """The cost that the plan is solved on, before priors (METHOD §3, plan from)."""
+    if options.plan_from == "student":
+        return cost
+    if options.plan_from == "lexical":
+        if solving_bonus is None:
+            raise ValueError("plan_from='lexical' needs solving_bonus, the translation table's entries.")
+        return torch.ones_like(cost)
+    if solving_vectors is None:
+        raise ValueError("plan_from='ema' needs solving_vectors, the token vectors of the student's moving average.")
+    return cosine_cost(torch.where(student_mask.unsqueeze(2), solving_vectors.detach(), 0), teacher.detach())
 
 
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:

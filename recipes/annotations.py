@@ -64,6 +64,7 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
             "language": [language] * count,
             "document": list(rows.values()),
             "origin": [Path(source.path).name] * count,
+            "kind": ["query"] * count,
         }
     )
     corpus = {c["id"]: _description(c[teacher_language]) for c in concepts}

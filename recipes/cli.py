@@ -7,17 +7,55 @@ import os
 import sys
 from collections.abc import Sequence
 
-from .commands import distill, doctor, evaluate, export, run
+from .commands import (
+    adapt_vocabulary,
+    compare,
+    distill,
+    doctor,
+    encode,
+    evaluate,
+    export,
+    fine_tune,
+    index,
+    project_teacher,
+    run,
+    search,
+    serve,
+    train_teacher,
+)
 
 # One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
-_COMMANDS = (run, distill, evaluate, export, doctor)
+_COMMANDS = (
+    run,
+    distill,
+    adapt_vocabulary,
+    train_teacher,
+    fine_tune,
+    project_teacher,
+    evaluate,
+    compare,
+    encode,
+    index,
+    search,
+    serve,
+    export,
+    doctor,
+)
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
 
   optical run recipes/quickstart/swahili.yaml     a whole run: distil, evaluate, write card and results
   optical distill --teacher … --bitext …          the same without a recipe file
+  optical adapt-vocabulary --student … --bitext … a student with pieces for another language
+  optical train-teacher recipes/…/teacher.yaml    a retriever from labelled queries
+  optical fine-tune --model … --pairs …           a student and ten or more labelled pairs
+  optical project-teacher --model … --texts …     shorter token vectors by PCA, and what that costs
   optical evaluate --queries-model … …            measure a query encoder on a collection
+  optical compare runs/a runs/b --metric AP@100   test the differences between runs, query by query
+  optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
+  optical search INDEX "swali langu"              passages, with the words that matched
+  optical serve INDEX                             the same over HTTP
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical doctor                                  versions, devices, what is missing
 """

@@ -2,52 +2,54 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
 import time
-import typing
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from datasets import Dataset
-from safetensors import SafetensorError
 from transformers import set_seed
-from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.evaluation import Collection, load_collection
-from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, load_bitext, split_bitext
-from trainer.bitext import fingerprint
-from trainer.vocabulary import TranslationTable, adapt_vocabulary, unknown_share
+from trainer import (
+    InverseDocumentFrequencies,
+    OpticalTrainer,
+    OpticalTrainingArguments,
+    Teacher,
+    TeacherCache,
+    describe_objectives,
+)
+from trainer.dropout import set_dropout
+from trainer.vocabulary import (
+    REPORT_FILE,
+    TABLE_FILE,
+    TranslationTable,
+    adapt_vocabulary,
+    save_vocabulary_record,
+    tokenizer_fingerprint,
+    translation_table,
+    unknown_share,
+    vocabulary_provenance,
+)
 
-from .annotations import load_annotations
+from .data import Data, load_data
 from .provenance import provenance
-from .recipe import Recipe, check_type, unknown_key
+from .recipe import Recipe
 from .report import Report, evaluate_run
+from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
 logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
-_FULL_DISK = 5_000_000  # bytes
-
-
-@dataclass
-class Data:
-    """Bitext and collections of a run; `ceilings` are the collections with queries in the teacher's language."""
-
-    train: Dataset
-    held_out: Dataset
-    collections: list[Collection] = field(default_factory=list)
-    ceilings: list[Collection] = field(default_factory=list)
-    report: dict[str, Any] = field(default_factory=dict)
+# What a run of this package writes, and `--overwrite` removes.
+_WRITTEN = ("start", "student", "baselines", "checkpoints", "runs", "results.json", "run.json", "report.md", "alignment.png",
+            "token_frequencies.safetensors")  # fmt: skip
 
 
 class Run:
@@ -72,32 +74,16 @@ class Run:
         Raises:
             OSError: among other errors, if the disk is full; the message names the folder and the remedy.
         """
-        try:
+        with telling_a_full_disk(self.folder):
             return self._run()
-        except (OSError, RuntimeError, SafetensorError) as error:
-            place = next(p for p in (self.folder, *self.folder.absolute().parents) if p.exists())
-            free = shutil.disk_usage(place).free
-            if "No space left" in str(error) or free < _FULL_DISK:
-                raise OSError(
-                    errno.ENOSPC,
-                    f"the disk of {self.folder} is full ({free / 1e6:.0f} MB free). Free some space, or choose another output "
-                    "folder; then start the same command again.",
-                ) from error
-            if isinstance(error, SafetensorError):
-                raise OSError(f"a weights file in {self.folder} could not be read or written: {error}") from error
-            raise
 
     def _run(self) -> Report:
         began = time.monotonic()
         check_training(self.recipe)
         resolve_model_path(self.recipe.teacher.model)
         self._claim_folder()
-        data = self._stage("data", self._load_data)
-        teacher = Teacher.from_pretrained(
-            self.recipe.teacher.model,
-            max_length=self.recipe.student.max_length,
-            **self.recipe.teacher.load_arguments(),
-        ).to(self.state.device)
+        data = self._stage("data", lambda: load_data(self.recipe, self.say))
+        teacher = self._load_teacher().to(self.state.device)
         self._stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self._stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
         for name in self.recipe.baselines:
@@ -112,6 +98,19 @@ class Run:
             report.finish(self, record)
         self.state.wait_for_everyone()
         return report
+
+    def _load_teacher(self) -> Teacher:
+        """The teacher, with all that any system's transport asks of its tokens."""
+        recipe = self.recipe
+        transports = [recipe.transport, *(recipe.baseline(name).transport for name in recipe.baselines)]
+        return Teacher.from_pretrained(
+            recipe.teacher.model,
+            max_length=recipe.student.max_length,
+            max_document_length=recipe.student.max_document_length,
+            weigh_tokens_by=sorted({t.marginals for t in transports} & {"norm", "attention"}),
+            expand=any(t.tokens == "with_expansion" for t in transports),
+            **recipe.teacher.load_arguments(),
+        )
 
     def student_folder(self, name: str) -> Path:
         """Where a system's student is saved."""
@@ -136,73 +135,14 @@ class Run:
     def _claim_folder(self) -> None:
         """Records the recipe, or refuses a folder that holds another one."""
         with self.state.main_process_first():
-            record = self.folder / "recipe.yaml"
-            if not self.state.is_main_process:
-                return
-            # A run that failed before it made anything binds nobody.
-            if record.is_file() and self.start_folder.exists() and not self.overwrite:
-                there = yaml.safe_load(record.read_text(encoding="utf-8"))
-                differing = _differences(there, self.recipe.to_dict())
-                if differing:
-                    raise ValueError(
-                        f"{self.folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
-                        "folder with output=FOLDER (distill: --output), or start afresh with --overwrite."
-                    )
-            if self.overwrite and self.folder.exists():
-                _remove_run(self.folder)
-            try:
-                write_text(record, self.recipe.to_yaml())
-            except OSError as error:
-                raise OSError(
-                    f"the output folder {self.folder} cannot be written: {error.strerror or error}. Choose another folder."
-                ) from error
-
-    def _load_data(self) -> Data:
-        recipe = self.recipe
-        parts: list[Dataset] = []
-        report: dict[str, Any] = {}
-        collections: list[Collection] = []
-        ceilings: list[Collection] = []
-        if recipe.data.annotations is not None:
-            found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
-            parts.append(found.bitext)
-            collections += found.collections
-            ceilings.append(found.ceiling)
-            report["annotations"] = found.report
-            self.say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
-        if recipe.data.bitext:
-            bitext, cleaning = load_bitext(
-                recipe.data.bitext,
-                max_length_ratio=recipe.data.max_length_ratio,
-                max_characters=recipe.data.max_characters,
-            )
-            parts.append(bitext)
-            report["bitext"] = cleaning.to_dict()
-            self.say(f"Bitext:\n{cleaning}")
-        if not parts:
-            raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
-        rows = {name: [v for part in parts for v in part[name]] for name in parts[0].column_names}
-        # What `train_sampling_strategy: group_by_length` groups by.
-        rows["length"] = [len(text) for text in rows["target"]]
-        train, held_out = split_bitext(
-            Dataset.from_dict(rows),
-            held_out=recipe.data.held_out,
-            max_held_out=recipe.data.max_held_out,
-            seed=recipe.seed,
-        )
-        report["training pairs"], report["held-out pairs"] = len(train), len(held_out)
-        report["fingerprint"] = fingerprint(train)
-        self.say(f"Training on {len(train):,} pairs; {len(held_out):,} pairs held out.")
-        # Read before training: a collection that is not there should not cost a training run.
-        for source in recipe.evaluation.collections:
-            collections.append(load_collection(source.path, recipe.language, split=source.split, revision=source.revision))
-            try:
-                ceilings.append(
-                    load_collection(source.path, recipe.teacher.language, split=source.split, revision=source.revision)
+            if self.state.is_main_process:
+                claim_folder(
+                    self.folder,
+                    self.recipe.to_yaml(),
+                    begun=self.start_folder.exists(),
+                    overwrite=self.overwrite,
+                    written=_WRITTEN,
                 )
-            except FileNotFoundError:
-                logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
-        return Data(train, held_out, collections, ceilings, report)
 
     def _prepare_start(self, data: Data, teacher: Teacher) -> None:
         """Saves the student that every system starts from, and the translation table if its vocabulary was adapted."""
@@ -225,13 +165,8 @@ class Run:
                     f"Set student.config.embedding_dim={teacher.dim} (a projection of that size)."
                 )
             with replacing_folder(self.start_folder) as scratch:
-                if self.recipe.student.vocabulary is not None:
-                    report, table = adapt_vocabulary(
-                        student, data.train["source"], data.train["target"], self.recipe.student.vocabulary
-                    )
-                    table.save(scratch / "translations.npz")
-                    self.say(f"Vocabulary: {report}")
-                unknown = unknown_share(student.get_processor().tokenizer, data.train["target"][:2000])
+                self._adapt_vocabulary(student, data.sample, seen, teacher, scratch)
+                unknown = unknown_share(student.get_processor().tokenizer, data.sample["target"][:2000])
                 if unknown > _MUCH_UNKNOWN:
                     logger.warning(
                         f"{unknown:.0%} of the tokens of the {self.recipe.language!r} side are the unknown token: this "
@@ -240,7 +175,27 @@ class Run:
                     )
                 student.save_pretrained(scratch)
                 student.get_processor().save_pretrained(scratch)
-                write_text(scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": len(data.train)}) + "\n")
+                write_text(
+                    scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": data.report["training pairs"]}) + "\n"
+                )
+
+    def _adapt_vocabulary(
+        self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path
+    ) -> None:
+        """Adapts the student's vocabulary if asked; leaves the table between its pieces and the teacher's in the folder."""
+        options, start = self.recipe.student.vocabulary, self.recipe.student.start
+        if options is None:
+            if start != "teacher":  # what `optical adapt-vocabulary` made has its table beside it
+                _copy_vocabulary_record(Path(start).expanduser(), folder)
+            return
+        report, table = adapt_vocabulary(student, pairs["source"], pairs["target"], options, languages=pairs["language"])
+        self.say(f"Vocabulary: {report}")
+        theirs = teacher.processor.tokenizer
+        if table.source_tokenizer != tokenizer_fingerprint(theirs):
+            # The lexical plan is solved between the student's pieces and the teacher's, not those that the student had.
+            tokenizer = student.get_processor().tokenizer
+            table = translation_table(tokenizer, theirs, pairs["target"], pairs["source"], iterations=options.iterations)
+        save_vocabulary_record(folder, report, table, vocabulary_provenance(options, bitext_fingerprint, len(pairs)))
 
     def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
         if self.recipe.teacher.live:
@@ -249,7 +204,16 @@ class Run:
         with self.state.main_process_first():
             cache = TeacherCache(Path(folder).expanduser(), teacher, dtype=self.recipe.teacher.cache_dtype)
             if self.state.is_main_process:
-                cache.build([*data.train["source"], *data.held_out["source"]])
+                for kind in ("query", "document"):
+                    cache.build(
+                        [
+                            source
+                            for part in (data.sample, data.held_out)
+                            for source, own in zip(part["source"], part["kind"], strict=True)
+                            if own in (kind, "both")
+                        ],
+                        kind,
+                    )
         return cache
 
     def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherCache | Teacher) -> None:
@@ -257,7 +221,7 @@ class Run:
         if (folder / "config.json").is_file():
             self.say(f"{name}: trained already, {folder}")
             return
-        self.say(f"Training {name}: {', '.join(f'{weight:g} x {part}' for part, weight in recipe.objectives.items())}")
+        self.say(f"Training {name}: {describe_objectives(recipe.objectives)}")
         began = time.monotonic()
         checkpoints = self.folder / "checkpoints" / name
         on_cpu = self.state.device.type == "cpu"
@@ -270,10 +234,8 @@ class Run:
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
         student.config.transport = recipe.transport.to_dict()
-        _set_dropout(student, recipe.student.dropout)
-        table = self.start_folder / "translations.npz"
-        if recipe.transport.lexical_prior > 0 and not table.is_file():
-            raise ValueError("transport.lexical_prior needs a translation table: set student.vocabulary, which makes one.")
+        set_dropout(student, recipe.student.dropout)
+        table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(
             model=student,
             args=arguments,
@@ -281,7 +243,9 @@ class Run:
             train_dataset=data.train,
             eval_dataset=data.held_out if len(data.held_out) else None,
             max_length=recipe.student.max_length,
-            translations=TranslationTable.load(table) if table.is_file() else None,
+            max_document_length=recipe.student.max_document_length,
+            translations=table,
+            frequencies=self._frequencies(recipe, student, data, vectors),
         )
         last = last_complete_checkpoint(checkpoints)
         if last is not None:
@@ -291,6 +255,34 @@ class Run:
             _save_student(trainer, folder, self.start_folder)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
+
+    def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
+        """The translation table for the lexical prior or plan, where the recipe asks for one."""
+        lexical_plan = recipe.transport.plan_from == "lexical"
+        if recipe.transport.lexical_prior <= 0 and not lexical_plan:
+            return None
+        file = self.start_folder / TABLE_FILE
+        if not file.is_file():
+            key = "plan_from: lexical" if lexical_plan else "lexical_prior"
+            raise ValueError(f"transport.{key} needs a translation table: set student.vocabulary, which makes one.")
+        table = TranslationTable.load(file)
+        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
+        table.check(student.get_processor().tokenizer, teacher.processor.tokenizer)
+        return table
+
+    def _frequencies(
+        self, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherCache | Teacher
+    ) -> InverseDocumentFrequencies | None:
+        """Token frequencies for the marginals `idf`, counted once per run."""
+        if recipe.transport.marginals != "idf":
+            return None
+        file = self.folder / "token_frequencies.safetensors"
+        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
+        with self.state.main_process_first():
+            if self.state.is_main_process and not file.is_file():
+                counted = InverseDocumentFrequencies.count(data.sample, student.get_processor(), teacher.processor)
+                counted.save(file)
+        return InverseDocumentFrequencies.load(file)
 
 
 # What a distillation run wants of the Trainer where the recipe is silent.
@@ -302,18 +294,6 @@ _TRAINING: dict[str, Any] = {
     "per_device_eval_batch_size": 64,
     "ddp_find_unused_parameters": False,
 }
-
-
-def last_complete_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that was written to its end: the trainer state comes last. Others are set aside."""
-    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
-        try:
-            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
-            return last
-        except (OSError, json.JSONDecodeError):
-            logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
-            Path(last).rename(Path(last).with_name("incomplete-" + Path(last).name))
-    return None
 
 
 def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
@@ -329,16 +309,6 @@ def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
     return student
 
 
-def _set_dropout(model: OpticalModel, dropout: float | None) -> None:
-    """Dropout of the backbone in this process; the saved configuration keeps its own."""
-    if dropout is not None:
-        for module in model.modules():
-            if isinstance(module, torch.nn.Dropout):
-                module.p = dropout
-            elif isinstance(getattr(module, "dropout_prob", None), float):
-                module.dropout_prob = dropout
-
-
 def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
     """Saves the student as a plain `OpticalModel`, whole or not at all, with the log of its training."""
     student = trainer.accelerator.unwrap_model(trainer.model)
@@ -348,38 +318,20 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
         model.config.transport = student.config.transport
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
+        _copy_vocabulary_record(start, scratch)
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
+
+
+def _copy_vocabulary_record(source: Path, target: Path) -> None:
+    for name in (TABLE_FILE, REPORT_FILE):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def check_training(recipe: Recipe) -> None:
     """Checks names and plain types of the training arguments, so that a slip is told before anything is computed."""
-    known = OpticalTrainingArguments.__dataclass_fields__
-    hints = typing.get_type_hints(OpticalTrainingArguments)
-    owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
     for name, training in [
         ("", recipe.training),
         *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
     ]:
-        for key in training:
-            if key in owned:
-                raise ValueError(f"`{name}training.{key}` is set by the recipe's own key `{owned[key]}`.")
-            if key not in known:
-                raise ValueError(unknown_key(f"{name}training.{key}", key, [k for k in known if not k.startswith("_")]))
-            kinds = set(typing.get_args(hints[key])) or {hints[key]}
-            if kinds <= {int, float, bool, type(None)}:
-                check_type(hints[key], training[key], f"{name}training.{key}")
-
-
-def _differences(there: Any, here: Any, where: str = "") -> list[str]:
-    if isinstance(there, dict) and isinstance(here, dict):
-        keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
-        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))]
-    return [] if there == here else [where]
-
-
-def _remove_run(folder: Path) -> None:
-    """Removes what a run of this package writes, and nothing else."""
-    for name in ("start", "student", "baselines", "checkpoints", "runs"):
-        shutil.rmtree(folder / name, ignore_errors=True)
-    for name in ("results.json", "run.json", "report.md", "alignment.png"):
-        (folder / name).unlink(missing_ok=True)
+        check_arguments(OpticalTrainingArguments, training, f"{name}training")

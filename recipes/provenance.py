@@ -40,6 +40,16 @@ def package_versions() -> dict[str, str | None]:
     return versions
 
 
+def machine() -> dict[str, Any]:
+    """What a run was made on."""
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }
+
+
 def file_fingerprint(path: str | Path) -> str:
     """First 16 digits of a file's SHA-256."""
     with open(path, "rb") as stream:
@@ -50,9 +60,9 @@ def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], 
     """The record that is saved with a result: recipe, data, versions, machine, time."""
     files: dict[str, str] = {}
     for source in recipe.data.bitext:
-        for path in source.path if isinstance(source.path, list) else [source.path]:
-            if path is not None:
-                files[Path(path).name] = file_fingerprint(path)
+        for path in source.files():
+            # Files of one name in several folders are several files.
+            files["/".join(Path(path).parts[-2:]) if "*" in source.label else Path(path).name] = file_fingerprint(path)
     if recipe.data.annotations is not None:
         path = recipe.data.annotations.path
         files[Path(path).name] = file_fingerprint(path)
@@ -63,11 +73,6 @@ def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], 
         "versions": package_versions(),
         "processes": processes,
         "python": sys.version.split()[0],
-        "machine": {
-            "system": platform.system(),
-            "processor": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
-        },
+        "machine": machine(),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},
     }

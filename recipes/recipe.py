@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
-import types
-import typing
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.transport import TransportOptions
-from trainer.bitext import BitextSource
+from trainer.bitext import (
+    BitextSource,
+    Cleaning,
+    NearDuplicateOptions,
+    ShorteningOptions,
+    StreamingOptions,
+    check_temperature,
+)
+from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-PACKAGE_FOLDER = Path(__file__).resolve().parent
+from .checked_yaml import build, override, read_values, substitute, write_values
 
 
 @dataclass
@@ -78,6 +80,7 @@ class StudentRecipe(CheckpointRecipe):
         vocabulary: how its vocabulary is adapted to the language; null keeps it.
         dropout: takes the place of the backbone's dropout while training; null keeps it.
         max_length: tokens per text of the bitext, on both sides.
+        max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
     """
 
     start: str = "teacher"
@@ -85,6 +88,7 @@ class StudentRecipe(CheckpointRecipe):
     vocabulary: VocabularyOptions | None = None
     dropout: float | None = None
     max_length: int = 64
+    max_document_length: int | None = None
 
 
 @dataclass
@@ -115,6 +119,13 @@ class DataRecipe:
         max_held_out: the most held-out pairs.
         max_length_ratio: pairs whose lengths in characters differ more are dropped.
         max_characters: longer texts are dropped with their pair.
+        script_share: the least share of a text's letters in a script of its language; 0 checks nothing.
+        detect_language: drop texts that are surely in another language (extra `langid`).
+        near_duplicates: when a pair of `bitext` repeats a text of `evaluation.collections` and is dropped; null keeps all.
+        shortened: short pairs that are cut from the training pairs and added to them; null adds none.
+        temperature: with several languages, language l is seen with a share of `n_l^(1/temperature)`; 1 changes nothing.
+        streaming: read the bitext while training goes on, for what is larger than memory; needs `training.max_steps` and
+            `teacher.live`. Null reads it into memory.
     """
 
     bitext: list[BitextSource] = field(default_factory=list)
@@ -123,15 +134,49 @@ class DataRecipe:
     max_held_out: int = 1000
     max_length_ratio: float = 4.0
     max_characters: int = 2000
+    script_share: float = 0.3
+    detect_language: bool = False
+    near_duplicates: NearDuplicateOptions | None = field(default_factory=NearDuplicateOptions)
+    shortened: ShorteningOptions | None = None
+    temperature: float = 1.0
+    streaming: StreamingOptions | None = None
+
+    def __post_init__(self) -> None:
+        # Checked by what takes them, so that a wrong value is told when the recipe is read.
+        Cleaning(self.max_length_ratio, self.max_characters, self.script_share)
+        check_temperature(self.temperature)
+        if self.streaming is not None and self.annotations is not None:
+            raise ValueError("streaming and annotations cannot go together: the annotations are small. Leave one out.")
 
 
 @dataclass
 class CollectionSource:
-    """A test collection: folder in BEIR's layout or Hub id, the split of its judgements, its revision."""
+    """A test collection, see `modeling_optical.evaluation.load_collection`.
+
+    Args:
+        path: folder or Hub id.
+        format: name of the layout, where the files do not tell.
+        split: which queries and judgements (none: the layout's own choice).
+        revision: of the Hub data set.
+        corpus_revision: of the Hub data set with the documents, where that is another one.
+    """
 
     path: str
-    split: str = "test"
+    format: str | None = None
+    split: str | None = None
     revision: str | None = None
+    corpus_revision: str | None = None
+
+    def load(self, language: str) -> Collection:
+        """Reads the collection's queries in a language, and its documents."""
+        return load_collection(
+            self.path,
+            language,
+            format=self.format,
+            split=self.split,
+            revision=self.revision,
+            corpus_revision=self.corpus_revision,
+        )
 
 
 @dataclass
@@ -157,12 +202,12 @@ class Recipe:
 
     Args:
         name: short name.
-        language: code of the student's language. `{language}` in any text stands for it.
+        language: code of the student's language, `mul` for several. `{language}` in any text stands for it.
         output: folder of the run.
         seed: of everything random.
         paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         teacher, student, data, evaluation: see their classes.
-        objectives: objectives and their weights.
+        objectives: objectives and their weights (numbers or schedules), or mappings of `weight` and options.
         transport: options of the transport.
         training: arguments of `OpticalTrainingArguments`.
         baselines: other systems from the same start; each may change `objectives`, `transport` and `training`.
@@ -176,11 +221,17 @@ class Recipe:
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     student: StudentRecipe = field(default_factory=StudentRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
-    objectives: dict[str, float] = field(default_factory=lambda: {"transport": 1.0})
+    objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
     training: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    @property
+    def languages(self) -> list[str]:
+        """The student's languages: those of its bitext, or `language` where there is only that or where annotations are."""
+        own = [self.language] if self.data.annotations is not None or not self.data.bitext else []
+        return list(dict.fromkeys([*own, *(str(source.language) for source in self.data.bitext)]))
 
     def to_dict(self) -> dict[str, Any]:
         """The recipe as plain values."""
@@ -188,7 +239,7 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The recipe as YAML."""
-        return yaml.dump(self.to_dict(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return write_values(self.to_dict())
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
@@ -205,65 +256,7 @@ class Recipe:
             if not isinstance(change, Mapping):
                 raise ValueError(f"baselines.{name}.{key} must be a mapping of keys; got {change!r}.")
             values[key] = values[key] | change
-        return _build(Recipe, values, "")
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `1e-4` is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            line = key_node.start_mark.line + 1
-            if not isinstance(key_node, yaml.ScalarNode):
-                raise ValueError(f"line {line}: a key must be a word; text with braces or brackets needs quotes.")
-            key = self.construct_object(key_node, deep=deep)
-            if key in seen:
-                raise ValueError(f"line {line}: the key {key!r} stands twice.")
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
-    list("-+0123456789"),
-)
-# `no` is the code of Norwegian and `on` of nobody's switch: only true and false are booleans.
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-    for first, resolvers in _Loader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-
-
-class _Dumper(yaml.SafeDumper):
-    """Writes what `_Loader` reads: with its resolvers, so that a text that looks like its numbers is quoted."""
-
-
-# Both its resolvers and YAML's own: the file means the same to other readers.
-_Dumper.yaml_implicit_resolvers = {
-    first: [*_Loader.yaml_implicit_resolvers.get(first, []), *yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])]
-    for first in {**_Loader.yaml_implicit_resolvers, **yaml.SafeDumper.yaml_implicit_resolvers}
-}
-
-
-def find_recipe(path: str) -> Path:
-    """A recipe file here, or of the same name among those that are installed with the package.
-
-    Raises:
-        FileNotFoundError: listing the installed ones.
-    """
-    here = Path(path).expanduser()
-    if here.is_file():
-        return here
-    installed = PACKAGE_FOLDER / str(path).removeprefix("recipes/")
-    if installed.is_file():
-        return installed
-    known = sorted(f"recipes/{p.relative_to(PACKAGE_FOLDER)}" for p in PACKAGE_FOLDER.rglob("*.yaml"))
-    raise FileNotFoundError(f"recipe {path!r} does not exist. Installed recipes: {', '.join(known)}.")
+        return build(Recipe, values, "")
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -272,15 +265,9 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ValueError: naming file and key, with the nearest known key for an unknown one.
     """
-    path = find_recipe(str(path))
-    try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ValueError(f"{path} is not a YAML file: {error}") from None
-    if not isinstance(values, dict):
-        raise ValueError(f"{path} holds no recipe: a mapping of keys is expected.")
-    for override in overrides:
-        _override(values, override)
+    values, path = read_values(path, overrides)
+    if "model" in values and not {"teacher", "student"} & set(values):
+        raise ValueError(f"{path} is a recipe of training on labels: start it with `optical train-teacher {path}`.")
     try:
         return resolve(values, path.parent)
     except ValueError as error:
@@ -289,24 +276,42 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 def resolve_recipe(values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
     """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
-    for override in overrides:
-        _override(values, override)
+    for item in overrides:
+        override(values, item)
     return resolve(values, Path.cwd())
 
 
 def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
-    recipe = _build(Recipe, values, "")
+    recipe = build(Recipe, values, "")
     if not recipe.language:
         raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
     names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
-    names |= {f"paths.{name}": _substitute(value, names) for name, value in recipe.paths.items()}
-    names["name"] = _substitute(recipe.name, names)
-    recipe = _build(Recipe, _substitute(recipe.to_dict(), names), "")
+    names |= {f"paths.{name}": substitute(value, names) for name, value in recipe.paths.items()}
+    names["name"] = substitute(recipe.name, names)
+    recipe = build(Recipe, substitute(recipe.to_dict(), names), "")
+    parse_objectives(recipe.objectives)
     for name in recipe.baselines:
-        recipe.baseline(name)
+        try:
+            parse_objectives(recipe.baseline(name).objectives)
+        except ValueError as error:
+            raise ValueError(f"baselines.{name}: {error}") from None
+    _check_streaming(recipe)
     _locate(recipe, folder)
     return recipe
+
+
+def _check_streaming(recipe: Recipe) -> None:
+    if recipe.data.streaming is None:
+        return
+    for name, training in [
+        ("", recipe.training),
+        *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
+    ]:
+        if not training.get("max_steps", 0) > 0:
+            raise ValueError(f"data.streaming needs `{name}training.max_steps`: nobody knows the length of a stream.")
+    if not recipe.teacher.live:
+        raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")
 
 
 def _locate(recipe: Recipe, folder: Path) -> None:
@@ -317,133 +322,12 @@ def _locate(recipe: Recipe, folder: Path) -> None:
     for source in recipe.data.bitext:
         if source.path is not None:
             source.path = [place(p) for p in source.path] if isinstance(source.path, list) else place(source.path)
+    for objectives in (recipe.objectives, *(b["objectives"] for b in recipe.baselines.values() if "objectives" in b)):
+        score_kl = objectives.get("score_kl")
+        if isinstance(score_kl, dict) and score_kl.get("passages"):
+            score_kl["passages"] = place(score_kl["passages"])
     if recipe.data.annotations is not None:
         recipe.data.annotations.path = place(recipe.data.annotations.path)
     for collection in recipe.evaluation.collections:
         if (folder / collection.path).exists():
             collection.path = str(folder / collection.path)
-
-
-def _substitute(value: Any, names: Mapping[str, str | None]) -> Any:
-    if isinstance(value, dict):
-        return {key: _substitute(item, names) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_substitute(item, names) for item in value]
-    if not isinstance(value, str):
-        return value
-
-    def replacement(match: re.Match) -> str:
-        name = match.group(1)
-        if name not in names:
-            raise ValueError(f"{value!r}: {{{name}}} is not known. Known: {', '.join(f'{{{n}}}' for n in names)}.")
-        if names[name] is None:
-            raise ValueError(f"`{name}` is not set: give it on the command line, {name}=FOLDER.")
-        return str(names[name])
-
-    return re.sub(r"\{([\w.-]+)\}", replacement, value)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise ValueError(f"override {override!r}: the form is key=value, for instance training.learning_rate=1e-4.")
-    try:
-        value = yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"override {override!r}: the value is not YAML: {error}") from None
-    here: Any = values
-    *parents, last = key.split(".")
-    for parent in parents:
-        if isinstance(here, list):
-            here = _item(here, parent, override)
-            continue
-        if here.get(parent) is None:
-            here[parent] = {}
-        here = here[parent]
-        if not isinstance(here, (dict, list)):
-            raise ValueError(f"override {override!r}: {parent!r} is a single value, it has no keys below it.")
-    if isinstance(here, list):
-        _item(here, last, override)
-        here[int(last)] = value
-    else:
-        here[last] = value
-
-
-def _item(values: list[Any], index: str, override: str) -> Any:
-    if not index.isdigit() or int(index) >= len(values):
-        raise ValueError(f"override {override!r}: {index!r} is not a position from 0 to {len(values) - 1} in that list.")
-    return values[int(index)]
-
-
-def check_type(kind: Any, value: Any, where: str) -> None:
-    """Raises a ValueError that names the key if a plain value is not of the type."""
-    _build(kind, value, where)
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """Checks a plain value against a type and builds dataclasses from mappings."""
-    name = where or "the recipe"
-    if dataclasses.is_dataclass(kind):
-        if isinstance(value, kind):  # type: ignore[arg-type]
-            return value
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{name} must be a mapping of keys; got {value!r}.")
-        hints = typing.get_type_hints(kind)
-        known = {f.name: f for f in dataclasses.fields(kind)}
-        for key in value:
-            if key not in known:
-                raise ValueError(unknown_key(f"{where}.{key}" if where else str(key), str(key), known))
-        missing = [
-            key
-            for key, f in known.items()
-            if key not in value and f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
-        ]
-        if missing:
-            raise ValueError(f"{name} lacks the key {missing[0]!r}.")
-        built = {key: _build(hints[key], item, f"{where}.{key}" if where else key) for key, item in value.items()}
-        try:
-            return kind(**built)  # type: ignore[operator]
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        options = [option for option in arguments if option is not type(None)]
-        if len(options) == 1:
-            return _build(options[0], value, where)
-        for option in options:
-            try:
-                return _build(option, value, where)
-            except ValueError:
-                continue
-        raise ValueError(f"{name} is {value!r}; expected {' or '.join(_type_name(option) for option in options)}.")
-    if origin is list:
-        if not isinstance(value, list):
-            raise ValueError(f"{name} must be a list; got {value!r}.")
-        return [_build(arguments[0], item, f"{where}.{index}") for index, item in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{name} must be a mapping of keys; got {value!r}.")
-        return {str(key): _build(arguments[1], item, f"{where}.{key}") for key, item in value.items()}
-    if kind is Any:
-        return deepcopy(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-        raise ValueError(f"{name} is {value!r}; expected {_type_name(kind)}.")
-    return value
-
-
-def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
-    """A sentence about an unknown key that names the nearest known one."""
-    known = list(known)
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
-    hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    listed = "" if nearest and len(known) > 30 else f" Known here: {', '.join(sorted(known))}."
-    return f"unknown key `{where}`.{hint}{listed}"
-
-
-def _type_name(kind: Any) -> str:
-    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
-    return names.get(kind, "a list" if typing.get_origin(kind) is list else getattr(kind, "__name__", str(kind)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,23 +14,25 @@ from hub_cards.model_card import FEWEST_QUERIES, CardData, write_model_card
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import (
+    UNJUDGED,
     Collection,
-    EncodedDocuments,
     ResultRow,
-    encode_documents,
+    SearchableCorpus,
     format_table,
     per_query,
     result_rows,
-    retrieve,
-    write_qrels,
+    save_run,
+    texts_of,
+    unjudged_share,
     write_results,
-    write_run,
 )
+from trainer.objectives import describe_objectives
 
 from .annotations import symbol
 
 if TYPE_CHECKING:
-    from .pipeline import Data, Run
+    from .data import Data
+    from .pipeline import Run
 
 logger = logging.get_logger(__name__)
 
@@ -74,26 +75,23 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
     """Evaluates floor, start, baselines, student and ceiling on all collections of a run; writes results and run files."""
     collections = list(data.collections)
     if len(data.held_out):
-        collections.append(held_out_collection(data.held_out, run.recipe.language))
+        held_out = data.held_out
+        for language in dict.fromkeys(held_out["language"]):
+            own = held_out.select([i for i, code in enumerate(held_out["language"]) if code == language])
+            collections.append(held_out_collection(own, language))
     rows: list[ResultRow] = []
     examples: list[Example] = []
-    encoded: dict[int, EncodedDocuments] = {}
-
-    def documents(collection: Collection) -> EncodedDocuments:
-        key = id(collection.corpus) if len(collection.corpus) < 20000 else -1
-        if key not in encoded:
-            if key == -1:
-                encoded.clear()
-            encoded[key] = encode_documents(teacher, collection.corpus, batch_size=run.recipe.evaluation.batch_size)
-        return encoded[key]
+    searchable: dict[int, SearchableCorpus] = {}
 
     def measure(system: str, model: OpticalModel, collection: Collection) -> dict[str, dict[str, float]]:
         batch_size = run.recipe.evaluation.batch_size
-        found = retrieve(model, collection.queries, documents(collection), batch_size=batch_size)
-        name = re.sub(r"[^\w.-]", "_", f"{system}.{collection.name}.{collection.language}")
-        write_run(run.folder / "runs" / f"{name}.trec", found, system)
-        write_qrels(run.folder / "runs" / f"{name.removeprefix(f'{system}.')}.qrels", collection.qrels)
+        corpus = searchable.setdefault(
+            id(collection.corpus), SearchableCorpus(teacher, collection.corpus, batch_size=batch_size)
+        )
+        found = corpus.retrieve(model, collection.queries)
+        save_run(run.folder / "runs", system, collection, found)
         values = per_query(collection.qrels, found, run.recipe.evaluation.metrics)
+        values[UNJUDGED] = unjudged_share(collection.qrels, found)
         rows.extend(result_rows(system, collection.language, collection.name, values))
         return found
 
@@ -135,26 +133,29 @@ def _systems(run: Run, teacher: OpticalModel) -> Any:
 def _examples(collection: Collection, found: dict[str, dict[str, float]], count: int) -> list[Example]:
     """Every n-th query of the collection: not chosen by how well they do."""
     queries = list(collection.queries)
+    chosen = queries[:: max(len(queries) // max(count, 1), 1)][:count]
+    relevant = {query: [d for d, grade in collection.qrels[query].items() if grade > 0] for query in chosen}
+    shown = {relevant[query][0] for query in chosen} | {d for query in chosen for d in list(found[query])[:5]}
+    texts = texts_of(collection.corpus, shown)
     examples = []
-    for query in queries[:: max(len(queries) // max(count, 1), 1)][:count]:
+    for query in chosen:
         ranking = list(found[query])
-        relevant = [d for d, grade in collection.qrels[query].items() if grade > 0]
-        ranks = [ranking.index(d) + 1 for d in relevant if d in ranking]
+        ranks = [ranking.index(d) + 1 for d in relevant[query] if d in ranking]
         examples.append(
             Example(
                 _short(collection.queries[query]),
-                _show(collection, relevant[0]),
-                [_show(collection, d) for d in ranking[:5]],
+                _show(relevant[query][0], texts),
+                [_show(d, texts) for d in ranking[:5]],
                 min(ranks) if ranks else None,
             )
         )
     return examples
 
 
-def _show(collection: Collection, identifier: str) -> str:
+def _show(identifier: str, texts: dict[str, str]) -> str:
     if identifier.startswith("U+"):
         return symbol(identifier)
-    return _short(collection.corpus[identifier])
+    return _short(texts.get(identifier, f"{identifier} (not in the corpus)"))
 
 
 def _short(text: str) -> str:
@@ -168,7 +169,7 @@ def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
     except ImportError:
         logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
         return None
-    pairs = data.held_out if len(data.held_out) else data.train
+    pairs = data.held_out if len(data.held_out) else data.sample
     # A pair that fits on a page: about seven words on either side.
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
     index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))
@@ -183,7 +184,7 @@ def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path 
     shown = [m for m in ("AP@100", "RR@10", "Success@1") if m in metrics] or metrics[:3]
     order = {name: place for place, name in enumerate(["floor", "start", *run.recipe.baselines, "optical", "ceiling"])}
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
-    lines = [format_table(ordered, shown), ""]
+    lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
     baselines = dict.fromkeys(run.recipe.baselines, "the same start, vocabulary and updates, another objective")
     lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
     if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):
@@ -213,11 +214,11 @@ def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
         teacher_language=recipe.teacher.language,
         teacher=recipe.teacher.model,
         start=recipe.teacher.model if recipe.student.start == "teacher" else recipe.student.start,
-        objectives=recipe.objectives,
+        objectives=describe_objectives(recipe.objectives),
         transport=recipe.transport.to_dict(),
         training_pairs=record["data"]["training pairs"],
         sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],
-        rows=report.rows,
+        rows=[row for row in report.rows if row.metric != UNJUDGED],
         systems=SYSTEMS,
         versions=record["versions"],
         training_seconds=_training_seconds(run.student_folder("optical")),

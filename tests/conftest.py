@@ -1,6 +1,8 @@
 """Tiny random models and tokenizers of five families, made on the spot: no test needs the network."""
 
+import json
 import os
+import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -158,3 +160,32 @@ def backbone(request: pytest.FixtureRequest, backbones: dict[str, str]) -> str:
 def bert(backbones: dict[str, str]) -> str:
     """Folder of the tiny BERT."""
     return backbones["bert"]
+
+
+@pytest.fixture(scope="session")
+def marian(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of a tiny random Marian model with SentencePiece tokenizers trained on the spot."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="sentencepiece is not installed")
+    from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+    folder = tmp_path_factory.mktemp("marian")
+    (folder / "text.txt").write_text("\n".join(TEXTS[:6] * 3))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "text.txt"), model_prefix=str(folder / "source"), vocab_size=50, minloglevel=2
+    )
+    shutil.copy(folder / "source.model", folder / "source.spm")
+    shutil.copy(folder / "source.model", folder / "target.spm")
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "source.model"))
+    pieces = ["</s>", "<unk>", *[processor.id_to_piece(i) for i in range(3, len(processor))], "<pad>"]
+    (folder / "vocab.json").write_text(json.dumps({piece: number for number, piece in enumerate(pieces)}))
+    MarianTokenizer(
+        str(folder / "source.spm"), str(folder / "target.spm"), str(folder / "vocab.json"), source_lang="sw", target_lang="en"
+    ).save_pretrained(folder)
+    torch.manual_seed(0)
+    config = MarianConfig(
+        vocab_size=len(pieces), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=64,
+        pad_token_id=len(pieces) - 1, eos_token_id=0, decoder_start_token_id=len(pieces) - 1, forced_eos_token_id=0,
+    )  # fmt: skip
+    MarianMTModel(config).save_pretrained(folder)
+    return str(folder)

@@ -1,29 +1,58 @@
-"""Distillation of a late-interaction retriever into other languages, from bitext."""
+"""Distillation of a late-interaction retriever into other languages, from bitext; and training of retrievers on labels."""
 
 from .arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .collators import DistillationCollator
-from .objectives import Objective, PooledMSE, Transport, build_objectives
+from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
+from .objectives import (
+    OBJECTIVES,
+    Objective,
+    ObjectiveContext,
+    ObjectiveSum,
+    build_objectives,
+    describe_objectives,
+    parse_objectives,
+)
 from .optical_trainer import OpticalTrainer
+from .retrieval_arguments import RetrievalTrainingArguments
+from .retrieval_collator import RetrievalCollator
+from .retrieval_training import RetrievalTrainer
 from .sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teacher_cache import TeacherCache
+from .teacher_projection import TeacherProjection, fit_projection, project_model
 from .teachers import Teacher
+from .token_frequencies import InverseDocumentFrequencies
 
 __all__ = [
+    "OBJECTIVES",
     "BitextReport",
     "BitextSource",
     "DistillationCollator",
+    "InverseDocumentFrequencies",
+    "LabelledDataset",
+    "LabelledSource",
     "Objective",
+    "ObjectiveContext",
+    "ObjectiveSum",
     "OpticalTrainer",
     "OpticalTrainingArguments",
     "OpticalTransportLoss",
-    "PooledMSE",
+    "RetrievalCollator",
+    "RetrievalTrainer",
+    "RetrievalTrainingArguments",
     "Teacher",
     "TeacherCache",
-    "Transport",
+    "TeacherProjection",
+    "TextTable",
     "bitext_collator",
     "build_objectives",
+    "describe_objectives",
+    "fit_projection",
     "load_bitext",
+    "load_labelled",
+    "parse_objectives",
+    "project_model",
     "split_bitext",
+    "split_labelled",
     "teacher_labels",
 ]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
-from .objectives import build_objectives
+from .objectives import parse_objectives
+from .option_checks import check_whole
 
 
 @dataclass
@@ -16,8 +17,14 @@ class OpticalTrainingArguments(TrainingArguments):
     Arguments of an [`OpticalTrainer`]. Only what differs from [`~transformers.TrainingArguments`] is listed.
 
     Args:
-        objectives (`dict[str, float]`, defaults to `{"transport": 1.0}`):
-            Objectives and their weights: `transport`, `pooled_mse`.
+        objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0}`):
+            Objectives and their weights: `transport`, `pooled_mse`, `token_mse`, `contrastive`, `score_kl`,
+            `language_adversary`, `embedding_adversary`. A weight is a number, or a schedule
+            `{"initial": …, "final": …, "steps": …}` (linear; steps below 1 are a share of all steps). With options:
+            `{"contrastive": {"weight": 1.0, "temperature": 0.05}}`.
+        gradient_cache_chunk_size (`int`, *optional*):
+            Encode so many texts at a time and add up the gradient of the whole batch exactly (GradCache): large in-batch
+            contrastive batches in the memory of small ones, for one more forward pass. `None`: off.
         initial_epsilon (`float`, *optional*):
             Where the transport's epsilon starts; it falls geometrically to `transport.epsilon` of the model's configuration.
             `None`: no annealing.
@@ -31,8 +38,11 @@ class OpticalTrainingArguments(TrainingArguments):
             steps), 3e-4, 1.0.
     """
 
-    objectives: dict[str, float] | str | None = field(
+    objectives: dict[str, Any] | str | None = field(
         default=None, metadata={"help": 'objectives and weights, as JSON: {"transport": 1.0, "pooled_mse": 1.0}'}
+    )
+    gradient_cache_chunk_size: int | None = field(
+        default=None, metadata={"help": "texts that are encoded at a time, for batches beyond the memory; null: off"}
     )
     initial_epsilon: float | None = field(default=None, metadata={"help": "epsilon of the first step (annealing)"})
     epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
@@ -50,7 +60,11 @@ class OpticalTrainingArguments(TrainingArguments):
             self.objectives = {"transport": 1.0}
         if isinstance(self.objectives, str):
             raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
-        build_objectives(self.objectives)  # a wrong name or weight fails here
+        settings = parse_objectives(self.objectives)  # a wrong name, weight or option fails here
+        if self.gradient_cache_chunk_size is not None:
+            check_whole(self.gradient_cache_chunk_size, "gradient_cache_chunk_size", 1)
+            if "embedding_adversary" in settings:
+                raise ValueError("embedding_adversary and gradient_cache_chunk_size cannot go together: leave one of them out.")
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
             raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")
         if self.epsilon_annealing_steps < 0:

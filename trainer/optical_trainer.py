@@ -2,44 +2,61 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from torch import nn
 from transformers import Trainer
 
 from modeling_optical import OpticalForDistillation
-from modeling_optical.evaluation import translation_retrieval
 
 from .arguments import OpticalTrainingArguments
 from .collators import DistillationCollator
-from .objectives import build_objectives
+from .embedding_adversary import EmbeddingAdversary
+from .gradient_cache import cached_backward
+from .input_checks import check_inputs, count_frequencies, languages_of
+from .moving_average import MovingAverage, MovingAverageCallback
+from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
+from .passages import PassageSet, read_passages
+from .symmetric import spread_kinds
 from .teacher_cache import TeacherCache
 from .teachers import Teacher
+from .token_frequencies import InverseDocumentFrequencies
+from .training_state import load_modules, save_modules
+from .translation_evaluation import translation_retrieval_by_kind
 from .vocabulary import TranslationTable
+
+# What the batch has for the transport alone, and what for other objectives: neither is the encoder's.
+_TRANSPORT_INPUTS = ("teacher_vectors", "teacher_mask", "teacher_content_mask", "teacher_weights", "solving_bonus")
+_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "passage_vectors", "passage_mask")
 
 
 class OpticalTrainer(Trainer):
     """Distils a teacher into a student from bitext.
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
-    pushing) stays as it is. Added: the teacher's vectors in the batches, the objectives, annealing of epsilon, and translation
-    retrieval on the evaluation bitext.
+    pushing) stays as it is. Added: the teacher's vectors in the batches, the objectives, annealing of epsilon, gradient
+    caching, and translation retrieval on the evaluation bitext.
 
     Args:
         model: the student.
         args: the arguments.
         teacher: a `TeacherCache` filled with the sources of both data sets, or a live `Teacher`. It is neither trained, nor
             wrapped, nor saved.
-        train_dataset, eval_dataset: bitext with the columns `source` and `target`, as `load_bitext` returns it.
-        max_length: the student's tokens per text; its query length if None.
-        translations: translation table for `transport.lexical_prior`.
+        train_dataset, eval_dataset: bitext with the columns `source` and `target`, as `load_bitext` returns it; with a column
+            `kind` (`query`, `document`, `both`) texts are also learnt as documents.
+        max_length: the student's tokens per query-like text; its query length if None.
+        max_document_length: the student's tokens per document-like text; its document length if None.
+        translations: translation table for `transport.lexical_prior` and `transport.plan_from="lexical"`.
+        frequencies: for `transport.marginals="idf"`; counted on `train_dataset` if None.
         **kwargs: for the parent (callbacks, optimizers, data_collator …).
 
     Raises:
-        ValueError: if teacher and student differ in dimension, or a data set lacks a column.
+        ValueError: if teacher and student differ in dimension, a data set lacks a column, or options need what is not there.
 
     Example:
 
@@ -58,51 +75,95 @@ class OpticalTrainer(Trainer):
         args: OpticalTrainingArguments,
         *,
         teacher: TeacherCache | Teacher,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | None = None,
+        train_dataset: Dataset | IterableDataset | None = None,
+        eval_dataset: Dataset | IterableDataset | None = None,
         max_length: int | None = None,
+        max_document_length: int | None = None,
         translations: TranslationTable | None = None,
+        frequencies: InverseDocumentFrequencies | None = None,
         **kwargs: Any,
     ):
-        owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
-        if owner.dim != model.config.vector_dim:
-            raise ValueError(
-                f"the teacher's token vectors have {owner.dim} dimensions, the student's {model.config.vector_dim}: they must "
-                f"share a space. Give the student embedding_dim={owner.dim} (student.config.embedding_dim in a recipe), or "
-                "null if its backbone has that hidden size."
-            )
-        for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
-            missing = {"source", "target"} - set(getattr(dataset, "column_names", None) or ("source", "target"))
-            if missing:
-                raise ValueError(f"{name} lacks the column {sorted(missing)[0]!r}; load_bitext returns what is needed.")
-        if args.remove_unused_columns:
-            raise ValueError("remove_unused_columns must be False: the collator reads the columns source and target.")
+        check_inputs(model, args, teacher, train_dataset, eval_dataset, translations, max_length)
         self.teacher = teacher
         self.max_length = max_length
+        self.max_document_length = max_document_length
         assert isinstance(args.objectives, dict)  # the arguments have parsed it
-        self.objectives = build_objectives(args.objectives)
+        languages = languages_of(train_dataset, eval_dataset) if "language_adversary" in args.objectives else ()
+        self.objectives = build_objectives(args.objectives, ObjectiveContext(model.config.vector_dim, languages, args.seed))
+        adversary = embedding_adversary_setting(args.objectives)
+        self.adversary = None if adversary is None else EmbeddingAdversary(adversary.options, model.get_input_embeddings())
+        self.adversary_weight = None if adversary is None else adversary.weight
+        self.moving_average = self._moving_average(model)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
-        kwargs.setdefault("processing_class", model.get_processor())
+        processor = kwargs.setdefault("processing_class", model.get_processor())
+        train_dataset = None if train_dataset is None else spread_kinds(train_dataset)
+        eval_dataset = None if eval_dataset is None else spread_kinds(eval_dataset)
+        options = model.config.transport_options
+        if options.marginals == "attention":
+            model.set_attn_implementation("eager")  # no other implementation returns it
+        if options.marginals != "idf":
+            frequencies = None
+        elif frequencies is None:
+            frequencies = count_frequencies(train_dataset, processor, teacher)
+        self.frequencies = frequencies
         kwargs.setdefault(
             "data_collator",
             DistillationCollator(
-                kwargs["processing_class"],
+                processor,
                 teacher,
                 max_length,
                 translations,
-                model.config.transport_options.lexical_prior,
+                lexical_prior=1.0 if options.plan_from == "lexical" else options.lexical_prior,
+                max_document_length=max_document_length,
+                expand=options.tokens == "with_expansion",
+                marginals=options.marginals,
+                frequencies=frequencies,
+                with_source_keys=self.objectives.needs_source_keys,
+                languages=languages,
             ),
         )
+        # Before the parent sees the model: its weights belong to the optimizer and to every process.
+        self.objectives.attach(model)
         super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
+        self._prepare_objectives()
+
+    def _moving_average(self, model: OpticalForDistillation) -> MovingAverage | None:
+        options = model.config.transport_options
+        if options.plan_from != "ema" or not self.objectives.needs_plan:
+            return None
+        return MovingAverage(model, options.ema_decay)
+
+    def _prepare_objectives(self) -> None:
+        """What needs the device and the processes that the parent has set up."""
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        if sharded and (self.objectives.has_weights or self.moving_average is not None):
+            raise ValueError(
+                "language_adversary and transport.plan_from='ema' keep weights beside the student, which cannot be sharded: "
+                "leave them out, or train without FSDP and DeepSpeed."
+            )
+        self.objectives.to(self.args.device)
+        if self.moving_average is not None:
+            self.moving_average.model.to(self.args.device)
+            self.add_callback(MovingAverageCallback(self.moving_average, self.accelerator.unwrap_model(self.model)))
+        score_kl = next((o for o in self.objectives.objectives if isinstance(o, ScoreKL) and o.options.passages), None)
+        self.passages: PassageSet | None = None
+        self.passages_per_step = 0
+        if score_kl is not None:
+            self.passages_per_step = score_kl.options.passages_per_step
+            with self.args.main_process_first(desc="vectors of the passages"):
+                if isinstance(self.teacher, TeacherCache):
+                    self.teacher.refresh()  # what the main process has computed
+                self.passages = PassageSet(read_passages(str(score_kl.options.passages)), self.teacher)
 
     @property
-    def _solves_transport(self) -> bool:
-        return any(objective.name == "transport" for objective, _ in self.objectives)
+    def student(self) -> OpticalForDistillation:
+        """The student, not wrapped."""
+        return self.accelerator.unwrap_model(self.model)
 
     @property
     def epsilon(self) -> float:
         """The transport's epsilon at the present step: geometric from `initial_epsilon` to the configured one."""
-        final = self.accelerator.unwrap_model(self.model).config.transport_options.epsilon
+        final = self.student.config.transport_options.epsilon
         initial = self.args.initial_epsilon
         if initial is None:
             return final
@@ -120,21 +181,106 @@ class OpticalTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """Weighted sum of the objectives; every part is logged."""
-        arguments: dict[str, Any] = dict(inputs)
-        if self._solves_transport:
-            arguments["epsilon"] = self.epsilon
-        else:  # without teacher vectors the model solves no transport problem
-            for name in ("teacher_vectors", "teacher_mask", "teacher_content_mask", "solving_bonus"):
-                arguments.pop(name, None)
-        output = model(**arguments)
-        total = torch.zeros((), device=output["token_vectors"].device)
-        for objective, weight in self.objectives:
-            value, parts = objective(output, inputs)
-            total = total + weight * value
-            if model.training:
-                for name, part in parts.items():
-                    self._parts[name].append(part)
+        inputs = self._with_passages(inputs)
+        output = model(**self._model_arguments(inputs))
+        total = self._weighted_sum(output, inputs, logged=model.training)
         return (total, output) if return_outputs else total
+
+    def _model_arguments(self, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {name: value for name, value in inputs.items() if name not in _OBJECTIVE_INPUTS}
+        if self.objectives.needs_plan:
+            return arguments | self._solving_arguments(inputs)
+        # Without teacher vectors the model solves no transport problem.
+        return {name: value for name, value in arguments.items() if name not in _TRANSPORT_INPUTS}
+
+    def _solving_arguments(self, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"epsilon": self.epsilon}
+        if self.moving_average is not None:
+            with self.accelerator.autocast():
+                arguments["solving_vectors"] = self.moving_average.token_vectors(inputs)
+        return arguments
+
+    def _weighted_sum(self, output: Any, inputs: dict[str, torch.Tensor], *, logged: bool) -> torch.Tensor:
+        total, parts = self.objectives(output, inputs, self.state.global_step, self.state.max_steps)
+        if logged:
+            self._note(parts)
+        return total
+
+    def _note(self, parts: dict[str, torch.Tensor]) -> None:
+        for name, part in parts.items():
+            self._parts[name].append(part)
+
+    def _with_passages(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if self.passages is None:
+            return inputs
+        vectors, mask = self.passages.sample(self.passages_per_step, self.state.global_step, self.args.seed)
+        return inputs | {"passage_vectors": vectors.to(self.args.device), "passage_mask": mask.to(self.args.device)}
+
+    def training_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """The parent's step, or one of several forward and backward passes: gradient caching, an embedding adversary."""
+        chunk_size = self.args.gradient_cache_chunk_size
+        weight = (
+            0.0 if self.adversary_weight is None else self.adversary_weight.at(self.state.global_step, self.state.max_steps)
+        )
+        if chunk_size is None and not weight:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers, as the parent does
+            self.optimizer.train()
+        inputs = self._with_passages(self._prepare_inputs(inputs))
+        no_sync = functools.partial(self.accelerator.no_sync, model)
+        with self.compute_loss_context_manager():
+            if chunk_size is not None:
+                loss = cached_backward(
+                    model,
+                    inputs,
+                    chunk_size,
+                    loss_of=functools.partial(self._loss_of_encoded, inputs),
+                    backward=self._backward,
+                    no_sync=no_sync,
+                    parameters=list(self.objectives.parameters()),
+                )
+            else:
+                loss = self._adversarial_step(model, inputs, weight, no_sync)
+        return loss / self.current_gradient_accumulation_steps
+
+    def _backward(self, loss: torch.Tensor) -> None:
+        self.accelerator.backward(loss / self.current_gradient_accumulation_steps)
+
+    def _loss_of_encoded(self, inputs: dict[str, torch.Tensor], output: Any) -> torch.Tensor:
+        """The weighted sum for texts that are encoded already."""
+        if self.objectives.needs_plan:
+            given: dict[str, Any] = {name: inputs[name] for name in _TRANSPORT_INPUTS if name in inputs}
+            output.loss, output.plan = self.student.transport(
+                output, inputs["content_mask"], **given, **self._solving_arguments(inputs)
+            )
+        return self._weighted_sum(output, inputs, logged=True)
+
+    def _adversarial_step(self, model: nn.Module, inputs: dict[str, torch.Tensor], weight: float, no_sync: Any) -> torch.Tensor:
+        assert self.adversary is not None
+        arguments = self._model_arguments(inputs)
+        passes = 0
+
+        def loss_of(encoder: nn.Module) -> torch.Tensor:
+            nonlocal passes
+            passes += 1  # only the first pass is at the texts themselves
+            return self._weighted_sum(encoder(**arguments), inputs, logged=passes == 1)
+
+        clean, adversarial = self.adversary.backward(
+            inputs["attention_mask"],
+            weight,
+            loss_of=functools.partial(loss_of, model),
+            ascent_loss_of=functools.partial(loss_of, self.student),
+            backward=self._backward,
+            no_sync=no_sync,
+        )
+        self._note({"embedding_adversary": adversarial})
+        return clean + weight * adversarial
 
     def prediction_step(
         self,
@@ -162,18 +308,17 @@ class OpticalTrainer(Trainer):
         return metrics
 
     def translation_retrieval(self, bitext: Dataset) -> dict[str, float]:
-        """Success@1 and RR@10 of targets searching the sources, which the teacher encodes."""
-        student = self.accelerator.unwrap_model(self.model)
-        vectors = student.encode_queries(
-            bitext["target"], processor=self.processing_class, max_length=self.max_length, show_progress_bar=False
+        """Success@1 and RR@10 of targets searching the sources, which the teacher encodes.
+
+        Document-like texts search among document-like ones; their values begin with `document_`.
+        """
+        return translation_retrieval_by_kind(
+            self.student,
+            self.teacher,
+            bitext,
+            self.processing_class,
+            {"query": self.max_length, "document": self.max_document_length},
         )
-        sources = list(dict.fromkeys(bitext["source"]))
-        if isinstance(self.teacher, TeacherCache):
-            entries = [self.teacher[source].vectors.float() for source in sources]
-        else:
-            entries = [entry.vectors for source in sources for entry in self.teacher.encode([source])]
-        place = {source: index for index, source in enumerate(sources)}
-        return translation_retrieval(vectors, entries, [place[source] for source in bitext["source"]])
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the mean of every part since the last log, over all processes."""
@@ -182,8 +327,11 @@ class OpticalTrainer(Trainer):
                 mean = torch.stack([part.float() for part in self._parts[name]]).mean()
                 logs[name] = round(self._nested_mean(mean), 6)
             self._parts.clear()
-            if self.args.initial_epsilon is not None and self._solves_transport:
+            if self.args.initial_epsilon is not None and self.objectives.needs_plan:
                 logs["epsilon"] = round(self.epsilon, 6)
+            for name, schedule in self.objectives.weights.items():
+                if schedule.initial != schedule.final:
+                    logs[f"{name}_weight"] = round(schedule.at(self.state.global_step, self.state.max_steps), 6)
         super().log(logs, *args, **kwargs)
 
     def _nested_mean(self, value: torch.Tensor) -> float:
@@ -195,7 +343,7 @@ class OpticalTrainer(Trainer):
         rate = self.args.embedding_learning_rate
         if rate is None or any(group.get("embeddings") for group in optimizer.param_groups):
             return optimizer
-        embeddings = {id(p) for p in self.accelerator.unwrap_model(self.model).get_input_embeddings().parameters()}
+        embeddings = {id(p) for p in self.student.get_input_embeddings().parameters()}
         for group in list(optimizer.param_groups):
             own = [p for p in group["params"] if id(p) in embeddings]
             if own:
@@ -203,3 +351,25 @@ class OpticalTrainer(Trainer):
                 rest = {key: value for key, value in group.items() if key not in ("params", "lr", "initial_lr")}
                 optimizer.add_param_group({**rest, "params": own, "lr": rate, "embeddings": True})
         return optimizer
+
+    def _training_only_modules(self) -> dict[str, nn.Module]:
+        """What training needs beside the student, by the file that holds it in a checkpoint."""
+        modules: dict[str, nn.Module] = {}
+        if self.objectives.has_weights:
+            modules["objectives.safetensors"] = self.objectives
+        if self.moving_average is not None:
+            modules["moving_average.safetensors"] = self.moving_average.model
+        return modules
+
+    # With the optimizer: before the trainer's state, which marks a whole checkpoint, and never into the student's own files.
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            save_modules(output_dir, self._training_only_modules())
+            if self.frequencies is not None:
+                self.frequencies.save(Path(output_dir, "token_frequencies.safetensors"))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            load_modules(checkpoint, self._training_only_modules())
+        super()._load_optimizer_and_scheduler(checkpoint)

@@ -48,21 +48,26 @@ class TeacherCache:
         self.folder = Path(folder) / key
         self._places: dict[str, tuple[str, int]] = {}
         self._shards: dict[str, dict[str, Any]] = {}
-        self._open: dict[str, tuple[Any, torch.Tensor]] = {}
+        self._open: dict[str, tuple[Any, torch.Tensor, list[str]]] = {}
+        self._document_length = teacher.max_document_length
         self._load()
 
     def __len__(self) -> int:
         return len(self._places)
 
     def __contains__(self, text: str) -> bool:
-        return _text_key(text) in self._places
+        return self.holds(text)
+
+    def holds(self, text: str, kind: str = "query") -> bool:
+        """Whether the vectors of a text, processed as that kind, are there."""
+        return self._key(text, kind) in self._places
 
     def __getstate__(self) -> dict[str, Any]:
         # Open files do not travel to the workers of a data loader; each opens its own.
         return self.__dict__ | {"_open": {}, "teacher": None}
 
-    def build(self, texts: Sequence[str], *, batch_size: int = 64, show_progress_bar: bool = True) -> int:
-        """Computes what is missing of `texts`.
+    def build(self, texts: Sequence[str], kind: str = "query", *, batch_size: int = 64, show_progress_bar: bool = True) -> int:
+        """Computes what is missing of `texts`, processed as `"query"` or `"document"`.
 
         Returns:
             How many texts were encoded.
@@ -70,7 +75,7 @@ class TeacherCache:
         Raises:
             OSError: if the disk is full; the message says how much is needed, and nothing is left half written.
         """
-        missing = list(dict.fromkeys(text for text in texts if text not in self))
+        missing = list(dict.fromkeys(text for text in texts if not self.holds(text, kind)))
         if not missing:
             return 0
         try:
@@ -85,28 +90,49 @@ class TeacherCache:
                 entries: list[TeacherVectors] = []
                 for first in range(0, len(chunk), batch_size):
                     batch = chunk[first : first + batch_size]
-                    entries += self.teacher.encode(batch)
+                    entries += self.teacher.encode(batch, kind)
                     bar.update(len(batch))
-                self._write(chunk, entries)
+                self._write(chunk, kind, entries)
         return len(missing)
 
+    def refresh(self) -> None:
+        """Takes notice of what other processes have computed since."""
+        self._load()
+
     def __getitem__(self, text: str) -> TeacherVectors:
+        return self.get(text)
+
+    def get(self, text: str, kind: str = "query") -> TeacherVectors:
+        """The vectors of a text, processed as `"query"` or `"document"`.
+
+        Raises:
+            KeyError: if they were not computed.
+        """
         try:
-            name, row = self._places[_text_key(text)]
+            name, row = self._places[self._key(text, kind)]
         except KeyError:
-            raise KeyError(f"the teacher cache has no vectors for {text[:80]!r}; call build() with the texts first.") from None
-        handle, offsets = self._shard(name)
+            raise KeyError(
+                f"the teacher cache has no vectors for the {kind} {text[:80]!r}; call build() with the texts first."
+            ) from None
+        handle, offsets, keys = self._shard(name)
         start, stop = int(offsets[row]), int(offsets[row + 1])
         return TeacherVectors(
             handle.get_slice("vectors")[start:stop],
             handle.get_slice("content_mask")[start:stop].bool(),
             handle.get_slice("input_ids")[start:stop].long(),
+            handle.get_slice("expansion_mask")[start:stop].bool() if "expansion_mask" in keys else None,
+            {k.removeprefix("weights."): handle.get_slice(k)[start:stop] for k in keys if k.startswith("weights.")},
         )
 
-    def _shard(self, name: str) -> tuple[Any, torch.Tensor]:
+    def _key(self, text: str, kind: str) -> str:
+        if kind != "query":  # the length of queries is in the teacher's fingerprint
+            text = f"{kind}:{self._document_length}\0{text}"
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+    def _shard(self, name: str) -> tuple[Any, torch.Tensor, list[str]]:
         if name not in self._open:
             handle = safe_open(str(self.folder / name), framework="pt")
-            self._open[name] = (handle, handle.get_tensor("offsets"))
+            self._open[name] = (handle, handle.get_tensor("offsets"), list(handle.keys()))
         return self._open[name]
 
     @property
@@ -135,7 +161,7 @@ class TeacherCache:
         self._shards[name] = shard
         self._places.update({key: (name, row) for row, key in enumerate(shard["texts"])})
 
-    def _write(self, texts: list[str], entries: list[TeacherVectors]) -> None:
+    def _write(self, texts: list[str], kind: str, entries: list[TeacherVectors]) -> None:
         lengths = torch.tensor([0] + [entry.vectors.shape[0] for entry in entries])
         tensors = {
             "vectors": torch.cat([entry.vectors for entry in entries]).to(_DTYPES[self.dtype]),
@@ -143,12 +169,17 @@ class TeacherCache:
             "input_ids": torch.cat([entry.input_ids for entry in entries]).to(torch.int32),
             "offsets": lengths.cumsum(0),
         }
+        expansions = [entry.expansion_mask for entry in entries if entry.expansion_mask is not None]
+        if expansions:
+            tensors["expansion_mask"] = torch.cat(expansions).to(torch.uint8)
+        for weight in entries[0].weights:
+            tensors[f"weights.{weight}"] = torch.cat([entry.weights[weight] for entry in entries]).float()
         needed = sum(t.numel() * t.element_size() for t in tensors.values())
         if shutil.disk_usage(self.folder).free < needed:
             raise OSError(
                 errno.ENOSPC, f"no space for {needed / 1e6:.0f} MB of teacher vectors in {self.folder}. {_SPACE_REMEDY}"
             )
-        keys = [_text_key(text) for text in texts]
+        keys = [self._key(text, kind) for text in texts]
         name = f"shard-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}.safetensors"
         try:
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=".tmp-") as scratch:
@@ -171,10 +202,6 @@ class TeacherCache:
 
 
 _SPACE_REMEDY = "Free some space, name another folder (training.teacher_cache), or run again: what is written is kept."
-
-
-def _text_key(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def _checksum(path: Path) -> str:

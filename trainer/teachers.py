@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.fingerprint import model_fingerprint
 
 
 @dataclass
@@ -22,11 +21,30 @@ class TeacherVectors:
         vectors: (tokens, dim) unit vectors.
         content_mask: (tokens,) bool, tokens that are neither special, marker nor expansion.
         input_ids: (tokens,) int64.
+        expansion_mask: (tokens,) bool, the mask tokens that the text was padded with for `transport.tokens="with_expansion"`.
+        weights: name ("norm", "attention") to (tokens,), see `TransportOptions.marginals`; what the teacher was asked for.
     """
 
     vectors: torch.Tensor
     content_mask: torch.Tensor
     input_ids: torch.Tensor
+    expansion_mask: torch.Tensor | None = None
+    weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def first(self, tokens: int) -> TeacherVectors:
+        """The first so many tokens. A text's vectors do not depend on mask tokens that nothing attends to."""
+        return TeacherVectors(
+            self.vectors[:tokens],
+            self.content_mask[:tokens],
+            self.input_ids[:tokens],
+            None if self.expansion_mask is None else self.expansion_mask[:tokens],
+            {name: weights[:tokens] for name, weights in self.weights.items()},
+        )
+
+    @property
+    def unexpanded(self) -> int:
+        """Number of tokens without the expansion."""
+        return len(self.input_ids) if self.expansion_mask is None else int((~self.expansion_mask).sum())
 
 
 class Teacher:
@@ -34,7 +52,13 @@ class Teacher:
 
     Args:
         model: the model, with its processor.
-        max_length: tokens per text when encoding bitext; the model's query length if None.
+        max_length: tokens per text when encoding bitext as queries; the model's query length if None.
+        max_document_length: alike for documents; the model's document length if None.
+        weigh_tokens_by: `"norm"` and `"attention"`, for `transport.marginals`: the weights that come with the vectors.
+        expand: pad queries to `max_length` with mask tokens, for `transport.tokens="with_expansion"`.
+
+    Raises:
+        ValueError: if the texts are to be expanded and attention sees the expansion, so that it would change the vectors.
 
     Example:
 
@@ -44,16 +68,49 @@ class Teacher:
     ```
     """
 
-    def __init__(self, model: OpticalModel, max_length: int | None = None):
+    def __init__(
+        self,
+        model: OpticalModel,
+        max_length: int | None = None,
+        *,
+        max_document_length: int | None = None,
+        weigh_tokens_by: Sequence[str] = (),
+        expand: bool = False,
+    ):
+        if expand and model.config.attend_to_expansion_tokens:
+            raise ValueError(
+                "transport.tokens='with_expansion' needs a teacher with attend_to_expansion_tokens=False: with attention to "
+                "mask tokens, their number changes the vectors of the text."
+            )
+        if "attention" in weigh_tokens_by:
+            model.set_attn_implementation("eager")  # no other implementation returns it
         self.model = model.eval().requires_grad_(False)
         self.processor = model.get_processor()
         self.max_length = max_length or model.config.query_length
+        self.max_document_length = max_document_length or model.config.document_length
+        self.weigh_tokens_by = tuple(sorted(weigh_tokens_by))
+        self.expand = expand
         self._fingerprint: str | None = None
 
     @classmethod
-    def from_pretrained(cls, name: str | os.PathLike, *, max_length: int | None = None, **kwargs: Any) -> Teacher:
-        """Loads a teacher as `load_checkpoint` does."""
-        return cls(load_checkpoint(name, **kwargs), max_length)
+    def from_pretrained(
+        cls,
+        name: str | os.PathLike,
+        *,
+        max_length: int | None = None,
+        max_document_length: int | None = None,
+        weigh_tokens_by: Sequence[str] = (),
+        expand: bool = False,
+        **kwargs: Any,
+    ) -> Teacher:
+        """Loads a teacher as `load_checkpoint` does; the other arguments as for the class."""
+        return cls(
+            load_checkpoint(name, **kwargs),
+            max_length,
+            max_document_length=max_document_length,
+            weigh_tokens_by=weigh_tokens_by,
+            expand=expand,
+        )
 
     @property
     def dim(self) -> int:
@@ -69,31 +126,39 @@ class Teacher:
     def fingerprint(self) -> str:
         """Hash of everything that a vector depends on: weights, settings, tokenizer, length."""
         if self._fingerprint is None:
-            digest = hashlib.sha256()
-            for name, tensor in sorted(self.model.state_dict().items()):
-                digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-            settings = self.model.config.to_diff_dict()
-            for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "dtype"):
-                settings.pop(key, None)
-            digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-            tokenizer = json.loads(self.processor.tokenizer.backend_tokenizer.to_str())
-            # Padding and truncation are what the last call left there, not a property of the teacher.
-            tokenizer["padding"] = tokenizer["truncation"] = None
-            digest.update(json.dumps(tokenizer, sort_keys=True).encode())
-            digest.update(f"query:{self.max_length}".encode())
-            self._fingerprint = digest.hexdigest()
+            use = f"query:{self.max_length}"
+            if self.weigh_tokens_by or self.expand:
+                use += f"weights:{self.weigh_tokens_by}:expand:{self.expand}"
+            self._fingerprint = model_fingerprint(self.model, use)
         return self._fingerprint
 
     @torch.inference_mode()
-    def encode(self, texts: Sequence[str]) -> list[TeacherVectors]:
-        """Vectors of the scoring tokens of each text, encoded together in one padded batch, on the CPU in float32."""
-        features = self.processor.tokenize(texts, "query", self.max_length)
+    def encode(self, texts: Sequence[str], kind: str = "query") -> list[TeacherVectors]:
+        """Vectors of the scoring tokens of each text, encoded together in one padded batch, on the CPU in float32.
+
+        Args:
+            texts: the texts.
+            kind: `"query"` or `"document"`, as which they are processed.
+        """
+        length = self.max_length if kind == "query" else self.max_document_length
+        features = self.processor.tokenize(texts, kind, length)
+        own_lengths = [len(feature["input_ids"]) for feature in features]
+        if self.expand and kind == "query":
+            features = [self.processor.expand(feature, length) for feature in features]
         batch = self.processor.pad(features).to(self.model.device)
         content = batch.pop("content_mask").cpu()
-        output = self.model(**batch)
+        weighing: dict[str, Any] = {"weigh_tokens_by": self.weigh_tokens_by} if self.weigh_tokens_by else {}
+        output = self.model(**batch, **weighing)
         vectors, mask, ids = output.token_vectors.float().cpu(), output.token_mask.cpu(), batch["input_ids"].cpu()
+        weights = {name: values.float().cpu() for name, values in (output.token_weights or {}).items()}
+        expansion = torch.arange(mask.shape[1]) >= torch.tensor(own_lengths).unsqueeze(1)
         return [
-            TeacherVectors(vectors[row][mask[row]], content[row][mask[row]], ids[row][mask[row]])
+            TeacherVectors(
+                vectors[row][mask[row]],
+                content[row][mask[row]],
+                ids[row][mask[row]],
+                expansion[row][mask[row]] if self.expand else None,
+                {name: values[row][mask[row]] for name, values in weights.items()},
+            )
             for row in range(len(features))
         ]

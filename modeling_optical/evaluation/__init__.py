@@ -1,20 +1,32 @@
-"""Collections, metrics with intervals, TREC runs, the results file, and the same models under mteb."""
+"""Collections, metrics with intervals, references, comparison of runs, TREC runs, the results file, and mteb."""
 
-from .collections import Collection, load_collection
-from .metrics import METRICS, per_query, translation_retrieval
+from .collections import Collection, Corpus, StreamedCorpus, load_collection, texts_of
+from .languages import LanguageSummary, format_summaries, summarise_languages, write_summaries
+from .metrics import METRICS, UNJUDGED, per_query, translation_retrieval, unjudged_share
 from .mteb_model import MTEBModel
-from .results import ResultRow, format_table, read_results, result_rows, write_results
-from .retrieval import EncodedDocuments, encode_documents, retrieve
-from .trec import read_qrels, read_run, write_qrels, write_run
+from .results import NotRun, ResultRow, format_table, read_results, result_rows, write_results
+from .retrieval import EncodedDocuments, SearchableCorpus, encode_documents, retrieve, retrieve_streaming
+from .significance import PairedComparison, compare_paired, holm
+from .trec import read_qrels, read_run, save_run, write_qrels, write_run
 
 __all__ = [
     "METRICS",
+    "UNJUDGED",
     "Collection",
+    "Corpus",
     "EncodedDocuments",
+    "LanguageSummary",
     "MTEBModel",
+    "NotRun",
+    "PairedComparison",
     "ResultRow",
+    "SearchableCorpus",
+    "StreamedCorpus",
+    "compare_paired",
     "encode_documents",
+    "format_summaries",
     "format_table",
+    "holm",
     "load_collection",
     "per_query",
     "read_qrels",
@@ -22,8 +34,14 @@ __all__ = [
     "read_run",
     "result_rows",
     "retrieve",
+    "retrieve_streaming",
+    "save_run",
+    "summarise_languages",
+    "texts_of",
     "translation_retrieval",
+    "unjudged_share",
     "write_qrels",
     "write_results",
     "write_run",
+    "write_summaries",
 ]

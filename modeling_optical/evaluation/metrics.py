@@ -9,6 +9,9 @@ import torch
 
 from ..late_interaction import search
 
+UNJUDGED = "unjudged@10"
+"""Name of what `unjudged_share` measures, as it stands in results."""
+
 METRICS = ("AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
 
 
@@ -45,6 +48,26 @@ def per_query(
         for name in names[str(result.measure)]:
             values[name][result.query_id] = float(result.value)
     return values
+
+
+def unjudged_share(
+    qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]], k: int = 10
+) -> dict[str, float]:
+    """Share of the first k documents of every judged query that nobody judged: what the metrics take for not relevant.
+
+    Args:
+        qrels: query id to {document id: grade}.
+        run: query id to {document id: score}.
+        k: how many documents.
+
+    Returns:
+        Query id to a value in [0, 1]; 0 for a query without results.
+    """
+    shares = {}
+    for query, grades in qrels.items():
+        first = sorted(run.get(query, {}).items(), key=lambda item: -item[1])[:k]
+        shares[query] = sum(document not in grades for document, _ in first) / max(len(first), 1)
+    return shares
 
 
 def translation_retrieval(targets: Sequence[Any], sources: Sequence[Any], gold: Sequence[int]) -> dict[str, float]:

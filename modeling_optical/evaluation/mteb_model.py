@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..fingerprint import model_fingerprint
 from ..late_interaction import maxsim_pairwise, pad_vectors, search
 from ..modeling_optical import OpticalModel
 from .retrieval import EncodedDocuments, retrieve
@@ -65,7 +65,7 @@ class MTEBModel:
                 f"the student has token vectors of dimension {student.config.vector_dim}, the document encoder of "
                 f"{self.documents.config.vector_dim}: they do not share a space. Pass the teacher that it was distilled from."
             )
-        self.mteb_model_meta = _model_meta(student, name or _name(student), revision or _fingerprint(student, self.documents))
+        self.mteb_model_meta = _model_meta(student, name or _name(student), revision or _revision(student, self.documents))
         self._corpus: EncodedDocuments | None = None
 
     def index(
@@ -253,14 +253,6 @@ def _name(student: OpticalModel) -> str:
     return source
 
 
-def _fingerprint(*models: OpticalModel) -> str:
-    """Hash of the weights and settings."""
-    digest = hashlib.sha256()
-    for model in models:
-        for key, tensor in sorted(model.state_dict().items()):
-            digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        settings = model.config.to_diff_dict()
-        settings.pop("_name_or_path", None)
-        digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    return digest.hexdigest()[:16]
+def _revision(*models: OpticalModel) -> str:
+    """Short name of what the vectors come from."""
+    return hashlib.sha256("".join(model_fingerprint(model, "mteb") for model in models).encode()).hexdigest()[:16]

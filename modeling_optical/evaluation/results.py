@@ -91,8 +91,19 @@ def read_results(path: str | os.PathLike) -> list[ResultRow]:
         raise ValueError(f"{path} is not a results file ({type(error).__name__}: {error}).") from None
 
 
-def format_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
-    """A plain-text table with a line per system, language and collection, and `value [low, high]` per metric."""
+@dataclass
+class NotRun:
+    """A system that was asked for and could not be measured, and why (`no model`)."""
+
+    system: str
+    language: str
+    collection: str
+    reason: str
+
+
+def format_table(rows: Sequence[ResultRow], metrics: Sequence[str], not_run: Sequence[NotRun] = ()) -> str:
+    """A plain-text table with a line per system, language and collection, and `value [low, high]` per metric; systems that were
+    not run stand at the end, with the reason."""
     keys = list(dict.fromkeys((row.system, row.language, row.collection, row.queries) for row in rows))
     cells = {(row.system, row.language, row.collection, row.metric): row for row in rows}
     header = ["system", "language", "collection", "queries", *metrics]
@@ -103,5 +114,8 @@ def format_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
             row = cells.get((system, language, collection, metric))
             line.append("-" if row is None else str(row))
         table.append(line)
+    for one in not_run:
+        blank = [""] * (len(header) - 5)
+        table.append([one.system, one.language, one.collection, "-", f"not run: {one.reason}", *blank])
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table)

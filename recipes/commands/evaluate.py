@@ -1,67 +1,181 @@
-"""`optical evaluate`: measures a query encoder and a document encoder on a collection."""
+"""`optical evaluate`: measures a query encoder and a document encoder on a collection, beside references."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from modeling_optical import OpticalModel
+    from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus
+
+    Run = dict[str, dict[str, float]]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser(
         "evaluate",
-        help="measure a query encoder and a document encoder on a collection",
-        description="Encodes, searches exactly, and writes results.json and a TREC run file.",
+        help="measure a query encoder, a document encoder and references on a collection",
+        description="Encodes, searches exactly, and writes results.json and TREC runs, which `optical compare` takes.",
     )
-    evaluate.add_argument("--queries-model", required=True, help="encodes the queries: folder, Hub id or package:NAME/PATH")
+    evaluate.add_argument("--queries-model", help="encodes the queries: folder, Hub id or package:NAME/PATH")
     evaluate.add_argument("--documents-model", help="encodes the documents (default: the queries' model)")
-    evaluate.add_argument("--collection", required=True, help="folder in BEIR's layout, or Hub id")
-    evaluate.add_argument("--language", default="en", help="which queries (default: en)")
-    evaluate.add_argument("--split", default="test", help="which judgements (default: test)")
+    evaluate.add_argument("--collection", required=True, help="folder in a published layout, or Hub id; see docs/evaluation.md")
+    evaluate.add_argument("--format", help="name of the layout, where the files do not tell")
+    evaluate.add_argument("--language", nargs="+", default=["en"], help="which queries; several are summed up (default: en)")
+    evaluate.add_argument("--split", help="which queries and judgements (default: the layout's own choice)")
+    evaluate.add_argument("--revision", help="of a collection on the Hub")
+    evaluate.add_argument("--corpus-revision", help="of its documents, where they are another data set")
     evaluate.add_argument("--system", help="name of the system in the results (default: name of the queries' model)")
     evaluate.add_argument("--metrics", nargs="+", help="names as ir_measures writes them")
     evaluate.add_argument("--batch-size", type=int, default=32)
-    evaluate.add_argument("--output", required=True, help="folder for results.json and the run file")
+    evaluate.add_argument(
+        "--reference",
+        nargs="+",
+        default=[],
+        choices=("bm25", "dense", "translation"),
+        help="measured too: BM25; the same encoders with one mean vector per text; translated queries with --documents-model",
+    )
+    evaluate.add_argument("--stemmer", help="for bm25: a Snowball stemmer, for instance finnish (default: none)")
+    evaluate.add_argument("--translator", help="for translation: a Marian, NLLB or M2M100 model, folder or Hub id")
+    evaluate.add_argument(
+        "--translator-languages", nargs=2, metavar=("FROM", "TO"), help="its codes, for instance swh_Latn eng_Latn"
+    )
+    evaluate.add_argument("--output", required=True, help="folder for results.json and runs/")
     evaluate.set_defaults(work=_evaluate)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from modeling_optical import load_checkpoint
     from modeling_optical.evaluation import (
         METRICS,
-        encode_documents,
+        UNJUDGED,
+        format_summaries,
         format_table,
         load_collection,
         per_query,
         result_rows,
-        retrieve,
-        write_qrels,
+        save_run,
+        summarise_languages,
+        unjudged_share,
         write_results,
-        write_run,
+        write_summaries,
     )
 
-    collection = load_collection(options.collection, options.language, split=options.split)
-    queries_model = load_checkpoint(options.queries_model)
-    documents_model = queries_model
-    if options.documents_model not in (None, options.queries_model):
-        documents_model = load_checkpoint(options.documents_model)
-    for model in {id(m): m for m in (queries_model, documents_model)}.values():
-        model.to(device())
-    documents = encode_documents(documents_model, collection.corpus, batch_size=options.batch_size)
-    found = retrieve(queries_model, collection.queries, documents, batch_size=options.batch_size)
-    system = options.system or Path(options.queries_model.rstrip("/")).name
-    rows = result_rows(
-        system,
-        options.language,
-        collection.name,
-        per_query(collection.qrels, found, options.metrics or METRICS),
-    )
+    if options.queries_model is None and not options.reference:
+        raise ValueError("there is nothing to measure: give --queries-model or --reference.")
+    if options.translator_languages and len(options.language) > 1:
+        raise ValueError("--translator-languages holds for one --language; measure the others by further commands.")
+    if "bm25" in options.reference:
+        from modeling_optical.evaluation.references import check_bm25
+
+        check_bm25(options.stemmer)
+    metrics = options.metrics or METRICS
     output = Path(options.output).expanduser()
-    write_run(output / f"{collection.name}.{options.language}.trec", found, system)
-    write_qrels(output / f"{collection.name}.{options.language}.qrels", collection.qrels)
+    systems = _Systems(options)
+    rows, not_run = [], []
+    for language in dict.fromkeys(options.language):
+        collection = load_collection(
+            options.collection,
+            language,
+            format=options.format,
+            split=options.split,
+            revision=options.revision,
+            corpus_revision=options.corpus_revision,
+        )
+        systems.open(collection)
+        for system, measure in systems.named().items():
+            found = measure(collection)
+            if not isinstance(found, dict):
+                not_run.append(found)
+                continue
+            save_run(output / "runs", system, collection, found)
+            values = per_query(collection.qrels, found, metrics)
+            values[UNJUDGED] = unjudged_share(collection.qrels, found)
+            rows += result_rows(system, language, collection.name, values)
     write_results(output / "results.json", rows)
-    print(format_table(rows, options.metrics or METRICS))
+    print(format_table(rows, [*metrics, UNJUDGED], not_run))
+    if len(set(options.language)) > 1:
+        summaries = summarise_languages(rows)
+        write_summaries(output / "languages.json", summaries)
+        print("\n" + format_summaries(summaries))
     print(f"results: {output / 'results.json'}")
     return 0
+
+
+class _Systems:
+    """What is measured, each with its models loaded once."""
+
+    def __init__(self, options: argparse.Namespace):
+        self._options = options
+        self._models: dict[str, OpticalModel] = {}
+        self._documents: SearchableCorpus | None = None
+
+    def named(self) -> dict[str, Callable[[Collection], Run | NotRun]]:
+        """System name to what measures it, in the order of the table."""
+        options = self._options
+        systems: dict[str, Callable[[Collection], Run | NotRun]] = {}
+        if options.queries_model is not None:
+            systems[options.system or Path(options.queries_model.rstrip("/")).name] = self._model
+        references = {"bm25": self._bm25, "dense": self._dense, "translation": self._translation}
+        return systems | {name: references[name] for name in options.reference}
+
+    def open(self, collection: Collection) -> None:
+        """Turns to a collection: its documents are encoded when the first system asks for them."""
+        from modeling_optical.evaluation import SearchableCorpus
+
+        if (name := self._options.documents_model or self._options.queries_model) is not None:
+            self._documents = SearchableCorpus(self._load(name), collection.corpus, batch_size=self._options.batch_size)
+
+    def _load(self, name: str) -> OpticalModel:
+        from modeling_optical import load_checkpoint
+
+        if name not in self._models:
+            self._models[name] = load_checkpoint(name)
+            self._models[name].to(device())
+        return self._models[name]
+
+    def _model(self, collection: Collection) -> Run:
+        assert self._documents is not None
+        return self._documents.retrieve(self._load(self._options.queries_model), collection.queries)
+
+    def _bm25(self, collection: Collection) -> Run:
+        from modeling_optical.evaluation.references import bm25
+
+        return bm25(collection.queries, collection.corpus, stemmer=self._options.stemmer)
+
+    def _dense(self, collection: Collection) -> Run | NotRun:
+        from modeling_optical.evaluation.references import dense
+
+        options = self._options
+        if options.queries_model is None:
+            return _not_run("dense", collection, "no model (--queries-model)")
+        documents = self._load(options.documents_model or options.queries_model)
+        queries = self._load(options.queries_model)
+        return dense(queries, collection.queries, documents, collection.corpus, batch_size=options.batch_size)
+
+    def _translation(self, collection: Collection) -> Run | NotRun:
+        from modeling_optical.evaluation.references import translate
+
+        options = self._options
+        if options.translator is None:
+            return _not_run("translation", collection, "no model (--translator)")
+        if options.documents_model is None:
+            return _not_run("translation", collection, "no teacher (--documents-model)")
+        assert self._documents is not None
+        source, target = options.translator_languages or (None, None)
+        translated = translate(
+            list(collection.queries.values()), options.translator, source=source, target=target, device=device()
+        )
+        queries = dict(zip(collection.queries, translated, strict=True))
+        return self._documents.retrieve(self._load(options.documents_model), queries)
+
+
+def _not_run(system: str, collection: Collection, reason: str) -> NotRun:
+    from modeling_optical.evaluation import NotRun
+
+    return NotRun(system, collection.language, collection.name, reason)
 
 
 def device() -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from .launch import launch
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -44,27 +44,8 @@ def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
 
 
 def _launch(recipe: Recipe, processes: int, overwrite: bool) -> int:
-    """Starts `recipes/run.py` on several processes with accelerate's launcher.
-
-    `--multi_gpu` is what makes the launcher start more than one process, on CPUs too: with `--cpu` it silently starts one.
-    """
-    import torch
-
     from modeling_optical.atomic_write import write_text
 
-    environment = dict(os.environ)
-    devices = torch.cuda.device_count()
-    if devices == 0:
-        environment |= {
-            "ACCELERATE_USE_CPU": "true",
-            "OMP_NUM_THREADS": str(max((os.cpu_count() or 1) // processes, 1)),
-        }
-    elif processes > devices:
-        raise ValueError(f"--num-processes {processes}: there are {devices} GPUs. Use at most {devices}.")
-    script = Path(__file__).resolve().parents[1] / "run.py"
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
-    command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
     with tempfile.TemporaryDirectory() as scratch:
         resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())
-        command += [str(script), str(resolved), *(["--overwrite"] if overwrite else [])]
-        return subprocess.run(command, env=environment, check=False).returncode
+        return launch(["run", str(resolved), *(["--overwrite"] if overwrite else [])], processes)

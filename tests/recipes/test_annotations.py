@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from recipes.annotations import Annotations, load_annotations, symbol
-from recipes.recipe import PACKAGE_FOLDER, AnnotationsSource
+from recipes.checked_yaml import PACKAGE_FOLDER
+from recipes.recipe import AnnotationsSource
 
 SHIPPED = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")

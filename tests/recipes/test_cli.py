@@ -135,7 +135,7 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
         assert (system, "sw", "collection") in systems
         assert (system, "sw", "held_out_bitext") in systems
     assert ("ceiling", "en", "collection") in systems
-    assert {row.metric for row in rows} == {"AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"}
+    assert {row.metric for row in rows} == {"AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1", "unjudged@10"}
     assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows)
     student = AutoModel.from_pretrained(run / "student")
     assert type(student) is OpticalModel
@@ -154,6 +154,38 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert "ceiling" in out
     assert "Searches with the student" in out
     assert not list(run.rglob(".*tmp*"))
+
+
+def test_a_recipe_may_ask_for_every_objective_and_option(workshop):
+    (workshop / "passages.txt").write_text("\n".join(row["en"] for row in sentences(20)[:12]))
+    bitext = {"path": "bitext.jsonl", "source": "en", "target": "sw", "kind": "both"}
+    objectives = {
+        "transport": 1.0,
+        "token_mse": {"initial": 1.0, "final": 0.0, "steps": 0.5},
+        "contrastive": {"weight": 0.1, "temperature": 0.1},
+        "score_kl": {"weight": 0.5, "passages": "passages.txt", "passages_per_step": 4},
+        "language_adversary": 0.1,
+    }
+    recipe = yaml.safe_load((workshop / "recipe.yaml").read_text())
+    recipe["data"]["bitext"] = [bitext]
+    recipe["student"] |= {"max_document_length": 20}
+    recipe |= {"objectives": objectives, "transport": {"marginals": "norm", "plan_from": "ema", "tokens": "with_markers"}}
+    recipe["training"] |= {"gradient_cache_chunk_size": 3}
+    recipe["baselines"] = {
+        "expanded": {"objectives": {"transport": 1.0}, "transport": {"tokens": "with_expansion", "marginals": "attention"}},
+        "adversary": {"objectives": {"transport": 1.0, "embedding_adversary": 0.5}, "transport": {"plan_from": "lexical"}},
+        "frequencies": {"objectives": {"transport": 1.0}, "transport": {"marginals": "idf", "plan_from": "student"}},
+    }
+    for name in ("adversary", "frequencies"):  # gradient caching is of the others
+        recipe["baselines"][name]["training"] = {"gradient_cache_chunk_size": None}
+    (workshop / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    log = json.loads((workshop / "run/student/training_log.json").read_text())
+    assert {"transport", "token_mse", "contrastive", "score_kl", "language_adversary"} <= set(log[0])
+    names = {path.name for path in (workshop / "run/student").iterdir()}
+    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md"}
+    assert (workshop / "run/token_frequencies.safetensors").is_file()
+    assert "0.1 × contrastive (temperature 0.1)" in (workshop / "run/student/README.md").read_text()
 
 
 def test_the_ceiling_of_a_run_is_what_evaluate_measures(workshop, capsys):
@@ -204,6 +236,35 @@ main(["run", {recipe!r}, "output={workshop / "killed"}"])
     assert values[0] == values[1]
 
 
+def test_a_stream_in_two_languages_is_trained_on_and_measured_in_both(workshop):
+    rows = [json.loads(line) for line in (workshop / "bitext.jsonl").read_text().splitlines()]
+    other = [{"document": r["document"], "en": r["en"], "so": r["sw"].replace("a", "aa")} for r in rows]
+    (workshop / "somali.jsonl").write_text("".join(json.dumps(row) + "\n" for row in other))
+    change = [
+        "language=mul",
+        "data.bitext=[{path: bitext.jsonl, target: sw}, {path: somali.jsonl, target: so}]",
+        "data.streaming.sample=90",
+        "data.temperature=2",
+        "teacher.live=true",
+        "baselines={}",
+    ]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    rows = read_results(workshop / "run/results.json")
+    measured = {(row.language, row.collection) for row in rows if row.system == "optical"}
+    assert measured == {("sw", "collection"), ("sw", "held_out_bitext"), ("so", "held_out_bitext")}
+    assert not (workshop / "run/teacher_cache").exists()
+
+
+def test_an_adapted_start_brings_its_table_along(workshop, capsys):
+    adapted = str(workshop / "adapted")
+    files = ["--bitext", str(workshop / "bitext.jsonl"), "--target", "sw", "--size", "150"]
+    assert main(["adapt-vocabulary", "--student", str(workshop / "teacher"), *files, "--output", adapted]) == 0
+    change = [f"student.start={adapted}", "student.vocabulary=null", "transport.lexical_prior=0.5", "baselines={}"]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    for name in ("translations.npz", "vocabulary.json"):
+        assert (workshop / "run/student" / name).read_bytes() == (workshop / "adapted" / name).read_bytes()
+
+
 def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
     # A job that a shell started in the background ignores the signal; a user's does not.
     script = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -224,7 +285,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
 
 
 def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
-    from recipes.pipeline import last_complete_checkpoint
+    from recipes.run_folder import last_complete_checkpoint
 
     for step, content in ((2, '{"global_step": 2}'), (4, '{"global_')):
         folder = workshop / "checkpoints" / f"checkpoint-{step}"
@@ -297,7 +358,8 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
         (["language="], "language is None; expected a text"),
         (["teacher.model=./nowhere"], "model './nowhere': there is no such folder"),
         (["data.bitext.0.path=missing.jsonl"], "bitext file 'missing.jsonl' does not exist"),
-        (["language=xx"], "no usable pair in"),
+        (["language=xx"], "there are no queries in 'xx'. Languages here: en, sw"),
+        (["language=xx", "evaluation.collections=[]"], "no usable pair in"),
         (["student.config.embedding_dim=16"], "which cannot become 16"),
         (["objectives={transprt: 1}"], "unknown objective 'transprt'"),
         (["transport.epsilon=-1"], "epsilon is -1"),

@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModel, TrainerCallback
 
 from modeling_optical import OpticalForDistillation, OpticalModel, TransportOptions
-from trainer import DistillationCollator, OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, build_objectives
+from trainer import DistillationCollator, OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache, parse_objectives
 from trainer.vocabulary import VocabularyOptions, adapt_vocabulary
 
 
@@ -237,6 +237,6 @@ def test_wrong_input_is_refused_before_training(backbones, teacher, bitext, tmp_
     with pytest.raises(ValueError, match="unknown objective 'transprt'"):
         OpticalTrainingArguments(output_dir=str(tmp_path), objectives={"transprt": 1.0})
     with pytest.raises(ValueError, match="no objective has a weight above 0"):
-        build_objectives({"transport": 0})
+        parse_objectives({"transport": 0})
     with pytest.raises(ValueError, match="initial_epsilon is 0"):
         OpticalTrainingArguments(output_dir=str(tmp_path), initial_epsilon=0.0)

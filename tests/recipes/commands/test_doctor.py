@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from recipes.recipe import PACKAGE_FOLDER
+from recipes.checked_yaml import PACKAGE_FOLDER
 
 ROOT = PACKAGE_FOLDER.parent
 EXAMINE = "from recipes.commands.doctor import examine; raise SystemExit(examine())"

@@ -1,0 +1,128 @@
+"""Load test of `optical serve`: latency at 1, 8 and 32 clients. Writes serving.md and serving.json beside itself.
+
+    python benchmarks/serving.py INDEX [--model M] [--requests 200]
+
+Starts the server on an index that is there and asks it with texts of the index's own passages. Clients and server share the
+machine's cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from modeling_optical.atomic_write import write_text
+from modeling_optical.indexes import IndexManifest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def ask(url: str, query: str, k: int = 10) -> dict[str, Any]:
+    body = json.dumps({"queries": [query], "k": k}).encode()
+    request = urllib.request.Request(f"{url}/search", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        return json.load(answer)
+
+
+def load(url: str, queries: list[str], clients: int, requests: int) -> dict[str, Any]:
+    """Each client asks one query after the other, all clients at once."""
+    milliseconds: list[float] = []
+    numbers = iter(range(requests))
+    lock = threading.Lock()
+
+    def client() -> None:
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            started = time.perf_counter()
+            ask(url, queries[number % len(queries)])
+            with lock:
+                milliseconds.append(1e3 * (time.perf_counter() - started))
+
+    started = time.perf_counter()
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    seconds = time.perf_counter() - started
+    ordered = sorted(milliseconds)
+    return {
+        "clients": clients,
+        "requests": len(ordered),
+        "p50_ms": round(statistics.median(ordered), 1),
+        "p95_ms": round(ordered[int(0.95 * (len(ordered) - 1))], 1),
+        "requests_per_second": round(len(ordered) / seconds, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index")
+    parser.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    parser.add_argument("--queries", type=Path, required=True, help="a text file with a query a line")
+    parser.add_argument("--requests", type=int, default=200, help="per number of clients")
+    parser.add_argument("--note", default="", help="a sentence for the report, such as what else ran on the machine")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of serving.md and serving.json")
+    options = parser.parse_args()
+    queries = [line for line in options.queries.read_text(encoding="utf-8").splitlines() if line.strip()]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(ROOT / "recipes/command.py"), "serve", options.index, "--port", str(port)]
+    server = subprocess.Popen(command + (["--model", options.model] if options.model else []), stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server)
+        ask(url, queries[0])
+        rows = [load(url, queries, clients, options.requests) for clients in (1, 8, 32)]
+        with urllib.request.urlopen(f"{url}/health") as answer:
+            health = json.load(answer)
+    finally:
+        server.terminate()
+        server.wait(60)
+    manifest = IndexManifest.read(options.index)
+    batch = round(health["queries_answered"] / health["batches"], 1)
+    lines = [
+        "# Serving under load",
+        "",
+        f"Made by `python benchmarks/serving.py` on {platform.machine()}, {platform.system()}: {manifest.documents} documents, "
+        f"engine {manifest.engine}, {manifest.dtype}, encoder {manifest.encoder.name}; {batch} queries a batch on average. "
+        + options.note,
+        "",
+        "| clients | requests | p50 ms | p95 ms | requests/s |",
+        "|---|---|---|---|---|",
+        *(f"| {r['clients']} | {r['requests']} | {r['p50_ms']} | {r['p95_ms']} | {r['requests_per_second']} |" for r in rows),
+    ]
+    text = "\n".join(line.rstrip() for line in lines) + "\n"
+    write_text(options.output / "serving.md", text)
+    write_text(options.output / "serving.json", json.dumps({"note": options.note, "rows": rows}, indent=1) + "\n")
+    print(text)
+
+
+def _wait(url: str, server: subprocess.Popen) -> None:
+    for _ in range(1200):
+        if server.poll() is not None:
+            raise RuntimeError("the server ended; start `optical serve` by hand to see why.")
+        try:
+            urllib.request.urlopen(f"{url}/health", timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError("the server did not answer within two minutes.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The model card of a retriever that was trained on labelled queries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard, ModelCardData
+
+from modeling_optical.atomic_write import write_text
+from modeling_optical.evaluation import ResultRow
+
+from .model_card import is_hub_id, results_metadata, results_table
+
+TEMPLATE = Path(__file__).parent / "retriever_card.md.jinja"
+_SHOWN = ("RR@10", "nDCG@10", "Success@1")
+
+
+@dataclass
+class RetrieverCard:
+    """What a card says; all of it comes from a run's record and results.
+
+    Attributes:
+        name, language: of the model.
+        start: what was trained.
+        documents: what encodes the documents, where it is not the model itself.
+        objectives: one line.
+        examples: queries with a positive that were trained on.
+        sources: names of the data.
+        rows: results of the systems `start` and `trained`.
+        versions: of the packages.
+    """
+
+    name: str
+    language: str
+    start: str
+    documents: str | None
+    objectives: str
+    examples: int
+    sources: Sequence[str]
+    rows: Sequence[ResultRow]
+    versions: Mapping[str, str | None]
+
+
+def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard) -> Path:
+    """Writes `README.md` into a retriever's folder, with its results as `model-index`."""
+    data = ModelCardData(
+        language=[card.language],
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=["optical", "late-interaction", "colbert", "multi-vector"],
+        base_model=card.start if is_hub_id(card.start) else None,
+        model_name=card.name,
+        eval_results=results_metadata(card.rows, "trained") or None,
+    )
+    metrics = [metric for metric in _SHOWN if any(row.metric == metric for row in card.rows)]
+    content = ModelCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        card=card,
+        results_table=results_table(card.rows, metrics),
+        versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
+    )
+    return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")

@@ -1,0 +1,284 @@
+"""An encoded corpus: token vectors of any number of documents in checksummed shards, made by one process or several."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from transformers.utils import logging
+
+from .atomic_write import write_text
+from .corpus import Corpus, CorpusStream
+from .fingerprint import model_fingerprint
+from .modeling_optical import OpticalModel
+from .token_pooling import check_pool_factor, pool_tokens
+from .vector_shards import ShardDescription, VectorShard, check_storage_type, checksum, write_shard
+
+logger = logging.get_logger(__name__)
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Who made vectors, as stored with them.
+
+    Attributes:
+        name: the model's folder or Hub id.
+        dim: size of a token vector.
+        fingerprint: of weights, settings and tokenizer (`model_fingerprint`); None for vectors made elsewhere.
+        pool_factor: token pooling, None for none.
+    """
+
+    name: str
+    dim: int
+    fingerprint: str | None = None
+    pool_factor: int | None = None
+
+    @classmethod
+    def of(cls, model: OpticalModel, kind: str = "document", pool_factor: int | None = None) -> Encoder:
+        """The encoder that a loaded model is."""
+        name = model.config._name_or_path or type(model).__name__
+        return cls(name, model.config.vector_dim, model_fingerprint(model, kind), pool_factor)
+
+    def __str__(self) -> str:
+        known = f", fingerprint {self.fingerprint[:12]}" if self.fingerprint else ""
+        return f"{self.name} (dimension {self.dim}{known})"
+
+
+def encode_corpus(
+    model: OpticalModel,
+    documents: Corpus,
+    path: str | os.PathLike,
+    *,
+    kind: str = "document",
+    dtype: str = "float16",
+    pool_factor: int | None = None,
+    shard_size: int = 1024,
+    batch_size: int = 32,
+    rank: int = 0,
+    num_processes: int = 1,
+    show_progress_bar: bool = True,
+    name: str | None = None,
+) -> EncodedCorpus:
+    """Encodes a corpus shard by shard. Killed anywhere and called again, it goes on with the shards that are missing and ends
+    with the same bytes.
+
+    Every process reads the whole stream of texts and encodes each `num_processes`-th shard; the first one waits for the others
+    and writes the manifest. Within a shard, texts of like length share a batch; in the file they keep the corpus's order.
+
+    Args:
+        model: encodes, on the device where it is.
+        documents: the corpus, see `CorpusStream`. It is gone through once.
+        path: folder of the encoded corpus; made if needed.
+        kind: `"document"` or `"query"`.
+        dtype: stored as `"float16"`, `"int8"` or `"float32"`.
+        pool_factor: 2 to 4 for token pooling, None for every token.
+        shard_size: documents per shard.
+        batch_size: documents per forward pass.
+        rank, num_processes: this process and how many there are.
+        show_progress_bar: whether the first process shows progress.
+        name: what the encoder is called in the manifest; by default the model's folder or Hub id.
+
+    Returns:
+        The encoded corpus.
+
+    Raises:
+        ValueError: for a bad document (its place is named), another dtype or factor, or a folder that holds another encoding.
+        OSError: if the disk is full; what is written is kept.
+    """
+    check_storage_type(dtype)
+    check_pool_factor(pool_factor)
+    if shard_size < 1:
+        raise ValueError(f"shard_size is {shard_size}; a shard holds at least one document.")
+    folder = Path(path).expanduser()
+    encoder = Encoder.of(model, kind, pool_factor)
+    if name is not None:
+        encoder = Encoder(name, encoder.dim, encoder.fingerprint, pool_factor)
+    plan = {"format": _FORMAT, "encoder": asdict(encoder), "kind": kind, "dtype": dtype, "shard_size": shard_size}
+    _claim(folder, plan, first=rank == 0)
+    stream = iter(CorpusStream(documents))
+    longest = model.config.query_length if kind == "query" else model.config.document_length
+    counts = {"documents": 0, "empty": 0, "cut": 0}
+    names: list[str] = []
+    with logging.tqdm(desc="Encoding", unit="document", disable=not show_progress_bar or rank != 0) as bar:
+        while chunk := list(islice(stream, shard_size)):
+            number = len(names)
+            names.append(f"shard-{number:06d}.safetensors")
+            counts["documents"] += len(chunk)
+            counts["empty"] += sum(not text.strip() for _, text in chunk)
+            counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
+            if number % num_processes == rank and not _is_done(folder, names[-1], chunk):
+                vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
+                described = write_shard(folder / names[-1], [identifier for identifier, _ in chunk], vectors, dtype)
+                _write_description(folder, described, _digest(chunk))
+            bar.update(len(chunk))
+    if rank == 0:
+        _wait_for([folder / f"{name}.json" for name in names])
+        shards = [asdict(_read_description(folder, name)) for name in names]
+        _drop_other_shards(folder, set(names))
+        write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": shards}, indent=1) + "\n")
+        if counts["cut"]:
+            logger.warning(
+                f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what follows is "
+                "not searched. Cut long documents into passages, or use a model with a greater document_length."
+            )
+    else:
+        _wait_for([folder / "manifest.json"])
+    return EncodedCorpus(folder)
+
+
+def _encode(model: OpticalModel, texts: list[str], kind: str, batch_size: int, pool_factor: int | None) -> list[np.ndarray]:
+    vectors = model.encode(texts, kind, batch_size=batch_size, show_progress_bar=False)
+    return vectors if pool_factor is None else [pool_tokens(array, pool_factor) for array in vectors]
+
+
+def _claim(folder: Path, plan: dict[str, Any], first: bool) -> None:
+    """Makes the folder this encoding's, or finds that it is."""
+    place = folder / "plan.json"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if first and not place.exists():
+            if any(folder.iterdir()):
+                raise ValueError(f"{folder} is not empty and holds no encoding. Name another folder.")
+            write_text(place, json.dumps(plan, indent=1) + "\n")
+    except OSError as error:
+        raise OSError(error.errno, f"the folder {folder} cannot be written: {error.strerror}.") from error
+    _wait_for([place])
+    there = json.loads(place.read_text(encoding="utf-8"))
+    for key, value in plan.items():
+        if there.get(key) != value:
+            raise ValueError(
+                f"{folder} holds an encoding with {key} = {there.get(key)!r}, not {value!r}. Name another folder, or delete it."
+            )
+
+
+def _digest(chunk: list[tuple[str, str]]) -> str:
+    """Hash of the ids and texts of a shard."""
+    digest = hashlib.sha256()
+    for pair in chunk:
+        for part in pair:
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "little") + encoded)
+    return digest.hexdigest()
+
+
+def _is_done(folder: Path, name: str, chunk: list[tuple[str, str]]) -> bool:
+    """Whether a shard is there, whole, and made of these documents."""
+    place = folder / f"{name}.json"
+    if not place.exists():
+        return False
+    if json.loads(place.read_text(encoding="utf-8"))["texts"] != _digest(chunk):
+        logger.warning(f"{folder / name} was made of other documents and is made again.")
+        return False
+    described = _read_description(folder, name)
+    if not (folder / name).is_file() or checksum(folder / name) != described.sha256:
+        logger.warning(f"{folder / name} is missing or damaged and is made again.")
+        return False
+    return True
+
+
+def _write_description(folder: Path, described: ShardDescription, texts: str) -> None:
+    write_text(folder / f"{described.file}.json", json.dumps({"shard": asdict(described), "texts": texts}) + "\n")
+
+
+def _read_description(folder: Path, name: str) -> ShardDescription:
+    return ShardDescription(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["shard"])
+
+
+def _drop_other_shards(folder: Path, names: set[str]) -> None:
+    """Removes what a killed or a longer run left."""
+    for path in [*folder.glob("shard-*"), *folder.glob(".shard-*")]:
+        if path.name.removesuffix(".json") not in names:
+            path.unlink()
+
+
+def _wait_for(paths: list[Path]) -> None:
+    """Waits for files that other processes write. The launcher ends all processes when one of them fails."""
+    for path in paths:
+        while not path.exists():
+            time.sleep(0.05)
+
+
+class EncodedCorpus:
+    """Token vectors of a corpus on disk, mapped into memory shard by shard.
+
+    Iterating gives `(id, vectors)` with vectors (tokens, dim), float32, in the corpus's order.
+
+    Args:
+        path: the folder that `encode_corpus` wrote.
+
+    Attributes:
+        encoder: who made the vectors.
+        dtype: as stored.
+        shards: descriptions of the files.
+
+    Raises:
+        FileNotFoundError: if there is no manifest; an encoding that was stopped goes on with `encode_corpus`.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path).expanduser()
+        place = self.path / "manifest.json"
+        if not place.is_file():
+            unfinished = (self.path / "plan.json").is_file()
+            raise FileNotFoundError(
+                f"{self.path} "
+                + ("holds an unfinished encoding: encode the same corpus again, it goes on." if unfinished
+                   else "holds no encoded corpus: manifest.json is missing.")
+            )  # fmt: skip
+        manifest = json.loads(place.read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            raise ValueError(f"{place}: format {manifest['format']} is not known to this version; encode again.")
+        self.encoder = Encoder(**manifest["encoder"])
+        self.dtype: str = manifest["dtype"]
+        self.kind: str = manifest["kind"]
+        self.shards = [ShardDescription(**shard) for shard in manifest["shards"]]
+        self._count: int = manifest["documents"]
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def tokens(self) -> int:
+        """Vectors in all."""
+        return sum(shard.tokens for shard in self.shards)
+
+    def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
+        for description in self.shards:
+            shard = VectorShard(self.path / description.file)
+            for row, identifier in enumerate(shard.identifiers()):
+                yield identifier, shard.document(row).numpy()
+
+    def ids(self) -> Iterator[str]:
+        """Ids in the corpus's order."""
+        for description in self.shards:
+            yield from VectorShard(self.path / description.file).identifiers()
+
+    def vectors(self) -> Iterator[np.ndarray]:
+        """Vectors (tokens, dim) of each document in the corpus's order."""
+        for _, array in self:
+            yield array
+
+    def verify(self) -> None:
+        """Compares every shard with its checksum.
+
+        Raises:
+            ValueError: naming the shards that differ; `encode_corpus` makes them again.
+        """
+        damaged = [
+            s.file for s in self.shards if not (self.path / s.file).is_file() or checksum(self.path / s.file) != s.sha256
+        ]
+        if damaged:
+            raise ValueError(
+                f"{self.path}: {', '.join(damaged)} missing or damaged. Encode the same corpus into the same folder again: "
+                "only these are made anew."
+            )

@@ -1,0 +1,82 @@
+"""Test collections in their published layouts, from a folder or from the Hub's raw files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from . import africlirmatrix, beir, ciral, miracl, multi30k, trec, xtreme_r
+from .collection import Collection, Corpus, StreamedCorpus, texts_of
+from .files import HubFiles, Layout, LocalFiles, Request
+
+LAYOUTS: tuple[Layout, ...] = (
+    beir.LAYOUT,
+    miracl.LAYOUT,
+    ciral.LAYOUT,
+    africlirmatrix.LAYOUT,
+    xtreme_r.MEWSLI_X,
+    xtreme_r.LAREQA,
+    xtreme_r.TATOEBA,
+    multi30k.LAYOUT,
+    trec.LAYOUT,
+    trec.WITH_DESCRIPTION,
+)
+"""In the order in which a folder is tried."""
+
+__all__ = ["LAYOUTS", "Collection", "Corpus", "StreamedCorpus", "load_collection", "texts_of"]
+
+
+def load_collection(
+    path: str | os.PathLike,
+    language: str = "en",
+    *,
+    format: str | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    corpus_revision: str | None = None,
+) -> Collection:
+    """Reads a collection.
+
+    Args:
+        path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set: one of
+            those that the layouts name, otherwise one in BEIR's.
+        language: which queries, or, where all queries are English, which documents.
+        format: a layout's name, where the files do not tell: `beir`, `miracl`, `ciral`, `africlirmatrix`, `mewsli-x`,
+            `lareqa`, `tatoeba`, `multi30k`, `trec`, `trec-td`.
+        split: which queries and judgements, where there are several; each layout has its own choice.
+        revision: of the Hub data set.
+        corpus_revision: of the Hub data set with the documents, where that is another one (MIRACL, CIRAL, AfriCLIRMatrix).
+
+    Raises:
+        FileNotFoundError: for a missing folder or file; it lists the languages that there are.
+        ValueError: for a line that cannot be read (file and line named), duplicate ids, no judged query, an unknown format.
+    """
+    written = os.fspath(path)
+    known = {layout.name: layout for layout in LAYOUTS}
+    if format is not None and format not in known:
+        raise ValueError(f"unknown format {format!r} of a collection. Known: {', '.join(known)}.")
+    folder = Path(written).expanduser()
+    if folder.is_dir():
+        folder = folder.resolve()
+        files = LocalFiles(folder)
+        layout = known[format] if format else _recognise(files)
+        return layout.read(Request(files, folder.name, language, split, corpus_revision))
+    if written.startswith((".", "/", "~")) or written.count("/") > 1:
+        raise FileNotFoundError(f"collection folder {written!r} does not exist.")
+    layout = known[format] if format else next((one for one in LAYOUTS if _named(written, one)), beir.LAYOUT)
+    return layout.read(Request(HubFiles(written, revision), written.rsplit("/", 1)[-1], language, split, corpus_revision))
+
+
+def _named(repo_id: str, layout: Layout) -> bool:
+    return repo_id.lower() in (known.lower() for known in layout.hub_ids)
+
+
+def _recognise(files: LocalFiles) -> Layout:
+    layout = next((one for one in LAYOUTS if one.recognises(files.names)), None)
+    if layout is None:
+        marks = "; ".join(f"{one.name}: {one.marks}" for one in LAYOUTS)
+        raise FileNotFoundError(
+            f"collection {files.label}: corpus.jsonl is missing, which BEIR's layout has, and the folder is in no other layout "
+            f"that is known. By these files they are recognised: {marks}. `format` names one outright."
+        )
+    return layout

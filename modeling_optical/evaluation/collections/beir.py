@@ -1,0 +1,143 @@
+"""BEIR's layout, from a folder or from the Hub.
+
+Folder: `corpus.jsonl` (`_id`, `title`, `text`), `queries.<language>.jsonl` or `queries.jsonl` (`_id`, `text`), and `qrels.tsv`,
+`qrels.<language>.tsv` or `qrels/<split>.tsv` (query id, document id, grade, with a header line). The queries per language are
+this package's addition: the same queries, in several languages, over one corpus.
+
+Hub: configurations `corpus` and `queries`, and judgements in the configuration `qrels` or `default` or in the data set
+`<id>-qrels`, as BEIR and MTEB publish theirs. Layout documented at https://github.com/beir-cellar/beir/wiki; licences are
+those of the single sets.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from .collection import Collection, assemble, read_queries
+from .files import HubFiles, Layout, LocalFiles, Request, json_lines, no_queries, unpacked_bytes
+
+
+def read(request: Request) -> Collection:
+    """Reads a collection in BEIR's layout."""
+    if isinstance(request.files, HubFiles):
+        return _from_hub(request, request.files)
+    assert isinstance(request.files, LocalFiles)
+    return _from_folder(request, request.files.folder)
+
+
+def _from_folder(request: Request, folder: Path) -> Collection:
+    language, split = request.language, request.split or "test"
+    corpus_file = folder / "corpus.jsonl"
+    if not corpus_file.is_file():
+        raise FileNotFoundError(f"collection {folder}: corpus.jsonl is missing, which BEIR's layout has.")
+    queries_file = next((f for f in (folder / f"queries.{language}.jsonl", folder / "queries.jsonl") if f.is_file()), None)
+    if queries_file is None:
+        raise no_queries(request.files, language, (f.name.split(".")[1] for f in folder.glob("queries.*.jsonl")))
+    candidates = [folder / f"qrels.{language}.tsv", folder / "qrels.tsv", folder / "qrels" / f"{split}.tsv"]
+    qrels_file = next((f for f in candidates if f.is_file()), None)
+    if qrels_file is None:
+        raise FileNotFoundError(
+            f"collection {folder}: no judgements; one of {', '.join(str(f.relative_to(folder)) for f in candidates)} is needed."
+        )
+    return assemble(
+        request.name,
+        language,
+        read_corpus=lambda: _texts(json_lines(corpus_file), with_title=True),
+        corpus_bytes=unpacked_bytes([corpus_file]),
+        queries=read_queries(_texts(json_lines(queries_file), with_title=False)),
+        judgements=_judgements(_qrels_lines(qrels_file)),
+        parallel=True,
+    )
+
+
+def _from_hub(request: Request, files: HubFiles) -> Collection:
+    from datasets import Dataset, load_dataset
+
+    name, language, split = files.repo_id, request.language, request.split or "test"
+
+    def table(configuration: str, data_set: str = name) -> Dataset:
+        loaded = load_dataset(data_set, configuration, revision=files.revision if data_set == name else None)
+        chosen = next((s for s in (split, configuration, "test", "train") if s in loaded), next(iter(loaded)))
+        return loaded[chosen]
+
+    def first(*sources: tuple[str, str]) -> tuple[str, Dataset]:
+        problems = []
+        for configuration, data_set in sources:
+            try:
+                return f"{data_set}/{configuration}", table(configuration, data_set)
+            except Exception as error:  # datasets raises many types; all are reported if none of the sources is there
+                problems.append(f"{data_set}/{configuration}: {type(error).__name__}: {error}")
+        raise FileNotFoundError(
+            f"collection {name!r} could not be loaded from the Hub. Check the id and the network, or give a folder in BEIR's "
+            "layout. Tried: " + "; ".join(problems)
+        )
+
+    corpus = first(("corpus", name))
+    queries = first((f"queries.{language}", name), (f"{language}-queries", name), ("queries", name))
+    qrels = first((f"qrels.{language}", name), (f"{language}-qrels", name), ("qrels", name), ("default", f"{name}-qrels"),
+                  ("default", name))  # fmt: skip
+    return assemble(
+        request.name,
+        language,
+        read_corpus=lambda: _texts(_rows(*corpus), with_title=True),
+        corpus_bytes=corpus[1].data.nbytes,  # memory-mapped, not held
+        queries=read_queries(_texts(_rows(*queries), with_title=False)),
+        judgements=_judgements(_rows(*qrels)),
+        parallel=True,
+    )
+
+
+def _rows(label: str, table: Iterable[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    return ((f"{label}[{number}]", row) for number, row in enumerate(table))
+
+
+def _judgements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[str, str, str, str]]:
+    for place, row in rows:
+        query, document, grade = (row.get(key) for key in ("query-id", "corpus-id", "score"))
+        if query is None or document is None or grade is None:
+            raise ValueError(f"{place}: a judgement needs the columns query-id, corpus-id and score.")
+        whole = isinstance(grade, float) and grade.is_integer()
+        yield place, str(query), str(document), str(int(grade) if whole else grade)
+
+
+def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> Iterator[tuple[str, str, str]]:
+    for place, row in rows:
+        identifier = row.get("_id", row.get("id"))
+        text = row.get("text")
+        if identifier is None or not isinstance(text, str):
+            raise ValueError(f"{place}: a record needs `_id` and `text`.")
+        title = row.get("title") if with_title else None
+        yield place, str(identifier), f"{title} {text}" if title else text
+
+
+def _qrels_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 ({error}).") from None
+    with io.StringIO(text, newline="") as stream:
+        for number, row in enumerate(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
+            if not row:
+                continue
+            if number == 1 and len(row) in (3, 4) and not _is_number(row[-1]):
+                continue
+            if len(row) == 4:  # TREC: query, iteration, document, grade
+                row = [row[0], row[2], row[3]]
+            if len(row) != 3:
+                raise ValueError(f"{path}:{number}: expected query id, document id and grade, separated by tabs.")
+            yield f"{path}:{number}", dict(zip(("query-id", "corpus-id", "score"), row, strict=True))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+LAYOUT = Layout("beir", "corpus.jsonl", lambda names: "corpus.jsonl" in names, read)

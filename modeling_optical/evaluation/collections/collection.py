@@ -1,0 +1,226 @@
+"""What a test collection is: documents (in memory or streamed), queries, judgements; put together and checked."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Collection as Container
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from transformers.utils import logging
+
+logger = logging.get_logger(__name__)
+
+IN_MEMORY_BYTES = 128 * 2**20
+"""Corpora whose files are smaller (unpacked) are held as a dictionary; larger ones are read from their files each time."""
+
+
+class Corpus(Protocol):
+    """Documents, as often as asked: a dictionary of id to text is one, `StreamedCorpus` another."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Pairs of document id and text, in the same order every time."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class StreamedCorpus:
+    """A corpus that is read from its files every time and never held in memory.
+
+    Args:
+        read: gives (place, id, text) from the first document to the last; `place` is file and line, for messages.
+        name: for messages.
+
+    The first pass, made here, counts the documents and looks for ids that stand twice. It keeps 8 bytes per document.
+
+    Raises:
+        ValueError: for an id that stands twice, and whatever `read` raises.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[tuple[str, str, str]]], name: str):
+        self._read = read
+        self._name = name
+        hashes = array("Q")
+        self.empty = 0
+        for _, identifier, text in logging.tqdm(read(), desc=f"Checking {name}", unit="document", leave=False):
+            hashes.append(_hash(identifier))
+            self.empty += not text.strip()
+        self._length = len(hashes)
+        self._hashes = np.sort(np.frombuffer(hashes, dtype=np.uint64)) if hashes else np.empty(0, dtype=np.uint64)
+        repeated = self._hashes[1:][self._hashes[1:] == self._hashes[:-1]]
+        if len(repeated):
+            self._refuse_duplicates(set(repeated.tolist()))
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        """Pairs of document id and text, read anew."""
+        return ((identifier, text) for _, identifier, text in self._read())
+
+    def __len__(self) -> int:
+        return self._length
+
+    def missing(self, identifiers: Iterable[str]) -> list[str]:
+        """Those of the ids that no document has (by a 64-bit hash)."""
+        asked = list(identifiers)
+        if not self._length:
+            return asked
+        hashes = np.array([_hash(identifier) for identifier in asked], dtype=np.uint64)
+        found = self._hashes[np.minimum(np.searchsorted(self._hashes, hashes), self._length - 1)] == hashes
+        return [identifier for identifier, there in zip(asked, found, strict=True) if not there]
+
+    def _refuse_duplicates(self, suspects: set[int]) -> None:
+        seen: set[str] = set()
+        for place, identifier, _ in self._read():
+            if _hash(identifier) in suspects:
+                if identifier in seen:
+                    raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+                seen.add(identifier)
+
+
+def _hash(identifier: str) -> int:
+    return int.from_bytes(hashlib.blake2b(identifier.encode("utf-8"), digest_size=8).digest(), "little")
+
+
+@dataclass
+class Collection:
+    """Documents, queries and judgements.
+
+    Attributes:
+        name: short name, as it stands in results.
+        language: the language that was asked for, as it stands in results: that of the queries, or, where all queries are
+            English (CIRAL, AfriCLIRMatrix), that of the documents.
+        corpus: document id to text (title and text joined by a space).
+        queries: query id to text; only judged queries.
+        qrels: query id to {document id: grade}. A judged document that the corpus lacks stays in.
+        query_language: code of the queries' language.
+        parallel: whether the same queries over the same documents exist in other languages, so that the teacher's own
+            language gives a ceiling.
+    """
+
+    name: str
+    language: str
+    corpus: Corpus
+    queries: dict[str, str]
+    qrels: dict[str, dict[str, int]]
+    query_language: str = ""
+    parallel: bool = False
+
+    def __post_init__(self) -> None:
+        self.query_language = self.query_language or self.language
+
+
+def texts_of(corpus: Corpus, identifiers: Container[str]) -> dict[str, str]:
+    """The texts of some documents, in one pass; ids that the corpus lacks are left out."""
+    wanted = set(identifiers)
+    return {identifier: text for identifier, text in corpus.items() if identifier in wanted}
+
+
+def read_queries(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    """Query id to text from (place, id, text).
+
+    Raises:
+        ValueError: for an id that is empty, has white space or stands twice (place named).
+    """
+    queries: dict[str, str] = {}
+    for place, identifier, text in records:
+        check_identifier(place, identifier)
+        if identifier in queries:
+            raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+        queries[identifier] = text
+    return queries
+
+
+def check_identifier(place: str, identifier: str) -> None:
+    """Refuses ids that a run file cannot hold."""
+    if not identifier or any(character.isspace() for character in identifier):
+        raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
+
+
+def assemble(
+    name: str,
+    language: str,
+    *,
+    read_corpus: Callable[[], Iterator[tuple[str, str, str]]],
+    corpus_bytes: int,
+    queries: dict[str, str],
+    judgements: Iterable[tuple[str, str, str, str]],
+    query_language: str = "",
+    parallel: bool = False,
+) -> Collection:
+    """Puts a collection together and checks it.
+
+    Args:
+        name, language, query_language, parallel: see `Collection`.
+        read_corpus: gives (place, id, text) of every document.
+        corpus_bytes: about how much text that is; decides whether the corpus is held in memory.
+        queries: query id to text.
+        judgements: (place, query id, document id, grade as it is written).
+
+    Raises:
+        ValueError: for a grade that is no whole number, a judgement that stands twice with different grades, an id that is
+            empty, has white space or stands twice (file and line named), or if no query has a relevant document.
+    """
+    qrels = _read_judgements(name, queries, judgements)
+    judged = {key: text for key, text in queries.items() if any(grade > 0 for grade in qrels.get(key, {}).values())}
+    if not judged:
+        raise ValueError(f"collection {name}: no query in {query_language or language!r} has a relevant document.")
+    if len(judged) < len(queries):
+        logger.info(f"collection {name}: {len(queries) - len(judged)} queries without a relevant document are left out.")
+    qrels = {key: qrels[key] for key in judged}
+    documents = Counter(document for grades in qrels.values() for document in grades)
+    corpus: Corpus
+    if corpus_bytes <= IN_MEMORY_BYTES:
+        texts = _in_memory(_checked(read_corpus))
+        missing, empty, corpus = [d for d in documents if d not in texts], sum(not t.strip() for t in texts.values()), texts
+    else:
+        corpus = StreamedCorpus(lambda: _checked(read_corpus), name)
+        missing, empty = corpus.missing(documents), corpus.empty
+    if missing:
+        count = sum(documents[document] for document in missing)
+        logger.warning(
+            f"collection {name}: {count} judgements name documents that the corpus does not have, such as "
+            f"{', '.join(missing[:3])}; they stay in the judgements, so a relevant one can never be found."
+        )
+    if empty:
+        logger.warning(f"collection {name}: {empty} documents have no text.")
+    return Collection(name, language, corpus, judged, qrels, query_language, parallel)
+
+
+def _read_judgements(
+    name: str, queries: dict[str, str], judgements: Iterable[tuple[str, str, str, str]]
+) -> dict[str, dict[str, int]]:
+    qrels: dict[str, dict[str, int]] = {}
+    unknown = 0
+    for place, query, document, written in judgements:
+        try:
+            grade = int(written)
+        except ValueError:
+            raise ValueError(f"{place}: the grade {written!r} is not a whole number.") from None
+        if query not in queries:
+            unknown += 1
+        elif qrels.setdefault(query, {}).setdefault(document, grade) != grade:
+            raise ValueError(
+                f"{place}: document {document!r} is judged twice for query {query!r}: {qrels[query][document]} and {grade}."
+            )
+    if unknown:
+        logger.warning(f"collection {name}: {unknown} judgements name a query that is not there; ignored.")
+    return qrels
+
+
+def _checked(read: Callable[[], Iterator[tuple[str, str, str]]]) -> Iterator[tuple[str, str, str]]:
+    for place, identifier, text in read():
+        check_identifier(place, identifier)
+        yield place, identifier, text
+
+
+def _in_memory(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for place, identifier, text in records:
+        if identifier in texts:
+            raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+        texts[identifier] = text
+    return texts

@@ -1,0 +1,239 @@
+"""The files of a published collection, in a folder or in a data set on the Hub, and how their lines are read."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from .collection import Collection
+
+
+class Files(Protocol):
+    """The files of a folder or of a data set on the Hub, by their path in it."""
+
+    label: str
+
+    @property
+    def names(self) -> list[str]:
+        """All paths, with `/`, sorted."""
+        ...
+
+    def path(self, name: str) -> Path:
+        """Where the file is on this machine; fetched first if it must be."""
+        ...
+
+
+class LocalFiles:
+    """The files below a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.label = str(folder)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All paths below the folder; hidden folders are left out."""
+        found = []
+        for root, folders, files in os.walk(self.folder):
+            folders[:] = [name for name in folders if not name.startswith(".")]
+            found += [(Path(root) / name).relative_to(self.folder).as_posix() for name in files]
+        return sorted(found)
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+
+class HubFiles:
+    """The raw files of a data set on the Hub, fetched one by one into the Hub's cache."""
+
+    def __init__(self, repo_id: str, revision: str | None = None):
+        self.repo_id = repo_id
+        self.revision = revision
+        self.label = repo_id if revision is None else f"{repo_id}@{revision}"
+
+    @cached_property
+    def names(self) -> list[str]:
+        """All paths in the data set at the revision.
+
+        Raises:
+            FileNotFoundError: if the data set cannot be reached; says what to do.
+        """
+        import httpx
+        from huggingface_hub import HfApi
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        try:
+            return sorted(HfApi().list_repo_files(self.repo_id, repo_type="dataset", revision=self.revision))
+        except (HfHubHTTPError, OfflineModeIsEnabled, httpx.TransportError, OSError) as error:
+            raise FileNotFoundError(
+                f"the files of {self.label!r} could not be listed on the Hub ({type(error).__name__}: {error}). Check id, "
+                "revision and network (a gated data set needs `hf auth login`), or give a folder with the same files."
+            ) from error
+
+    def path(self, name: str) -> Path:
+        from huggingface_hub import hf_hub_download
+
+        return Path(hf_hub_download(self.repo_id, name, repo_type="dataset", revision=self.revision))
+
+
+@dataclass
+class Request:
+    """What is asked of a reader.
+
+    Attributes:
+        files: where the collection is.
+        name: last part of the folder's name or Hub id.
+        language: language code, as the user wrote it.
+        split: which queries and judgements; None for the reader's own choice.
+        corpus_revision: revision of the Hub data set that holds the documents, where that is another one.
+    """
+
+    files: Files
+    name: str
+    language: str
+    split: str | None = None
+    corpus_revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A published layout and its reader.
+
+    Attributes:
+        name: what `format=` takes.
+        marks: the files by which a folder is recognised, for messages.
+        recognises: whether these paths are this layout.
+        read: the reader.
+        hub_ids: data sets on the Hub in this layout.
+    """
+
+    name: str
+    marks: str
+    recognises: Callable[[list[str]], bool]
+    read: Callable[[Request], Collection]
+    hub_ids: tuple[str, ...] = ()
+
+
+def ending(names: Iterable[str], relative: str) -> str | None:
+    """The path that is `relative` or ends with it after a `/`; packed (`.gz`) if only that is there."""
+    listed = list(names)
+    for wanted in (relative, f"{relative}.gz"):
+        found = [name for name in listed if name == wanted or name.endswith(f"/{wanted}")]
+        if found:
+            return min(found, key=len)
+    return None
+
+
+def needed(files: Files, relative: str, advice: str = "") -> Path:
+    """The file that is `relative` or ends with it.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    name = ending(files.names, relative)
+    if name is None:
+        raise FileNotFoundError(f"collection {files.label}: {relative} is missing.{' ' if advice else ''}{advice}")
+    return files.path(name)
+
+
+def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
+    """(`file:line`, line without its end) of a text file, packed by gzip or not; blank lines too.
+
+    Raises:
+        ValueError: for bytes that are not in the encoding, or a damaged archive (file and line named).
+    """
+    number = 0
+    with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as stream:
+        try:
+            for number, line in enumerate(stream, 1):
+                text = line.decode(encoding)
+                yield f"{path}:{number}", (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path}:{number}: not {encoding.upper()} ({error}).") from None
+        except (EOFError, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: damaged after line {number} ({error}). Fetch the file again.") from None
+
+
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(place, object) of a file with a JSON object a line; blank lines are passed over.
+
+    Raises:
+        ValueError: for a line that is none (file and line named), or a file without any.
+    """
+    empty = True
+    for place, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise ValueError(f"{place}: not JSON in UTF-8 ({error}).") from None
+        if not isinstance(record, dict):
+            raise ValueError(f"{place}: not a JSON object.")
+        empty = False
+        yield place, record
+    if empty:
+        raise ValueError(f"{path} is empty.")
+
+
+def json_documents(paths: Iterable[Path], identifier: str, text: str) -> Iterator[tuple[str, str, str]]:
+    """(place, id, title and text) of documents in files with a JSON object a line.
+
+    Args:
+        paths: the files, in order.
+        identifier: key of the id.
+        text: key of the text.
+    """
+    for path in paths:
+        for place, record in json_lines(path):
+            if not isinstance(record.get(identifier), (str, int)) or not isinstance(record.get(text), str):
+                raise ValueError(
+                    f"{place}: a document needs `{identifier}` and `{text}`; it has {', '.join(record) or 'nothing'}."
+                )
+            title = record.get("title")
+            yield place, str(record[identifier]), f"{title} {record[text]}" if title else record[text]
+
+
+def tab_topics(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, id, text) of a file with `id<tab>text` a line."""
+    for place, line in text_lines(path):
+        if not line.strip():
+            continue
+        identifier, tab, text = line.partition("\t")
+        if not tab:
+            raise ValueError(f"{place}: expected query id and text, separated by a tab.")
+        yield place, identifier.strip(), text.strip()
+
+
+def trec_judgements(path: Path, iteration: str | None = None) -> Iterator[tuple[str, str, str, str]]:
+    """(place, query, document, grade) of a file with `query iteration document grade` a line, separated by white space.
+
+    Args:
+        path: the file.
+        iteration: only lines with this second column.
+    """
+    for place, line in text_lines(path):
+        if not line.strip():
+            continue
+        columns = line.split()
+        if len(columns) != 4:
+            raise ValueError(f"{place}: expected `query 0 document grade`.")
+        if iteration in (None, columns[1]):
+            yield place, columns[0], columns[2], columns[3]
+
+
+def unpacked_bytes(paths: Iterable[Path]) -> int:
+    """About how much text the files hold; gzip packs text to about a quarter."""
+    return sum(path.stat().st_size * (4 if path.name.endswith(".gz") else 1) for path in paths)
+
+
+def no_queries(files: Files, language: str, there: Iterable[str]) -> FileNotFoundError:
+    """The error for a language that a collection lacks; names those that it has."""
+    known = ", ".join(sorted(set(there))) or "none"
+    return FileNotFoundError(f"collection {files.label}: there are no queries in {language!r}. Languages here: {known}.")

@@ -1,0 +1,36 @@
+"""What vectors come from, as a hash: two models with one fingerprint give the same vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import torch
+
+from .modeling_optical import OpticalModel
+
+
+def model_fingerprint(model: OpticalModel, use: str) -> str:
+    """Hash of everything that a vector depends on: weights, settings, tokenizer, and how they are used.
+
+    Args:
+        model: the model, with its processor.
+        use: what else the vectors depend on, for instance `"document"` or `"query:64"`.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    settings = model.config.to_diff_dict()
+    for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "dtype"):
+        settings.pop(key, None)
+    digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
+    tokenizer = json.loads(model.get_processor().tokenizer.backend_tokenizer.to_str())
+    # Padding and truncation are what the last call left there, not a property of the model.
+    tokenizer["padding"] = tokenizer["truncation"] = None
+    digest.update(json.dumps(tokenizer, sort_keys=True).encode())
+    digest.update(use.encode())
+    return digest.hexdigest()

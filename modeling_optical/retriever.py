@@ -1,0 +1,310 @@
+"""Texts in, passages out: a query encoder, a document encoder and an index."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from .checkpoints import load_checkpoint
+from .corpus import Corpus, CorpusStream
+from .encoding import EncodedCorpus, Encoder, encode_corpus
+from .explanation import Explanation, explain
+from .indexes import Index, IndexManifest, new_index, open_index
+from .modeling_optical import OpticalModel
+from .passages import PassageStore
+from .token_pooling import pool_tokens
+
+logger = logging.get_logger(__name__)
+
+_PASSAGES = "passages.sqlite"
+_ADDED_AT_ONCE = 1024
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A document that was found.
+
+    Attributes:
+        id: of the document.
+        score: MaxSim with the query.
+        text: the document, None if the index was made without texts.
+    """
+
+    id: str
+    score: float
+    text: str | None
+
+
+class OpticalRetriever:
+    """A student that asks, a teacher (or the student) that has read, and an index between them.
+
+    The documents stay encoded by the teacher, so one English index serves every student that was distilled from it.
+
+    Args:
+        queries: encodes the queries.
+        documents: encodes the documents; a folder or Hub id is loaded when it is first needed. None: the same model.
+
+    Example:
+
+    ```python
+    >>> retriever = OpticalRetriever.from_pretrained("student", documents="teacher")
+    >>> retriever.index("corpus.jsonl", "index")
+    >>> retriever.search(["swali langu"], k=10)[0][0].text
+    ```
+    """
+
+    def __init__(self, queries: OpticalModel, documents: OpticalModel | str | os.PathLike | None = None):
+        self.query_model = queries
+        self._documents = queries if documents is None else documents
+        self._encoder: Encoder | None = None
+        self._index: Index | None = None
+        self._passages: PassageStore | None = None
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        queries: str | os.PathLike,
+        documents: str | os.PathLike | None = None,
+        *,
+        device: torch.device | str = "cpu",
+        **kwargs: Any,
+    ) -> OpticalRetriever:
+        """Loads the query encoder.
+
+        Args:
+            queries: folder, Hub id or `package:NAME/PATH` of the student.
+            documents: the same of the teacher, loaded when it is first needed. None: the student encodes documents too.
+            device: where the models run.
+            **kwargs: for `load_checkpoint`.
+        """
+        student = load_checkpoint(queries, **kwargs)
+        student.to(torch.device(device))
+        return cls(student, documents)
+
+    @property
+    def document_model(self) -> OpticalModel:
+        """The model that encodes documents."""
+        if not isinstance(self._documents, OpticalModel):
+            name = os.fspath(self._documents)
+            self._documents = load_checkpoint(name)
+            self._documents.to(self.query_model.device)
+        return self._documents
+
+    @property
+    def document_encoder(self) -> Encoder:
+        """Name and fingerprint of the model that encodes documents."""
+        if self._encoder is None:
+            self._encoder = Encoder.of(self.document_model)
+        return self._encoder
+
+    @property
+    def current(self) -> Index:
+        """The open index.
+
+        Raises:
+            ValueError: if none is open.
+        """
+        if self._index is None:
+            raise ValueError("no index is open: call index(corpus, path) or open(path) first.")
+        return self._index
+
+    def index(
+        self,
+        corpus: Corpus,
+        path: str | os.PathLike,
+        *,
+        engine: str = "exact",
+        dtype: str = "float16",
+        pool_factor: int | None = None,
+        batch_size: int = 32,
+        show_progress_bar: bool = True,
+        name: str | None = None,
+        **settings: Any,
+    ) -> Index:
+        """Encodes a corpus, indexes it and opens the index. Killed while encoding and called again, it goes on.
+
+        Args:
+            corpus: see `CorpusStream`. It is gone through more than once, so an iterator has to come as a function that makes
+                one.
+            path: folder of the index.
+            engine: `"exact"`, `"lancedb"`, `"qdrant"` or `"two-stage"`.
+            dtype: how vectors are stored: `"float16"`, `"int8"`, `"float32"`.
+            pool_factor: 2 to 4 for token pooling.
+            batch_size: documents per forward pass.
+            show_progress_bar: whether to show progress.
+            name: what the documents' model is called in the index; by default its folder or Hub id.
+            **settings: of the engine.
+
+        Raises:
+            FileExistsError: if there is an index in the folder. It is left alone.
+            ValueError: for a bad document, dtype, factor or engine.
+            OSError: if the disk is full; call again and it goes on.
+        """
+        if isinstance(corpus, Iterator):
+            raise ValueError(
+                "index goes through the corpus more than once, and an iterator can be gone through once: give a function that "
+                "makes the iterator, such as `lambda: read(file)`."
+            )
+        folder = Path(path).expanduser()
+        if (folder / "index.json").exists():
+            raise FileExistsError(f"{folder} holds an index. Add to it (add), name another folder, or delete it.")
+        encoded = encode_corpus(
+            self.document_model,
+            corpus,
+            folder / "encoding",
+            dtype=dtype,
+            pool_factor=pool_factor,
+            batch_size=batch_size,
+            show_progress_bar=show_progress_bar,
+            name=name,
+        )
+        index = self.index_encoded(encoded, corpus, folder, engine=engine, **settings)
+        shutil.rmtree(folder / "encoding")
+        return index
+
+    def index_encoded(
+        self, encoded: EncodedCorpus, corpus: Corpus | None, path: str | os.PathLike, *, engine: str = "exact", **settings: Any
+    ) -> Index:
+        """Indexes what `encode_corpus` made; `corpus` gives the texts to show, None for none. See `index`."""
+        folder = Path(path).expanduser()
+        folder.mkdir(parents=True, exist_ok=True)
+        # The vectors are stored as precisely as they were encoded.
+        index = new_index(folder, encoded.encoder, engine, dtype=encoded.dtype, **settings)
+        store = PassageStore(folder / _PASSAGES)
+        store.path.unlink(missing_ok=True)
+        # Texts first, then the index, which is there from its last step on: a kill never leaves documents without texts.
+        if corpus is not None:
+            store.put(CorpusStream(corpus))
+        texts = None if corpus is None else (text for _, text in CorpusStream(corpus))
+        index.build(encoded.ids(), encoded.vectors(), texts if index.reads_texts else None)
+        self._index, self._passages = index, store
+        return index
+
+    def open(self, path: str | os.PathLike, **settings: Any) -> Index:
+        """Opens an index.
+
+        Args:
+            path: its folder.
+            **settings: of the engine.
+
+        Raises:
+            FileNotFoundError: if there is none.
+            ValueError: if it was made by another model than `documents`, or its vectors have another dimension than the
+                queries'; both are named.
+        """
+        made_by = IndexManifest.read(Path(path).expanduser()).encoder
+        if made_by.dim != self.query_model.config.vector_dim:
+            raise ValueError(
+                f"the index {path} was made by {made_by}, but the query model has vectors of dimension "
+                f"{self.query_model.config.vector_dim}. Search with a model that was distilled from {made_by.name}."
+            )
+        if made_by.fingerprint is None:
+            logger.warning(f"the index {path} does not say which weights made it ({made_by.name}): taken on trust.")
+        elif made_by.fingerprint != self.document_encoder.fingerprint:
+            raise ValueError(
+                f"the index {path} was made by {made_by}, not by the documents' model {self.document_encoder}. Give the model "
+                "that made it (documents=…), or make the index again."
+            )
+        self._index = open_index(path, **settings)
+        self._passages = PassageStore(Path(path).expanduser() / _PASSAGES)
+        return self._index
+
+    def add(self, corpus: Corpus, *, batch_size: int = 32) -> int:
+        """Encodes documents and adds them to the open index, a thousand at a time.
+
+        Returns:
+            How many.
+
+        Raises:
+            ValueError: for a bad document or an id that is taken. The thousands before it are in the index.
+        """
+        index, store = self.current, self._passages
+        assert store is not None
+        count = 0
+        for batch in _batched(CorpusStream(corpus), _ADDED_AT_ONCE):
+            ids, texts = [identifier for identifier, _ in batch], [text for _, text in batch]
+            taken = index.known(ids)
+            if taken:
+                raise ValueError(f"in the index already: {', '.join(sorted(taken)[:10])}. Remove them first.")
+            vectors = self.document_model.encode_documents(texts, batch_size=batch_size, show_progress_bar=False)
+            factor = index.encoder.pool_factor
+            if factor is not None:
+                vectors = [pool_tokens(array, factor) for array in vectors]
+            # Texts first: a kill in between leaves a text that no search finds, not a document without a text.
+            store.put(batch)
+            index.add(ids, vectors, texts)
+            count += len(batch)
+        return count
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Removes documents from the open index.
+
+        Raises:
+            KeyError: naming the ids that are not there; nothing is removed then.
+        """
+        ids = list(ids)
+        self.current.remove(ids)
+        assert self._passages is not None
+        self._passages.remove(ids)
+
+    def search(self, queries: Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[list[Passage]]:
+        """The k best passages of each query, best first.
+
+        Raises:
+            ValueError: if no index is open, for a single string, or for k below 1.
+        """
+        if isinstance(queries, str):
+            raise ValueError("search takes a list of queries; wrap a single query in a list.")
+        index, store = self.current, self._passages
+        assert store is not None
+        vectors = self.query_model.encode_queries(queries, batch_size=batch_size, show_progress_bar=False)
+        ids, scores = index.search(vectors, k, list(queries))
+        texts = store.get(dict.fromkeys(identifier for row in ids for identifier in row))
+        return [
+            [Passage(i, s, texts.get(i)) for i, s in zip(row_ids, row_scores, strict=True)]
+            for row_ids, row_scores in zip(ids, scores, strict=True)
+        ]
+
+    def explain(self, query: str, document: str) -> Explanation:
+        """Which token of the document each token of the query met; see `Explanation`."""
+        return explain(self.query_model, self.document_model, query, document)
+
+
+def retriever_for_index(
+    path: str | os.PathLike, queries: str | os.PathLike | None = None, *, device: torch.device | str = "cpu", **settings: Any
+) -> OpticalRetriever:
+    """A retriever with an index open, its documents' model taken from the index.
+
+    Args:
+        path: folder of the index.
+        queries: encodes the queries. None: the model that made the index.
+        device: where the models run.
+        **settings: of the engine.
+
+    Raises:
+        FileNotFoundError: if there is no index, or the model that made it is not to be had.
+        ValueError: as for `OpticalRetriever.open`.
+    """
+    made_by = IndexManifest.read(Path(path).expanduser()).encoder
+    symmetric = queries is None or os.fspath(queries) == made_by.name
+    retriever = OpticalRetriever.from_pretrained(queries or made_by.name, None if symmetric else made_by.name, device=device)
+    retriever.open(path, **settings)
+    return retriever
+
+
+def _batched(stream: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
+    for pair in stream:
+        batch.append(pair)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

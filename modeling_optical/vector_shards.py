@@ -1,0 +1,181 @@
+"""Token vectors of many texts in one safetensors file, read through a memory map."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+
+
+@dataclass(frozen=True)
+class ShardDescription:
+    """What a manifest says of a shard.
+
+    Attributes:
+        file: name inside the manifest's folder.
+        documents, tokens: how many.
+        sha256: of the file.
+    """
+
+    file: str
+    documents: int
+    tokens: int
+    sha256: str
+
+
+class VectorShard:
+    """A shard on disk. Its vectors are mapped, not read: they take memory only while the system has it to spare.
+
+    The file holds `vectors` (tokens of all texts, dim), `lengths` (texts,), `positions` (texts,): the place of each text in the
+    order that the shard was given, `id_bytes` and `id_ends`: the ids in UTF-8; for int8 also `scales` (tokens,).
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: if it is not a whole shard.
+    """
+
+    def __init__(self, path: str | os.PathLike):
+        self.path = Path(path)
+        try:
+            handle = safe_open(str(path), framework="pt")
+            self._vectors: torch.Tensor = handle.get_tensor("vectors")
+            self._scales: torch.Tensor | None = handle.get_tensor("scales") if "scales" in handle.keys() else None  # noqa: SIM118
+            self.lengths: torch.Tensor = handle.get_tensor("lengths").long()
+            self.positions: torch.Tensor = handle.get_tensor("positions").long()
+            self._id_bytes: torch.Tensor = handle.get_tensor("id_bytes")
+            self._id_ends: torch.Tensor = handle.get_tensor("id_ends")
+        except (SafetensorError, FileNotFoundError) as error:
+            raise ValueError(f"{path} is missing or damaged ({error}). Make it again.") from error
+        self._ends = self.lengths.cumsum(0)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @property
+    def dim(self) -> int:
+        """Size of a token vector."""
+        return self._vectors.shape[1]
+
+    def stored(self, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor | None]:
+        """All vectors (tokens, dim) as stored, mapped and not copied on the CPU, and for int8 their scales (tokens,)."""
+        return self._vectors.to(device), None if self._scales is None else self._scales.to(device)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the vectors."""
+        return self._vectors.nbytes
+
+    def document(self, row: int) -> torch.Tensor:
+        """Vectors (tokens, dim) of one text, float32; `row` counts in the order of the file."""
+        stop = int(self._ends[row])
+        start = stop - int(self.lengths[row])
+        vectors = self._vectors[start:stop].float()
+        return vectors if self._scales is None else vectors.mul_(self._scales[start:stop].float().unsqueeze(1))
+
+    def identifier(self, row: int) -> str:
+        """Id of one text; `row` counts in the order of the file."""
+        start = int(self._id_ends[row - 1]) if row else 0
+        return self._id_bytes[start : int(self._id_ends[row])].numpy().tobytes().decode("utf-8")
+
+    @cached_property
+    def rows(self) -> torch.Tensor:
+        """Row of the file at each position in the order that the shard was given."""
+        return torch.argsort(self.positions)
+
+    def identifiers(self) -> list[str]:
+        """Ids in the order that the shard was given."""
+        raw, start, ids = self._id_bytes.numpy().tobytes(), 0, []
+        for end in self._id_ends.tolist():
+            ids.append(raw[start:end].decode("utf-8"))
+            start = end
+        return [ids[row] for row in self.rows.tolist()]
+
+
+def write_shard(
+    path: str | os.PathLike, ids: Sequence[str], arrays: Sequence[Any], dtype: str, *, by_length: bool = False
+) -> ShardDescription:
+    """Writes a shard beside its place and moves it there.
+
+    Args:
+        path: the file.
+        ids: one id per text.
+        arrays: one array (tokens, dim) per text.
+        dtype: `"float32"`, `"float16"`, or `"int8"` (each vector divided by its largest component, kept in half precision).
+        by_length: whether texts of like length stand side by side in the file, as `ragged_maxsim` likes them.
+
+    Raises:
+        OSError: if the disk is full; it says how much is needed. Nothing is left half written.
+    """
+    path = Path(path)
+    order = sorted(range(len(ids)), key=lambda i: len(arrays[i])) if by_length else list(range(len(ids)))
+    names = [ids[i].encode("utf-8") for i in order]
+    tensors = {
+        **_stored(torch.cat([torch.as_tensor(arrays[i]) for i in order]), dtype),
+        "lengths": torch.tensor([len(arrays[i]) for i in order], dtype=torch.int32),
+        "positions": torch.tensor(order, dtype=torch.int32),
+        "id_bytes": torch.frombuffer(bytearray(b"".join(names)), dtype=torch.uint8),
+        "id_ends": torch.tensor([len(name) for name in names]).cumsum(0),
+    }
+    require_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()))
+    # A name that the process owns: two processes never write the same shard, and a killed one's rest is overwritten.
+    scratch = path.with_name(f".{path.name}.tmp")
+    try:
+        save_file(tensors, str(scratch))
+        with open(scratch, "rb") as stream:
+            os.fsync(stream.fileno())
+        description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), checksum(scratch))
+        os.replace(scratch, path)
+    except (OSError, SafetensorError) as error:
+        scratch.unlink(missing_ok=True)
+        raise OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"writing {path} failed: {error}. What was there is kept; free space and run again.",
+        ) from error
+    return description
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raises OSError (ENOSPC) if the disk of `folder` has no room for `needed` bytes."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"no space for {needed / 1e6:.1f} MB in {folder} ({free / 1e6:.1f} MB are free). Free some space or name another "
+            "folder, and run again: what is written is kept.",
+        )
+
+
+def checksum(path: str | os.PathLike) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_storage_type(dtype: str) -> None:
+    """Raises ValueError for a dtype that vectors are not stored in."""
+    if dtype not in STORAGE_TYPES:
+        raise ValueError(f"vectors are stored as {', '.join(STORAGE_TYPES)}, not as {dtype!r}.")
+
+
+def _stored(vectors: torch.Tensor, dtype: str) -> dict[str, torch.Tensor]:
+    if dtype != "int8":
+        return {"vectors": vectors.to(STORAGE_TYPES[dtype])}
+    vectors = vectors.float()
+    # At least the smallest normal number of half precision, so that a zero vector divides to zero.
+    scales = (vectors.abs().amax(1) / 127).clamp_min(6.2e-5).half()
+    codes = (vectors / scales.float().unsqueeze(1)).round_().clamp_(-127, 127).to(torch.int8)
+    return {"vectors": codes, "scales": scales}

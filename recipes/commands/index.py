@@ -1,0 +1,76 @@
+"""`optical index`: an index of a corpus, ready to be searched and served."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from .encode import corpus_argument, encoding_options
+from .evaluate import device
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    index = commands.add_parser(
+        "index",
+        help="index a corpus",
+        description="Encodes and indexes a corpus. Stopped while encoding, the same command goes on.",
+    )
+    encoding_options(index)
+    index.add_argument("--output", required=True, help="folder of the index")
+    index.add_argument(
+        "--engine", choices=("exact", "lancedb", "qdrant", "two-stage"), default="exact", help="see docs/retrieval.md (exact)"
+    )
+    index.add_argument(
+        "--setting", action="append", default=[], metavar="key=value", help="setting of the engine; may be repeated"
+    )
+    index.add_argument(
+        "--encoded", metavar="DIR", help="what `optical encode` made of this corpus, in place of encoding it here"
+    )
+    index.add_argument("--add", action="store_true", help="add the corpus to the index in --output")
+    index.set_defaults(work=_index)
+
+
+def _index(options: argparse.Namespace) -> int:
+    from modeling_optical import OpticalRetriever
+    from modeling_optical.encoding import EncodedCorpus
+
+    retriever = OpticalRetriever.from_pretrained(options.model, device=device())
+    corpus = corpus_argument(options.corpus)
+    settings = engine_settings(options.setting)
+    if options.add:
+        retriever.open(options.output)
+        count = retriever.add(corpus, batch_size=options.batch_size)
+        print(f"{count} documents added, {len(retriever.current)} in the index {options.output}")
+        return 0
+    if options.encoded:
+        encoded = EncodedCorpus(options.encoded)
+        if encoded.encoder.fingerprint != retriever.document_encoder.fingerprint:
+            raise ValueError(f"{options.encoded} was encoded by {encoded.encoder}, not by {retriever.document_encoder}.")
+        index = retriever.index_encoded(encoded, corpus, options.output, engine=options.engine, **settings)
+    else:
+        index = retriever.index(
+            corpus,
+            options.output,
+            engine=options.engine,
+            dtype=options.dtype,
+            pool_factor=options.pool_factor,
+            batch_size=options.batch_size,
+            name=options.model,
+            **settings,
+        )
+    print(f"{len(index)} documents in the {index.engine} index {options.output}")
+    print(f'search it: optical search {options.output} "a query"')
+    return 0
+
+
+def engine_settings(words: list[str]) -> dict[str, Any]:
+    """`key=value` words; values are read as YAML."""
+    import yaml
+
+    settings = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not key or not equals:
+            raise ValueError(f"--setting {word!r}: key=value is needed, for instance nprobes=40.")
+        settings[key.replace("-", "_")] = yaml.safe_load(value)
+    return settings

@@ -1,0 +1,80 @@
+"""`optical search`: passages for a query, with the words that matched."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from .evaluate import device
+
+if TYPE_CHECKING:
+    from modeling_optical import OpticalRetriever
+    from modeling_optical.retriever import Passage
+
+# Strong, plain and weak matches: bold green, green, and no colour below the last bound.
+_COLOURS = ((0.7, "\033[1;32m"), (0.5, "\033[32m"))
+_PLAIN = "\033[0m"
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    search = commands.add_parser(
+        "search",
+        help="search an index",
+        description="Prints the best passages, the words that the query met in colour (NO_COLOR turns it off).",
+    )
+    search.add_argument("index", help="folder of the index")
+    search.add_argument("query", nargs="?", help="the query; without it, queries are read line by line")
+    search.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    search.add_argument("-k", type=int, default=5, help="passages per query (5)")
+    search.add_argument("--json", action="store_true", help="one JSON object per query")
+    search.set_defaults(work=_search)
+
+
+def _search(options: argparse.Namespace) -> int:
+    from modeling_optical.retriever import retriever_for_index
+
+    retriever = retriever_for_index(options.index, options.model, device=device())
+    if options.query is not None:
+        _answer(retriever, options.query, options)
+        return 0
+    interactive = sys.stdin.isatty()
+    while True:
+        if interactive:
+            print("query: ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return 0
+        if line.strip():
+            _answer(retriever, line.strip(), options)
+
+
+def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace) -> None:
+    (passages,) = retriever.search([query], k=options.k)
+    if options.json:
+        print(json.dumps({"query": query, "passages": [vars(p) for p in passages]}, ensure_ascii=False), flush=True)
+        return
+    colour = _in_colour()
+    for number, passage in enumerate(passages, 1):
+        print(f"{number}. {passage.id}  {passage.score:.3f}")
+        if passage.text is not None:
+            print(f"   {_coloured(retriever, query, passage) if colour else passage.text}")
+    sys.stdout.flush()
+
+
+def _in_colour() -> bool:
+    # no-color.org: a variable that is there and not empty.
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _coloured(retriever: OpticalRetriever, query: str, passage: Passage) -> str:
+    text = passage.text or ""
+    pieces, last = [], 0
+    for start, end, similarity in retriever.explain(query, text).spans():
+        colour = next((colour for bound, colour in _COLOURS if similarity >= bound), None)
+        if colour is not None:
+            pieces += [text[last:start], colour, text[start:end], _PLAIN]
+            last = end
+    return "".join([*pieces, text[last:]])

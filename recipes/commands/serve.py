@@ -1,0 +1,39 @@
+"""`optical serve`: search over HTTP."""
+
+from __future__ import annotations
+
+import argparse
+
+from .evaluate import device
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    serve = commands.add_parser(
+        "serve",
+        help="serve an index over HTTP",
+        description="POST /search, GET /health, and the OpenAPI page at /docs. Stops gracefully on SIGTERM and Ctrl-C.",
+    )
+    serve.add_argument("index", help="folder of the index")
+    serve.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 for every interface)")
+    serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument("--max-k", type=int, default=100, help="passages per query at most (100)")
+    serve.add_argument("--max-body-bytes", type=int, default=1_000_000, help="size of a request at most (1000000)")
+    serve.add_argument("--timeout", type=float, default=30.0, help="seconds until a request is given up (30)")
+    serve.add_argument("--max-batch", type=int, default=32, help="queries encoded and searched together at most (32)")
+    serve.set_defaults(work=_serve)
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from modeling_optical.retriever import retriever_for_index
+    from modeling_optical.server import ServerLimits, serve
+
+    limits = ServerLimits(
+        max_k=options.max_k,
+        max_body_bytes=options.max_body_bytes,
+        timeout=options.timeout,
+        max_batch=options.max_batch,
+    )
+    retriever = retriever_for_index(options.index, options.model, device=device())
+    serve(retriever, host=options.host, port=options.port, limits=limits)
+    return 0

@@ -1,0 +1,194 @@
+"""The data of a run: bitext to train on and to hold out, collections to search."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset, IterableDataset
+from transformers.utils import logging
+
+from modeling_optical.evaluation import Collection
+from trainer.bitext import (
+    BitextReport,
+    Cleaning,
+    LanguageDetector,
+    NearDuplicateIndex,
+    NearDuplicateOptions,
+    add_short_pairs,
+    fingerprint,
+    load_bitext,
+    mix_languages,
+    sample_bitext,
+    split_bitext,
+    stream_bitext,
+)
+
+from .annotations import load_annotations
+from .recipe import CollectionSource, Recipe
+
+logger = logging.get_logger(__name__)
+
+
+@dataclass
+class Data:
+    """Bitext and collections of a run.
+
+    Attributes:
+        train: what is trained on.
+        sample: training pairs in memory: `train` itself, or a part of it where it is a stream.
+        held_out: pairs that are never trained on.
+        collections: test collections with queries in the student's languages.
+        ceilings: the same with queries in the teacher's language.
+        report: counts, for the record of the run.
+    """
+
+    train: Dataset | IterableDataset
+    sample: Dataset
+    held_out: Dataset
+    collections: list[Collection] = field(default_factory=list)
+    ceilings: list[Collection] = field(default_factory=list)
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
+    """Reads, checks, splits, shortens and mixes what a recipe names; `say` prints what a user wants to see.
+
+    Collections are read first: one that is not there should not cost a training run, and the bitext is checked against them.
+
+    Raises:
+        ValueError, FileNotFoundError: naming file, line, field or language.
+    """
+    collections, ceilings = _collections(recipe)
+    index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings])
+    report: dict[str, Any] = {}
+    parts: list[Dataset] = []
+    if recipe.data.annotations is not None:
+        found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
+        parts.append(found.bitext)
+        collections = [*found.collections, *collections]
+        ceilings = [found.ceiling, *ceilings]
+        report["annotations"] = found.report
+        say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
+    counts: dict[str, int] = {}
+    if recipe.data.bitext:
+        bitext, cleaning_report, counts = _read(recipe, index)
+        parts.append(bitext)
+        report["bitext"] = cleaning_report.to_dict()
+        say(f"Bitext:\n{cleaning_report}")
+    if not parts:
+        raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
+    rows = {name: [value for part in parts for value in part[name]] for name in parts[0].column_names}
+    sample, held_out = split_bitext(
+        Dataset.from_dict(rows), held_out=recipe.data.held_out, max_held_out=recipe.data.max_held_out, seed=recipe.seed
+    )
+    train: Dataset | IterableDataset
+    if recipe.data.streaming is not None:
+        sample = _with_lengths(sample)
+        train = stream_bitext(
+            recipe.data.bitext,
+            _cleaning(recipe, index),
+            counts,
+            options=recipe.data.streaming,
+            held_out=held_out,
+            temperature=recipe.data.temperature,
+            shortened=recipe.data.shortened,
+            seed=recipe.seed,
+        )
+        report["training pairs"] = sum(counts.values()) - len(held_out)
+    else:
+        if recipe.data.shortened is not None:
+            sample, report["short pairs"] = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
+            say(f"Short pairs added: {report['short pairs']:,}")
+        report["training pairs"] = len(sample)
+        train = sample = _with_lengths(mix_languages(sample, recipe.data.temperature, seed=recipe.seed))
+        if len(train) > report["training pairs"]:
+            report["training pairs with repetitions"] = len(train)
+            say(f"With small languages repeated: {len(train):,} pairs in an epoch.")
+    report["held-out pairs"] = len(held_out)
+    report["fingerprint"] = fingerprint(sample)
+    say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
+    return Data(train, sample, held_out, collections, ceilings, report)
+
+
+def near_duplicate_index(options: NearDuplicateOptions | None, collections: list[Collection]) -> NearDuplicateIndex | None:
+    """An index of the texts of test collections; None if nothing is to be checked."""
+    if options is None or not collections:
+        return None
+    index = NearDuplicateIndex(options)
+    corpora: set[int] = set()
+    for collection in collections:
+        for identifier, text in collection.queries.items():
+            index.add(text, f"query {identifier} of {collection.name}")
+        if options.documents and id(collection.corpus) not in corpora:
+            corpora.add(id(collection.corpus))
+            for identifier, text in collection.corpus.items():
+                index.add(text, f"document {identifier} of {collection.name}")
+    return index
+
+
+def _cleaning(recipe: Recipe, index: NearDuplicateIndex | None) -> Cleaning:
+    data = recipe.data
+    return Cleaning(
+        max_length_ratio=data.max_length_ratio,
+        max_characters=data.max_characters,
+        script_share=data.script_share,
+        source_language=recipe.teacher.language,
+        detector=LanguageDetector() if data.detect_language else None,
+        near_duplicates=index,
+        remembered=data.streaming.remembered if data.streaming is not None else None,
+    )
+
+
+def _read(recipe: Recipe, index: NearDuplicateIndex | None) -> tuple[Dataset, BitextReport, dict[str, int]]:
+    """The clean bitext, or a sample of it where it is streamed; the report; clean pairs per language."""
+    if recipe.data.streaming is not None:
+        return sample_bitext(recipe.data.bitext, _cleaning(recipe, index), recipe.data.streaming.sample, seed=recipe.seed)
+    bitext, report = load_bitext(recipe.data.bitext, _cleaning(recipe, index))
+    return bitext, report, {}
+
+
+def _with_lengths(bitext: Dataset) -> Dataset:
+    # What `train_sampling_strategy: group_by_length` groups by.
+    return bitext.add_column("length", [len(text) for text in bitext["target"]])
+
+
+def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection]]:
+    """Test collections in the student's languages, and in the teacher's."""
+    collections: list[Collection] = []
+    ceilings: list[Collection] = []
+    for source in recipe.evaluation.collections:
+        found = _in_languages(source, recipe.languages)
+        collections += found
+        if not found[0].parallel:
+            logger.warning(f"{source.path} has no parallel queries in {recipe.teacher.language!r}: no ceiling on it.")
+            continue
+        try:
+            ceiling = source.load(recipe.teacher.language)
+        except FileNotFoundError:
+            logger.warning(f"{source.path} has no queries in {recipe.teacher.language!r}: no ceiling is measured on it.")
+            continue
+        ceiling.corpus = found[0].corpus  # one corpus, encoded once
+        ceilings.append(ceiling)
+    return collections, ceilings
+
+
+def _in_languages(source: CollectionSource, languages: list[str]) -> list[Collection]:
+    found: list[Collection] = []
+    missing: FileNotFoundError | None = None
+    for language in languages:
+        try:
+            collection = source.load(language)
+        except FileNotFoundError as error:
+            if len(languages) == 1:
+                raise
+            missing = error
+            logger.warning(f"{source.path} has no queries in {language!r}: the student is not measured on it in that language.")
+            continue
+        if found:
+            collection.corpus = found[0].corpus
+        found.append(collection)
+    if missing is not None and not found:
+        raise missing
+    return found

@@ -1,0 +1,156 @@
+"""The recipe of a retriever that is trained on labelled queries: a teacher, or a student that is fine-tuned."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from trainer.labelled_data import LabelledSource
+from trainer.objectives import parse_retrieval_objectives
+
+from .checked_yaml import build, override, read_values, substitute, write_values
+from .recipe import CheckpointRecipe, EvaluationRecipe
+
+
+@dataclass
+class RetrieverRecipe(CheckpointRecipe):
+    """Where the retriever starts; also how that is read, see `CheckpointRecipe`.
+
+    Args:
+        start: folder, Hub id or `package:NAME/PATH` of a backbone, a retriever or a student.
+        config: values of `OpticalConfig` (embedding_dim, query_length, document_length, query_marker …).
+        dropout: takes the place of the backbone's dropout while training; null keeps it.
+    """
+
+    start: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    dropout: float | None = None
+
+
+@dataclass
+class DocumentsRecipe(CheckpointRecipe):
+    """A frozen model that encodes the documents, for a student that searches its teacher's index.
+
+    Args:
+        model: folder, Hub id or `package:NAME/PATH`.
+    """
+
+    model: str = ""
+
+
+@dataclass
+class LabelledDataRecipe:
+    """What is trained on.
+
+    Args:
+        train: where the labelled queries come from.
+        held_out: share of the queries that are held out and measured on.
+        max_held_out: the most held-out queries.
+    """
+
+    train: list[LabelledSource] = field(default_factory=list)
+    held_out: float = 0.02
+    max_held_out: int = 500
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out is {self.held_out!r}; it is a share of the queries, from 0 to below 1.")
+
+
+@dataclass
+class RetrievalRecipe:
+    """A whole run.
+
+    Args:
+        name: short name.
+        language: of the queries, and of the evaluation's. `{language}` in any text stands for it.
+        output: folder of the run.
+        seed: of everything random.
+        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
+        model, data, evaluation: see their classes.
+        documents: what encodes the documents, frozen; null: the model itself, which learns to.
+        objectives: `contrastive` and `distillation`, as `RetrievalTrainingArguments` takes them.
+        training: arguments of `RetrievalTrainingArguments`. Without num_train_epochs and max_steps: one epoch, or as many as
+            make 100 updates, but not more than 20.
+    """
+
+    name: str = "retriever"
+    language: str = "en"
+    output: str = "runs/{name}"
+    seed: int = 0
+    paths: dict[str, str | None] = field(default_factory=dict)
+    model: RetrieverRecipe = field(default_factory=RetrieverRecipe)
+    documents: DocumentsRecipe | None = None
+    data: LabelledDataRecipe = field(default_factory=LabelledDataRecipe)
+    objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"contrastive": 1.0})
+    training: dict[str, Any] = field(default_factory=dict)
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML."""
+        return write_values(self.to_dict())
+
+
+def load_retrieval_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RetrievalRecipe:
+    """Reads a recipe, applies `key=value` overrides, checks every key and value.
+
+    Raises:
+        ValueError: naming file and key, with the nearest known key for an unknown one.
+    """
+    values, file = read_values(path, overrides)
+    if "student" in values or "teacher" in values:
+        raise ValueError(f"{file} is a recipe of distillation: start it with `optical run {path}`.")
+    try:
+        return _resolve(values, file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def resolve_retrieval_recipe(values: dict[str, Any], overrides: Sequence[str]) -> RetrievalRecipe:
+    """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
+    for item in overrides:
+        override(values, item)
+    return _resolve(values, Path.cwd())
+
+
+def _resolve(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
+    recipe = build(RetrievalRecipe, values, "")
+    names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
+    names |= {f"paths.{name}": substitute(value, names) for name, value in recipe.paths.items()}
+    names["name"] = substitute(recipe.name, names)
+    recipe = build(RetrievalRecipe, substitute(recipe.to_dict(), names), "")
+    if not recipe.model.start:
+        raise ValueError("`model.start` is not set: give the backbone, retriever or student to train.")
+    if recipe.documents is not None and not recipe.documents.model:
+        raise ValueError("`documents.model` is not set: give the model that encodes the documents, or leave `documents` out.")
+    if not recipe.data.train:
+        raise ValueError("`data.train` is empty: give at least one source of labelled queries.")
+    parse_retrieval_objectives(recipe.objectives)
+    _locate(recipe, folder)
+    return recipe
+
+
+def _locate(recipe: RetrievalRecipe, folder: Path) -> None:
+    def place(path: str | None) -> str | None:
+        if path is None:
+            return None
+        beside = folder / path
+        return str(beside) if not Path(path).expanduser().is_absolute() and beside.exists() else str(Path(path).expanduser())
+
+    for source in recipe.data.train:
+        source.path = place(source.path)
+        for table in (source.query_texts, source.passage_texts):
+            if table is not None:
+                table.path = place(table.path)
+        if source.collection is not None and (folder / source.collection).exists():
+            source.collection = str(folder / source.collection)
+    for collection in recipe.evaluation.collections:
+        if (folder / collection.path).exists():
+            collection.path = str(folder / collection.path)

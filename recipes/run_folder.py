@@ -1,0 +1,128 @@
+"""The folder of a run: whose it is, where training goes on, what a full disk is called."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+from transformers import TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
+from transformers.utils import logging
+
+from modeling_optical.atomic_write import write_text
+
+from .checked_yaml import check_type, unknown_key
+
+logger = logging.get_logger(__name__)
+
+_FULL_DISK = 5_000_000  # bytes
+
+
+def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, written: Sequence[str]) -> None:
+    """Records the recipe in its folder, or refuses a folder that holds another recipe's run.
+
+    Args:
+        folder: of the run.
+        recipe: as YAML.
+        begun: whether the run there has made anything; one that failed before binds nobody.
+        overwrite: remove what is there.
+        written: names of what a run writes; nothing else is removed.
+
+    Raises:
+        ValueError: naming the keys that differ. OSError: if the folder cannot be written.
+    """
+    record = folder / "recipe.yaml"
+    if record.is_file() and begun and not overwrite:
+        there = yaml.safe_load(record.read_text(encoding="utf-8"))
+        differing = _differences(there, yaml.safe_load(recipe))
+        if differing:
+            raise ValueError(
+                f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
+                "folder with output=FOLDER (distill: --output), or start afresh with --overwrite."
+            )
+    if overwrite and folder.exists():
+        for name in written:
+            if (folder / name).is_dir():
+                shutil.rmtree(folder / name, ignore_errors=True)
+            else:
+                (folder / name).unlink(missing_ok=True)
+    try:
+        write_text(record, recipe)
+    except OSError as error:
+        raise OSError(
+            f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
+        ) from error
+
+
+def _differences(there: Any, here: Any, where: str = "") -> list[str]:
+    if isinstance(there, dict) and isinstance(here, dict):
+        keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
+        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))]
+    return [] if there == here else [where]
+
+
+def last_complete_checkpoint(folder: Path) -> str | None:
+    """The latest checkpoint that was written to its end: the trainer state comes last. Others are set aside."""
+    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
+        try:
+            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
+            return last
+        except (OSError, json.JSONDecodeError):
+            logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
+            Path(last).rename(Path(last).with_name("incomplete-" + Path(last).name))
+    return None
+
+
+def check_arguments(kind: type[TrainingArguments], training: Mapping[str, Any], where: str) -> None:
+    """Checks names and plain types of training arguments.
+
+    Args:
+        kind: their class.
+        training: the values.
+        where: the recipe's key that holds them, for messages.
+
+    Raises:
+        ValueError: naming the key, and the nearest known one.
+    """
+    known = kind.__dataclass_fields__
+    hints = typing.get_type_hints(kind)
+    owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
+    for key in training:
+        if key in owned:
+            raise ValueError(f"`{where}.{key}` is set by the recipe's own key `{owned[key]}`.")
+        if key not in known:
+            raise ValueError(unknown_key(f"{where}.{key}", key, [k for k in known if not k.startswith("_")]))
+        kinds = set(typing.get_args(hints[key])) or {hints[key]}
+        if kinds <= {int, float, bool, type(None)}:
+            check_type(hints[key], training[key], f"{where}.{key}")
+
+
+@contextmanager
+def telling_a_full_disk(folder: Path) -> Iterator[None]:
+    """Turns what a full disk raises, wherever it does, into a sentence with the folder and the remedy.
+
+    Raises:
+        OSError: if the disk is full, or a weights file cannot be read or written.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+        free = shutil.disk_usage(place).free
+        if "No space left" in str(error) or free < _FULL_DISK:
+            raise OSError(
+                errno.ENOSPC,
+                f"the disk of {folder} is full ({free / 1e6:.0f} MB free). Free some space, or choose another output "
+                "folder; then start the same command again.",
+            ) from error
+        if isinstance(error, SafetensorError):
+            raise OSError(f"a weights file in {folder} could not be read or written: {error}") from error
+        raise

@@ -1,0 +1,123 @@
+"""The data of a run: checks against test collections, several languages, short pairs, streams."""
+
+import json
+from pathlib import Path
+
+import pytest
+from datasets import IterableDataset
+
+from recipes.data import load_data, near_duplicate_index
+from recipes.recipe import Recipe, resolve_recipe
+
+LEAK = "the quick brown fox jumps over the lazy dog near the river"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """200 Swahili and 20 Somali pairs, one of which stands in the collection, too."""
+    for code, word, count in (("sw", "mbweha", 200), ("so", "dawaco", 20)):
+        rows = [{"en": f"fox {i} sleeps, then it runs", code: f"{word} {i} analala, kisha anakimbia"} for i in range(count)]
+        rows += [{"en": LEAK, code: f"{word} mwepesi aliruka juu ya mbwa mvivu karibu na mto mkubwa"}]
+        (tmp_path / f"{code}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    collection = tmp_path / "animals"
+    collection.mkdir()
+    (collection / "corpus.jsonl").write_text(json.dumps({"_id": "d1", "text": LEAK}) + "\n")
+    for code in ("en", "sw"):
+        (collection / f"queries.{code}.jsonl").write_text(json.dumps({"_id": "q1", "text": "wanyama"}) + "\n")
+    (collection / "qrels.tsv").write_text("q1\td1\t1\n")
+    return tmp_path
+
+
+def recipe(folder: Path, *overrides: str) -> Recipe:
+    values = {
+        "language": "mul",
+        "data": {"bitext": [{"path": str(folder / f"{code}.jsonl"), "target": code} for code in ("sw", "so")], "held_out": 0.1},
+        "evaluation": {"collections": [{"path": str(folder / "animals")}]},
+    }
+    return resolve_recipe(values, overrides)
+
+
+def load(folder: Path, *overrides: str):
+    lines: list[str] = []
+    data = load_data(recipe(folder, *overrides), lines.append)
+    return data, "\n".join(lines)
+
+
+def test_a_pair_that_repeats_a_test_text_is_dropped_and_reported(folder: Path):
+    data, said = load(folder)
+    assert LEAK not in [*data.train["source"], *data.held_out["source"]]
+    assert "repeats a test text 1" in said
+    assert "(like document d1 of animals)" in said
+    data, _ = load(folder, "data.near_duplicates=null")
+    assert LEAK in [*data.train["source"], *data.held_out["source"]]
+
+
+def test_documents_are_not_checked_if_not_asked_for(folder: Path):
+    _, said = load(folder, "data.near_duplicates.documents=false")
+    assert "repeats a test text" not in said
+    assert near_duplicate_index(None, []) is None
+
+
+def test_the_languages_are_those_of_the_bitext_and_a_collection_may_lack_one(folder: Path, caplog):
+    data, _ = load(folder)
+    assert recipe(folder).languages == ["sw", "so"]
+    assert [collection.language for collection in data.collections] == ["sw"]
+    assert "animals has no queries in 'so'" in caplog.text.replace("\n", " ")
+    assert data.ceilings[0].corpus is data.collections[0].corpus
+
+
+def test_a_collection_with_none_of_the_languages_is_an_error(folder: Path):
+    (folder / "animals" / "queries.sw.jsonl").unlink()
+    with pytest.raises(FileNotFoundError, match="there are no queries in"):
+        load(folder)
+
+
+def test_small_languages_are_repeated_in_training_and_never_held_out_twice(folder: Path):
+    plain, _ = load(folder)
+    mixed, said = load(folder, "data.temperature=3")
+    shares = [data.train["language"].count("so") / len(data.train) for data in (plain, mixed)]
+    assert shares[1] > 2 * shares[0]
+    assert mixed.held_out["target"][:] == plain.held_out["target"][:]
+    assert mixed.report["training pairs"] == plain.report["training pairs"] < mixed.report["training pairs with repetitions"]
+    assert "small languages repeated" in said
+
+
+def test_short_pairs_are_cut_from_training_pairs_only(folder: Path):
+    plain, _ = load(folder)
+    data, said = load(folder, "data.shortened.share=1.0")
+    assert data.report["short pairs"] == len(data.train) - len(plain.train) > 100
+    assert f"Short pairs added: {data.report['short pairs']:,}" in said
+    assert "then it runs" in data.train["source"]
+    assert data.held_out["source"][:] == plain.held_out["source"][:]
+    assert data.train["length"][:] == [len(text) for text in data.train["target"]]
+
+
+def test_a_stream_leaves_out_what_is_held_out_and_what_repeats_a_test(folder: Path):
+    data, _ = load(folder, "data.streaming.sample=100", "teacher.live=true", "training.max_steps=2")
+    assert isinstance(data.train, IterableDataset)
+    assert len(data.sample) + len(data.held_out) <= 100
+    seen = {row["source"] for row in data.train}
+    assert len(seen) > 150
+    assert not seen & ({LEAK} | set(data.held_out["source"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.streaming.sample=9"], "data.streaming needs `training.max_steps`"),
+        (["data.streaming.sample=9", "training.max_steps=3"], "data.streaming needs teacher.live=true"),
+        (["data.streaming.sample=0"], "data.streaming: streaming.sample is 0"),
+        (["data.streaming.sampel=9"], "unknown key `data.streaming.sampel`. Did you mean 'sample'?"),
+        (["data.temperature=0.5"], "data: temperature is 0.5"),
+        (["data.script_share=2"], "data: script_share is 2"),
+        (["data.shortened.share=0"], "data.shortened: shortened.share is 0"),
+        (["data.near_duplicates.words=0"], "data.near_duplicates: near_duplicates.words is 0"),
+        (["data.bitext.0.scripts=[latin]"], "data.bitext.0: scripts: 'latin' is no ISO 15924 code"),
+        (["data.bitext.0.max_pairs=0"], "data.bitext.0: max_pairs is 0"),
+        (["student.vocabulary.mode=both"], "student.vocabulary: vocabulary.mode is 'both'"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(folder: Path, overrides: list[str], message: str):
+    with pytest.raises(ValueError) as error:
+        recipe(folder, *overrides)
+    assert message in str(error.value)

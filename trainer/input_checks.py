@@ -1,0 +1,98 @@
+"""What a training run can be given: checked before anything is computed."""
+
+from __future__ import annotations
+
+from datasets import Dataset, IterableDataset
+
+from modeling_optical import OpticalForDistillation, OpticalProcessor
+
+from .arguments import OpticalTrainingArguments
+from .teacher_cache import TeacherCache
+from .teachers import Teacher
+from .token_frequencies import InverseDocumentFrequencies
+from .vocabulary import TranslationTable
+
+
+def check_inputs(
+    model: OpticalForDistillation,
+    args: OpticalTrainingArguments,
+    teacher: TeacherCache | Teacher,
+    train_dataset: Dataset | IterableDataset | None,
+    eval_dataset: Dataset | IterableDataset | None,
+    translations: TranslationTable | None,
+    max_length: int | None,
+) -> None:
+    """Refuses what cannot be trained, before anything is computed."""
+    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
+    if owner.dim != model.config.vector_dim:
+        raise ValueError(
+            f"the teacher's token vectors have {owner.dim} dimensions, the student's {model.config.vector_dim}: they must "
+            f"share a space. Give the student embedding_dim={owner.dim} (student.config.embedding_dim in a recipe), or "
+            "null if its backbone has that hidden size."
+        )
+    for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
+        missing = {"source", "target"} - set(getattr(dataset, "column_names", None) or ("source", "target"))
+        if missing:
+            raise ValueError(f"{name} lacks the column {sorted(missing)[0]!r}; load_bitext returns what is needed.")
+    if args.remove_unused_columns:
+        raise ValueError("remove_unused_columns must be False: the collator reads the columns source and target.")
+    options = model.config.transport_options
+    if (options.plan_from == "lexical" or options.lexical_prior > 0) and translations is None:
+        key = "plan_from='lexical'" if options.plan_from == "lexical" else "lexical_prior"
+        raise ValueError(
+            f"transport.{key} needs a translation table (translations=…; in a recipe student.vocabulary makes one)."
+        )
+    if options.tokens == "with_expansion":
+        if not owner.expand:
+            raise ValueError("transport.tokens='with_expansion' needs a teacher that expands texts: Teacher(…, expand=True).")
+        if owner.max_length < (max_length or model.config.query_length):
+            raise ValueError(
+                f"transport.tokens='with_expansion' pads both sides to one length: the teacher takes {owner.max_length} "
+                f"tokens, the student {max_length or model.config.query_length}. Give both the same max_length."
+            )
+        if model.config.attend_to_expansion_tokens or model.config.scored_query_tokens != "all":
+            raise ValueError(
+                "transport.tokens='with_expansion' needs a student with attend_to_expansion_tokens=False (else the expansion "
+                "changes its vectors) and scored_query_tokens='all'."
+            )
+    if options.marginals in ("norm", "attention") and options.marginals not in owner.weigh_tokens_by:
+        raise ValueError(
+            f"transport.marginals={options.marginals!r} needs a teacher that weighs its tokens: "
+            f"Teacher(…, weigh_tokens_by=[{options.marginals!r}])."
+        )
+
+
+def languages_of(*datasets: Dataset | IterableDataset | None) -> tuple[str, ...]:
+    """All languages of the data sets, sorted.
+
+    Raises:
+        ValueError: if a data set cannot tell.
+    """
+    found: set[str] = set()
+    for dataset in datasets:
+        if dataset is None:
+            continue
+        if not isinstance(dataset, Dataset) or "language" not in dataset.column_names:
+            raise ValueError(
+                "objectives.language_adversary needs to know all languages before training: give a data set (not a stream) "
+                "with a column `language`."
+            )
+        found |= set(dataset.unique("language"))
+    return tuple(sorted(found))
+
+
+def count_frequencies(
+    bitext: Dataset | IterableDataset | None, processor: OpticalProcessor, teacher: TeacherCache | Teacher
+) -> InverseDocumentFrequencies:
+    """Frequencies for `transport.marginals="idf"`, from the training bitext.
+
+    Raises:
+        ValueError: if there is none that can be read twice.
+    """
+    if not isinstance(bitext, Dataset):
+        raise ValueError(
+            "transport.marginals='idf' needs token frequencies: give frequencies=InverseDocumentFrequencies.count(…), or a "
+            "train_dataset (not a stream) to count on."
+        )
+    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
+    return InverseDocumentFrequencies.count(bitext, processor, owner.processor)

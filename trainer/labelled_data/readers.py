@@ -1,0 +1,137 @@
+"""Rows of labelled data, one after the other, with the place of each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import random
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from modeling_optical.evaluation import Collection, load_collection, texts_of
+
+from ..bitext.files import BitextFile
+from .records import QUERY
+from .sources import LabelledSource
+from .text_tables import load_from_hub
+
+
+def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """(place, row) of every row of a source.
+
+    Args:
+        source: the source.
+        seed: of random negatives.
+
+    Raises:
+        FileNotFoundError, ValueError: naming file and line.
+    """
+    source.check_file()
+    if source.collection is not None:
+        yield from _collection_rows(source, seed)
+    elif source.hub is not None:
+        rows = load_from_hub(source.hub, source.name, source.split, source.revision)
+        for number, row in enumerate(rows):
+            yield f"{source.label}[{number}]", row
+    else:
+        file = BitextFile(str(source.path))
+        if file.ending in (".jsonl", ".json", ".ndjson"):
+            yield from _json_rows(file)
+        elif file.ending in (".tsv", ".txt", ".csv"):
+            yield from _table_rows(file, source)
+        else:
+            raise ValueError(f"labelled data {source.path!r}: known endings are .jsonl, .tsv and .csv, each also with .gz.")
+
+
+def _json_rows(file: BitextFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    with file.open() as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8-sig"))
+            except ValueError as error:
+                raise ValueError(f"{file}:{number}: not JSON in UTF-8 ({error}).") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{file}:{number}: not a JSON object.")
+            yield f"{file}:{number}", row
+
+
+def _table_rows(file: BitextFile, source: LabelledSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    csv.field_size_limit(2**31 - 1)
+    comma = file.ending == ".csv"
+    with file.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", newline="") as stream:
+        rows = csv.reader(stream, delimiter="," if comma else "\t", quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE)
+        header: list[str] | None = None
+        try:
+            for row in rows:
+                place = f"{file}:{rows.line_num}"
+                if not row:
+                    continue
+                if header is None:
+                    header = _header(row, source)
+                    if header is row:
+                        continue
+                if len(row) != len(header):
+                    raise ValueError(f"{place}: {len(row)} columns; the first line has {len(header)}.")
+                yield place, dict(zip(header, row, strict=True))
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{file}: not UTF-8 after line {rows.line_num} ({error.reason}).") from None
+
+
+def _header(first: list[str], source: LabelledSource) -> list[str]:
+    """The first line if it names the query's column; else names for a file without a header: query, positive, negatives."""
+    if (source.query or "") in first or any(name in first for name in QUERY):
+        return first
+    if len(first) < 2:
+        raise ValueError(f"{source.path}:1: a table needs at least two columns, query and positive; this has one.")
+    return ["query", "positive", *(f"negative_{number}" for number in range(1, len(first) - 1))]
+
+
+def _collection_rows(source: LabelledSource, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    collection = load_collection(str(source.collection), source.language, split=source.split, revision=source.revision)
+    judged = {
+        query: (
+            [document for document, grade in grades.items() if grade > 0],
+            [document for document, grade in grades.items() if grade <= 0],
+        )
+        for query, grades in collection.qrels.items()
+    }
+    mined = _mine(source, collection, judged, seed)
+    wanted = {document for both in judged.values() for one in both for document in one}
+    texts = texts_of(collection.corpus, wanted | {document for found in mined.values() for document in found})
+    for query, (positives, negatives) in judged.items():
+        yield (
+            f"{source.label}, query {query}",
+            {
+                "query": collection.queries[query],
+                "positives": [texts[document] for document in positives if document in texts],
+                "negatives": [texts[document] for document in (*negatives, *mined.get(query, ())) if document in texts],
+            },
+        )
+
+
+def _mine(
+    source: LabelledSource, collection: Collection, judged: Mapping[str, tuple[list[str], list[str]]], seed: int
+) -> dict[str, list[str]]:
+    """Documents per query that nobody judged: drawn at random, or the first that BM25 finds."""
+    count = source.negatives_per_query
+    if source.mined_negatives == "judged":
+        return {}
+    if source.mined_negatives == "bm25":
+        from modeling_optical.evaluation.references import bm25
+
+        most = max(len(positives) + len(negatives) for positives, negatives in judged.values())
+        found = bm25(collection.queries, collection.corpus, k=count + most)
+        ranked: dict[str, list[str]] = {query: list(documents) for query, documents in found.items()}
+    else:
+        identifiers = [identifier for identifier, _ in collection.corpus.items()]
+        ranked = {}
+        for query, (positives, negatives) in judged.items():
+            drawn = min(count + len(positives) + len(negatives), len(identifiers))
+            ranked[query] = random.Random(f"{seed}:{query}").sample(identifiers, drawn)
+    return {
+        query: [document for document in ranked[query] if document not in {*positives, *negatives}][:count]
+        for query, (positives, negatives) in judged.items()
+    }

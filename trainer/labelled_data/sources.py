@@ -1,0 +1,114 @@
+"""Where labelled queries and passages come from."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from ..option_checks import check_choice, check_whole
+
+NEGATIVES = ("judged", "random", "bm25")
+
+
+@dataclass
+class TextTable:
+    """Texts by id, for sources whose rows hold ids.
+
+    Args:
+        path: a file: JSONL, TSV without a header (id, text), Parquet. Exactly one of `path` and `hub` is given.
+        hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
+        name, split, revision: for `hub`, as for `load_dataset`.
+        id: column of the ids. None: the one that is named `id` or `_id` or ends in `_id` or `-id`.
+        text: column of the texts. None: `text`, `passage`, `query` or `document`, the first that there is. A column `title` is
+            put before it.
+    """
+
+    path: str | None = None
+    hub: str | None = None
+    name: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    id: str | None = None
+    text: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.path is None) == (self.hub is None):
+            raise ValueError("a table of texts needs either `path` (a file) or `hub` (a data set id).")
+
+    @property
+    def label(self) -> str:
+        """Short name, for messages."""
+        return str(self.path) if self.path else _hub_label(str(self.hub), self.name)
+
+
+@dataclass
+class LabelledSource:
+    """Queries with passages that answer them, and perhaps passages that do not, and scores.
+
+    Args:
+        path: a file: JSONL (one object a line), TSV or CSV, each also with `.gz`. A TSV whose first line is no header holds
+            query, positive and negatives, as MS MARCO's triples do. Exactly one of `path`, `hub` and `collection` is given.
+        hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
+        collection: a test collection with judgements for training (BEIR's layout and others, see `load_collection`), a folder
+            or a Hub id.
+        name, split, revision: for `hub`, as for `load_dataset`; `split` and `revision` also for `collection`.
+        language: of the queries of a `collection`.
+        query: column or field of the query. None: `query`, `anchor`, `question` or `query_id`.
+        positives: of the relevant passage, or of a list of them. None: `positive`, `positives`, `pos`, `answer`,
+            `positive_passages`, `positive_id` or `positive_ids`.
+        negatives: alike. None: `negative`, `negatives`, `neg`, `negative_passages`, `negative_id`, `negative_ids`, and
+            `negative_1`, `negative_2` …
+        passages: of a list of passages without labels. None: `passages`, `documents`, `document_ids`, `passage_ids` or
+            `doc_ids`. The one with the highest score, or the first if there are no scores, is the positive.
+        scores: of a list of scores, of the passages in their order, or of positives and then negatives. None: `scores`.
+        query_texts: where the queries are ids, the texts.
+        passage_texts: where the passages are ids, the texts.
+        mined_negatives: for a `collection`: `judged` (documents of grade 0), and beside them `random` or `bm25` ones.
+        negatives_per_query: how many of them are mined.
+        max_examples: the first so many only.
+    """
+
+    path: str | None = None
+    hub: str | None = None
+    collection: str | None = None
+    name: str | None = None
+    split: str = "train"
+    revision: str | None = None
+    language: str = "en"
+    query: str | None = None
+    positives: str | None = None
+    negatives: str | None = None
+    passages: str | None = None
+    scores: str | None = None
+    query_texts: TextTable | None = None
+    passage_texts: TextTable | None = None
+    mined_negatives: str = "judged"
+    negatives_per_query: int = 8
+    max_examples: int | None = None
+
+    def __post_init__(self) -> None:
+        if sum(place is not None for place in (self.path, self.hub, self.collection)) != 1:
+            raise ValueError("a labelled source needs one of `path` (a file), `hub` (a data set id) and `collection`.")
+        check_choice(self.mined_negatives, "mined_negatives", NEGATIVES)
+        check_whole(self.negatives_per_query, "negatives_per_query", 1)
+        if self.max_examples is not None:
+            check_whole(self.max_examples, "max_examples", 1)
+        if self.collection is not None and (self.query_texts or self.passage_texts):
+            raise ValueError("a collection brings its own texts: leave query_texts and passage_texts out.")
+
+    @property
+    def label(self) -> str:
+        """Short name, for messages and reports."""
+        if self.hub is not None:
+            return _hub_label(self.hub, self.name)
+        return str(self.path or self.collection)
+
+    def check_file(self) -> None:
+        """Raises a FileNotFoundError if the file is not there."""
+        for path in (self.path, *(table.path for table in (self.query_texts, self.passage_texts) if table)):
+            if path is not None and not os.path.isfile(path):
+                raise FileNotFoundError(f"labelled data {path!r}: there is no such file.")
+
+
+def _hub_label(hub: str, name: str | None) -> str:
+    return hub if name is None else f"{hub}/{name}"

@@ -1,0 +1,56 @@
+"""What the student is trained for: any weighted sum of objectives, one file each (METHOD §4)."""
+
+from .contrastive import Contrastive, ContrastiveOptions
+from .language_adversary import LanguageAdversary, LanguageAdversaryOptions
+from .objective import NoOptions, Objective, ObjectiveContext
+from .objective_sum import ObjectiveSum
+from .passage_contrastive import PassageContrastive, PassageContrastiveOptions
+from .pooled_mse import PooledMSE
+from .schedules import WeightSchedule
+from .score_distillation import ScoreDistillation, ScoreDistillationOptions
+from .score_kl import ScoreKL, ScoreKLOptions
+from .specification import (
+    OBJECTIVES,
+    RETRIEVAL_OBJECTIVES,
+    ObjectiveSetting,
+    build_objectives,
+    build_retrieval_objectives,
+    describe_objectives,
+    describe_retrieval_objectives,
+    embedding_adversary_setting,
+    parse_objectives,
+    parse_retrieval_objectives,
+)
+from .token_mse import TokenMSE
+from .transport import Transport
+
+__all__ = [
+    "OBJECTIVES",
+    "RETRIEVAL_OBJECTIVES",
+    "Contrastive",
+    "ContrastiveOptions",
+    "LanguageAdversary",
+    "LanguageAdversaryOptions",
+    "NoOptions",
+    "Objective",
+    "ObjectiveContext",
+    "ObjectiveSetting",
+    "ObjectiveSum",
+    "PassageContrastive",
+    "PassageContrastiveOptions",
+    "PooledMSE",
+    "ScoreDistillation",
+    "ScoreDistillationOptions",
+    "ScoreKL",
+    "ScoreKLOptions",
+    "TokenMSE",
+    "Transport",
+    "WeightSchedule",
+    "build_objectives",
+    "build_retrieval_objectives",
+    "describe_objectives",
+    "describe_retrieval_objectives",
+    "embedding_adversary_setting",
+    "parse_objectives",
+    "parse_retrieval_objectives",
+]

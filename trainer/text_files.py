@@ -1,0 +1,46 @@
+"""Texts of a file, one after the other; nothing is held in memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+
+from .bitext.files import BitextFile
+
+_JSON_ENDINGS = (".jsonl", ".ndjson", ".json")
+
+
+def stream_texts(path: str | os.PathLike, *, field: str = "text") -> Iterator[str]:
+    """Texts of a file: JSONL with a field, or a text a line; either also with `.gz`.
+
+    A `title` beside the field is put before the text. Empty lines are left out.
+
+    Raises:
+        FileNotFoundError: if there is no such file. ValueError: for a line that is not what it should be; file, line and field
+            are named.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"the file {os.fspath(path)!r} does not exist.")
+    file = BitextFile(os.fspath(path))
+    with file.open() as stream:
+        for number, raw in enumerate(stream, 1):
+            place = f"{file}:{number}"
+            try:
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError:
+                raise ValueError(f"{place}: not UTF-8.") from None
+            if line:
+                yield _json_text(line, field, place) if file.ending in _JSON_ENDINGS else line
+
+
+def _json_text(line: str, field: str, place: str) -> str:
+    try:
+        record = json.loads(line)
+        text = record[field]
+    except (json.JSONDecodeError, KeyError, TypeError):
+        raise ValueError(f"{place}: not a JSON object with the field {field!r}.") from None
+    if not isinstance(text, str) or not text.strip():
+        raise ValueError(f"{place}: the field {field!r} is {text!r}; it must be a text.")
+    title = record.get("title")
+    return f"{title.strip()} {text.strip()}" if isinstance(title, str) and title.strip() else text.strip()

@@ -1,0 +1,80 @@
+"""Inverse document frequencies of tokens in the training bitext: the marginals `idf` of METHOD §3."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from modeling_optical import OpticalProcessor
+
+_TEXTS_AT_A_TIME = 1024
+
+
+@dataclass
+class InverseDocumentFrequencies:
+    """`log(1 + N / (1 + n))` for every token, with N texts of which n hold it; always above 0.
+
+    Attributes:
+        student: (student vocabulary,) float32, counted on the targets.
+        teacher: (teacher vocabulary,) float32, counted on the sources.
+    """
+
+    student: torch.Tensor
+    teacher: torch.Tensor
+
+    @classmethod
+    def count(
+        cls, bitext: Iterable[Mapping[str, Any]], student: OpticalProcessor, teacher: OpticalProcessor
+    ) -> InverseDocumentFrequencies:
+        """Counts on a bitext with the columns `source` and `target`; expansion tokens are in every text.
+
+        Raises:
+            ValueError: if the bitext is empty.
+        """
+        counts = [torch.zeros(len(student.tokenizer)), torch.zeros(len(teacher.tokenizer))]
+        texts = 0
+        for pairs in _blocks(bitext):
+            texts += len(pairs)
+            for count, processor, column in zip(counts, (student, teacher), ("target", "source"), strict=True):
+                for feature in processor.tokenize([pair[column] for pair in pairs], "query"):
+                    count[torch.tensor(sorted(set(feature["input_ids"])))] += 1
+        if not texts:
+            raise ValueError("transport.marginals='idf': there is no pair to count on.")
+        return cls(*(torch.log1p(texts / (1 + count)) for count in counts))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes both tables, whole or not at all."""
+        scratch = Path(path).with_name(f".{Path(path).name}.tmp")
+        save_file({"student": self.student, "teacher": self.teacher}, str(scratch))
+        os.replace(scratch, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> InverseDocumentFrequencies:
+        """Reads both tables.
+
+        Raises:
+            ValueError: if the file is none of these.
+        """
+        try:
+            tensors = load_file(str(path))
+            return cls(tensors["student"], tensors["teacher"])
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{path} holds no token frequencies ({error}). Remove it; they are counted again.") from error
+
+
+def _blocks(bitext: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[Mapping[str, Any]]]:
+    block: list[Mapping[str, Any]] = []
+    for pair in bitext:
+        block.append(pair)
+        if len(block) == _TEXTS_AT_A_TIME:
+            yield block
+            block = []
+    if block:
+        yield block

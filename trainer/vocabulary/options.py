@@ -1,0 +1,75 @@
+"""How a vocabulary is adapted, and what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class VocabularyOptions:
+    """How a vocabulary is adapted (METHOD §5).
+
+    Args:
+        size: pieces that are learnt on the target side of the bitext.
+        mode: `"replace"` gives the student a tokenizer of its own, with new ids; `"add"` appends the new pieces to the old
+            tokenizer: every old piece keeps its id and its row, and new pieces that would cut the source side of the bitext in
+            another way than before are left out, so that a student can still encode the teacher's language.
+        keep_words_of_length: whole words of the old vocabulary with at least so many letters stay in (loan words, names);
+            None keeps none. For WordPiece tokenizers and `mode: replace`.
+        iterations: rounds of expectation maximisation for the translation table.
+        translations_per_piece: the most translations that a new row is averaged from.
+        smallest_share: translations below this share of the best one are left out.
+        prefer: `"translation"` starts a piece that the old vocabulary has too from its translations where there are any,
+            `"old"` from its old row. For `mode: replace`; added pieces are new.
+    """
+
+    size: int = 8000
+    mode: str = "replace"
+    keep_words_of_length: int | None = 4
+    iterations: int = 8
+    translations_per_piece: int = 8
+    smallest_share: float = 0.03
+    prefer: str = "translation"
+
+    def __post_init__(self) -> None:
+        if self.prefer not in ("translation", "old"):
+            raise ValueError(f"vocabulary.prefer is {self.prefer!r}; allowed: 'translation', 'old'.")
+        if self.mode not in ("replace", "add"):
+            raise ValueError(f"vocabulary.mode is {self.mode!r}; allowed: 'replace', 'add'.")
+        for name in ("size", "iterations", "translations_per_piece"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"vocabulary.{name} is {value!r}; it must be a whole number of at least 1.")
+        if not 0 <= self.smallest_share <= 1:
+            raise ValueError(f"vocabulary.smallest_share is {self.smallest_share!r}; it is a share from 0 to 1.")
+
+
+@dataclass
+class VocabularyReport:
+    """Where the rows of an adapted vocabulary come from, and what it does to the length of texts.
+
+    Attributes:
+        size: pieces in the new vocabulary.
+        from_translation, from_old, from_spelling: rows by origin.
+        tokens_per_word_before, tokens_per_word_after: over the target side of the bitext.
+        left_out: learnt pieces that were left out because they would cut the source side in another way (`mode: add`).
+        by_language: tokens per word before and after, for each language, where several are known.
+    """
+
+    size: int
+    from_translation: int
+    from_old: int
+    from_spelling: int
+    tokens_per_word_before: float
+    tokens_per_word_after: float
+    left_out: int = 0
+    by_language: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        left_out = f", left out for the source side {self.left_out:,}" if self.left_out else ""
+        languages = "".join(f"; {code} {before:.2f} -> {after:.2f}" for code, (before, after) in self.by_language.items())
+        return (
+            f"vocabulary of {self.size:,} pieces; rows from translations {self.from_translation:,}, kept "
+            f"{self.from_old:,}, from spelling {self.from_spelling:,}{left_out}; tokens per word "
+            f"{self.tokens_per_word_before:.2f} -> {self.tokens_per_word_after:.2f}{languages}"
+        )

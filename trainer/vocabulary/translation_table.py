@@ -1,0 +1,223 @@
+"""Which pieces translate which: IBM model 1 over the bitext, kept with the student."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+import torch
+from tokenizers import models
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from .pieces import encode, word_pieces
+
+logger = logging.get_logger(__name__)
+
+# Token pairs that one EM run holds; beyond it a seeded sample of the bitext is used. 12 bytes each.
+_MOST_LINKS = 40_000_000
+
+
+@dataclass
+class TranslationTable:
+    """`p(e | f)`: how likely a source piece translates a target piece.
+
+    Attributes:
+        probabilities: sparse (target vocabulary, source vocabulary); rows sum to at most 1 (the rest went to no word).
+        target_tokenizer, source_tokenizer: fingerprints of the tokenizers whose ids these are (`tokenizer_fingerprint`).
+        provenance: what it was made from: bitext, options, versions.
+    """
+
+    probabilities: scipy.sparse.csr_matrix
+    target_tokenizer: str = ""
+    source_tokenizer: str = ""
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def lookup(self, target_ids: torch.Tensor, source_ids: torch.Tensor) -> torch.Tensor:
+        """Probabilities between two texts: (target tokens,) and (source tokens,) ids to (target tokens, source tokens)."""
+        rows = self.probabilities[target_ids.numpy()]
+        return torch.from_numpy(rows[:, source_ids.numpy()].toarray()).float()
+
+    def check(self, target: PreTrainedTokenizerBase, source: PreTrainedTokenizerBase) -> None:
+        """Raises a ValueError if the table is of other tokenizers than these: its ids would mean other pieces."""
+        for side, tokenizer, kept in (("target", target, self.target_tokenizer), ("source", source, self.source_tokenizer)):
+            if kept != tokenizer_fingerprint(tokenizer):
+                raise ValueError(
+                    f"the translation table was made with another {side} tokenizer. Make it again with the student and the "
+                    "teacher that it is used with (student.vocabulary in a recipe, or optical adapt-vocabulary)."
+                )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Writes the table and where it comes from as one npz file, which `scipy.sparse.load_npz` reads, too."""
+        described = {
+            "target_tokenizer": self.target_tokenizer,
+            "source_tokenizer": self.source_tokenizer,
+            "provenance": self.provenance,
+        }
+        matrix = self.probabilities.tocsr()
+        scratch = Path(path).with_suffix(".tmp.npz")
+        np.savez_compressed(
+            scratch,
+            format=b"csr",
+            shape=matrix.shape,
+            data=matrix.data,
+            indices=matrix.indices,
+            indptr=matrix.indptr,
+            described=np.frombuffer(json.dumps(described).encode(), np.uint8),
+        )
+        os.replace(scratch, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> TranslationTable:
+        """Reads a table; nothing in the file is executed.
+
+        Raises:
+            ValueError: if the file holds no translation table.
+        """
+        try:
+            matrix = scipy.sparse.load_npz(path).tocsr()
+            with np.load(path, allow_pickle=False) as file:
+                described = json.loads(file["described"].tobytes())
+            return cls(matrix, **described)
+        except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+            raise ValueError(f"{path} holds no translation table of this version ({error}).") from None
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """16 digits that tell tokenizers apart by the ids that they give."""
+    described = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Padding and truncation are what the last call left there; the decoder does not matter to ids.
+    for name in ("padding", "truncation", "decoder"):
+        described[name] = None
+    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def translation_table(
+    target_tokenizer: PreTrainedTokenizerBase,
+    source_tokenizer: PreTrainedTokenizerBase,
+    targets: Sequence[str],
+    sources: Sequence[str],
+    *,
+    iterations: int = 8,
+    lacking: Callable[[str], bool] = lambda piece: True,
+) -> TranslationTable:
+    """Learns a table from bitext, between the pieces of two tokenizers.
+
+    Words of the bitext are mostly pieces of their own in a WordPiece vocabulary, so the pieces below them hardly occur in it,
+    although unseen words are made of them: those learn from the words that they would spell.
+
+    Args:
+        target_tokenizer, source_tokenizer: of the student, and of the teacher (or of the student before).
+        targets, sources: (pairs,) texts.
+        iterations: rounds of expectation maximisation.
+        lacking: which pieces below words learn so, by their spelling.
+    """
+    target_ids, source_ids = encode(target_tokenizer, targets), encode(source_tokenizer, sources)
+    is_target, is_source = word_pieces(target_tokenizer), word_pieces(source_tokenizer)
+    target_pieces = [[i for i in ids if is_target[i]] for ids in target_ids]
+    source_pieces = [[i for i in ids if is_source[i]] for ids in source_ids]
+    sizes = (len(is_target), len(is_source), iterations)
+    table = ibm_model_1(target_pieces, source_pieces, *sizes)
+    if recut := _recut(target_tokenizer):
+        below = [[part for i in ids for part in recut.get(i, [i])] for ids in target_pieces]
+        spelled = target_tokenizer.convert_ids_to_tokens(range(len(is_target)))
+        allowed = np.array([piece is not None and lacking(piece) for piece in spelled])
+        table = _fill_empty_rows(table, ibm_model_1(below, source_pieces, *sizes), allowed)
+    return TranslationTable(table, tokenizer_fingerprint(target_tokenizer), tokenizer_fingerprint(source_tokenizer))
+
+
+def ibm_model_1(
+    targets: Sequence[Sequence[int]],
+    sources: Sequence[Sequence[int]],
+    target_size: int,
+    source_size: int,
+    iterations: int = 8,
+    seed: int = 0,
+) -> scipy.sparse.csr_matrix:
+    """Translation probabilities `p(e | f)` of source pieces e given target pieces f (Brown et al. 1993, Model 1).
+
+    Every source piece is generated by one target piece of its pair or by the empty word, whose share is left out of the result.
+
+    Args:
+        targets: for each pair, the ids of the target pieces.
+        sources: for each pair, the ids of the source pieces.
+        target_size, source_size: sizes of the vocabularies.
+        iterations: rounds of expectation maximisation, from uniform probabilities.
+        seed: of the sample that is taken where the pairs have too many links to hold at once.
+
+    Returns:
+        Sparse (target_size, source_size).
+    """
+    links = np.array([(len(f) + 1) * len(e) for f, e in zip(targets, sources, strict=True)], dtype=np.int64)
+    order = np.random.default_rng(seed).permutation(len(links)) if links.sum() > _MOST_LINKS else np.arange(len(links))
+    order = order[np.cumsum(links[order]) <= _MOST_LINKS]
+    if len(order) < len(links):
+        logger.warning(f"translation table: {len(order):,} of {len(links):,} pairs are used, to bound memory.")
+    empty_word = target_size
+    keys, slots, slot = [], [], 0
+    for index in order:
+        e = np.asarray(sources[index], dtype=np.int64)
+        f = np.asarray([*targets[index], empty_word], dtype=np.int64)
+        keys.append((f[None, :] * source_size + e[:, None]).ravel())
+        slots.append(np.repeat(np.arange(slot, slot + len(e), dtype=np.int32), len(f)))
+        slot += len(e)
+    if not slot:
+        return scipy.sparse.csr_matrix((target_size, source_size))
+    pairs, entry = np.unique(np.concatenate(keys), return_inverse=True)
+    slot_of_link = np.concatenate(slots)
+    del keys, slots
+    entry = entry.astype(np.int32)
+    row, column = pairs // source_size, pairs % source_size
+    probability = np.ones(len(pairs))
+    for _ in range(iterations):
+        weight = probability[entry]
+        weight /= np.bincount(slot_of_link, weight, minlength=slot)[slot_of_link]
+        count = np.bincount(entry, weight, minlength=len(pairs))
+        probability = count / np.bincount(row, count, minlength=empty_word + 1)[row]
+    kept = (row != empty_word) & (probability > 1e-4)
+    shape = (target_size, source_size)
+    return scipy.sparse.csr_matrix((probability[kept], (row[kept], column[kept])), shape=shape)
+
+
+def _fill_empty_rows(
+    table: scipy.sparse.csr_matrix, other: scipy.sparse.csr_matrix, allowed: np.ndarray
+) -> scipy.sparse.csr_matrix:
+    """Rows of `other` where `table` has none and `allowed` is True."""
+    filled = scipy.sparse.diags(((np.diff(table.indptr) == 0) & allowed).astype(float))
+    return (table + filled @ other).tocsr()
+
+
+def _recut(tokenizer: PreTrainedTokenizerBase) -> dict[int, list[int]]:
+    """For every WordPiece that is a whole word, the pieces that would spell it if it were not in the vocabulary.
+
+    Words of the bitext are mostly pieces of their own, so the pieces below them hardly occur in it, although unseen words are
+    made of them.
+    """
+    vocabulary = tokenizer.get_vocab()
+    if not isinstance(tokenizer.backend_tokenizer.model, models.WordPiece):
+        return {}
+    found = {}
+    for word, index in vocabulary.items():
+        if len(word) < 3 or not word[0].isalpha():
+            continue
+        place, parts = 0, []
+        while place < len(word):
+            for end in range(len(word) - (place == 0), place, -1):
+                part = vocabulary.get(("##" if place else "") + word[place:end])
+                if part is not None:
+                    parts.append(part)
+                    place = end
+                    break
+            else:
+                break
+        if place == len(word):
+            found[index] = parts
+    return found
