@@ -60,6 +60,9 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
         solver=options.solver,
         epsilon=options.epsilon,
         tolerance=options.tolerance,
+        annealing=options.annealing,
+        marginal_penalty=options.marginal_penalty,
+        moved_share=options.moved_share,
     )
     return Alignment(sides[0][1], sides[1][1], solved.plan[0].numpy(), float(solved.cost[0]), text, translation)
 

@@ -11,19 +11,20 @@ from typing import Any
 
 import torch
 
-SOLVERS = ("sinkhorn", "exact")
+from .transport_problems import Problems, SolverSettings, compute_dtype, marginals
+from .transport_solvers import solve_batch
+
+SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
+ANNEALING = ("none", "geometric")
 TOKEN_SETS = ("content", "with_markers", "with_expansion")
 MARGINALS = ("uniform", "idf", "norm", "attention")
 PLAN_SOURCES = ("student", "ema", "lexical")
 
-# Above this value of max(cost) / epsilon the kernel exp(-cost / epsilon) and its scalings leave the range of the dtype, and the
-# solver works on logarithms. float32 holds e^88, float64 e^709; the scalings need the rest of the range.
-_LARGEST_KERNEL_EXPONENT = {torch.float32: 60.0, torch.float64: 500.0}
-_CHECK_EVERY = 5
-
 EPSILON = 0.05
 MAX_ITERATIONS = 5000
 TOLERANCE = 1e-5
+MARGINAL_PENALTY = 1.0
+MOVED_SHARE = 0.9
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,9 @@ class TransportOptions:
     """Options of the transport loss (METHOD §3), stored in `OpticalConfig.transport`.
 
     Args:
-        solver: `"sinkhorn"` (entropic, Cuturi 2013) or `"exact"` (network simplex of POT, one problem at a time on the CPU).
-        epsilon: entropic regularisation, in units of the cost.
-        max_iterations: the most Sinkhorn iterations.
+        solver: one of `SOLVERS`, see `solve_transport`.
+        epsilon: entropic regularisation, in units of the cost; for `ipot` the length of a proximal step.
+        max_iterations: the most iterations.
         tolerance: L1 error of the marginals at which a problem is solved. Both this and `max_iterations` are looser than the
             defaults of `solve_transport`: a training step needs the plan less exactly than an analysis does.
         tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score),
@@ -46,6 +47,9 @@ class TransportOptions:
         ema_decay: of the moving average, per update.
         position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
         lexical_prior: weight w >= 0 of a translation table, subtracted from the cost when solving only, never in the loss.
+        annealing: `"none"`, or `"geometric"`: a few iterations at ever smaller epsilons first (for a small epsilon).
+        marginal_penalty: weight of the marginals' Kullback-Leibler terms (`unbalanced`), in units of the cost.
+        moved_share: share of the mass that moves (`partial`).
 
     Raises:
         ValueError: naming the option, its value and what is allowed.
@@ -58,6 +62,9 @@ class TransportOptions:
     tokens: str = "content"
     position_prior: float = 0.0
     lexical_prior: float = 0.0
+    annealing: str = "none"
+    marginal_penalty: float = MARGINAL_PENALTY
+    moved_share: float = MOVED_SHARE
     marginals: str = "uniform"
     plan_from: str = "student"
     ema_decay: float = 0.999
@@ -68,6 +75,7 @@ class TransportOptions:
         _check_choice("transport.marginals", self.marginals, MARGINALS)
         _check_choice("transport.plan_from", self.plan_from, PLAN_SOURCES)
         _check_solver_arguments(self.epsilon, self.max_iterations, self.tolerance)
+        _check_variant(self.annealing, self.marginal_penalty, self.moved_share)
         for name in ("position_prior", "lexical_prior"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
@@ -97,8 +105,12 @@ class TransportPlan:
         plan: (batch, rows, columns), mass moved between each pair of tokens; 0 wherever a token is masked.
         cost: (batch,), the transport cost `<P, C>` of each problem, without the regulariser.
         marginal_error: (batch,), the larger of the L1 errors of the row and the column marginals.
-        iterations: (batch,), int64, iterations that each problem took (0 for `exact` and for empty problems).
-        converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for.
+            `greedy` has row marginals only. For `unbalanced` and `partial`, the mass that the next update of the potentials
+            would move, in rows or in columns.
+        iterations: (batch,), int64, iterations that each problem took (0 for `exact`, `greedy` and empty problems). A step of
+            Newton's method counts as one.
+        converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for; for `ipot` also whether the cost
+            is within 0.1 % of the exact one.
     """
 
     plan: torch.Tensor
@@ -130,7 +142,7 @@ def cosine_cost(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
             f"token vectors differ in dimension: the student has {student.shape[2]}, the teacher {teacher.shape[2]}. "
             "Give the student the teacher's dimension (embedding_dim)."
         )
-    dtype = _compute_dtype(torch.promote_types(student.dtype, teacher.dtype))
+    dtype = compute_dtype(torch.promote_types(student.dtype, teacher.dtype))
     with torch.autocast(student.device.type, enabled=False):
         return 1.0 - torch.bmm(student.to(dtype), teacher.to(dtype).transpose(1, 2))
 
@@ -166,12 +178,24 @@ def solve_transport(
     epsilon: float = EPSILON,
     max_iterations: int = MAX_ITERATIONS,
     tolerance: float = TOLERANCE,
+    annealing: str = "none",
+    marginal_penalty: float = MARGINAL_PENALTY,
+    moved_share: float = MOVED_SHARE,
 ) -> TransportPlan:
     """Solves a batch of masked transport problems. No gradient is recorded; see `transport_cost` for a differentiable value.
 
-    `sinkhorn` minimises `<P, C> + epsilon * KL(P || a b^T)` over plans with marginals a and b (Cuturi 2013); it works on the
-    kernel `exp(-C / epsilon)` or, where that would underflow, on logarithms. `exact` solves the linear programme with POT.
-    Each problem stops on its own, so a batch gives what its items give one by one.
+    | solver | minimises | source |
+    |---|---|---|
+    | `sinkhorn` | `<P, C> + epsilon KL(P ‖ a b^T)` over plans with marginals a and b | Cuturi 2013 |
+    | `ipot` | `<P, C>` over the same plans, by proximal steps of length epsilon | arXiv 1802.04307 |
+    | `exact` | the same, by the network simplex | POT |
+    | `greedy` | `<P, C>` over plans with row marginal a | arXiv 2112.08185 |
+    | `unbalanced` | `<P, C> + epsilon KL(P ‖ a b^T) + marginal_penalty (KL(P1 ‖ a) + KL(P^T1 ‖ b))` | arXiv 1607.05816 |
+    | `partial` | `<P, C>` with entropy, over plans of mass `moved_share` with marginals at most a and b | arXiv 2002.08276 |
+
+    Each problem stops on its own, so a batch gives what its items give one by one. `docs/transport.md` says which solver when.
+    On a CUDA device, `sinkhorn` runs as one Triton kernel where Triton is installed and no side has more than 256 tokens, and
+    does not wait for the device; everything else does.
 
     Args:
         cost: (batch, rows, columns); float64 is solved in float64, everything else in float32.
@@ -180,9 +204,12 @@ def solve_transport(
         row_weights: (batch, rows), non-negative; normalised to sum to 1 over unmasked rows. None: uniform.
         column_weights: (batch, columns), alike.
         solver: one of `SOLVERS`.
-        epsilon: regularisation in units of the cost; not used by `exact`.
+        epsilon: regularisation in units of the cost; not used by `exact` and `greedy`.
         max_iterations: the most iterations.
         tolerance: L1 error of the marginals at which a problem counts as solved.
+        annealing: `"geometric"` starts `sinkhorn` at a large epsilon and halves it.
+        marginal_penalty: of `unbalanced`.
+        moved_share: of `partial`, above 0 and at most 1.
 
     Returns:
         A `TransportPlan`, in the dtype that the problem was solved in. A problem without tokens or without mass on a side
@@ -195,39 +222,25 @@ def solve_transport(
     """
     _check_choice("solver", solver, SOLVERS)
     _check_solver_arguments(epsilon, max_iterations, tolerance)
+    _check_variant(annealing, marginal_penalty, moved_share)
     if cost.dim() != 3:
         raise ValueError(f"cost must be (batch, rows, columns); got {tuple(cost.shape)}.")
-    batch, rows, columns = cost.shape
-    dtype = _compute_dtype(cost.dtype)
+    settings = SolverSettings(
+        epsilon=float(epsilon),
+        max_iterations=max_iterations,
+        tolerance=float(tolerance),
+        annealing=annealing,
+        marginal_penalty=float(marginal_penalty),
+        moved_share=float(moved_share),
+    )
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
-        a = _marginal(row_mask, row_weights, (batch, rows), dtype, cost.device, "row")
-        b = _marginal(column_mask, column_weights, (batch, columns), dtype, cost.device, "column")
-        live = (a.sum(1) > 0) & (b.sum(1) > 0)
-        a, b = a * live.unsqueeze(1), b * live.unsqueeze(1)
-        support = (a > 0).unsqueeze(2) & (b > 0).unsqueeze(1)
-        clean = torch.where(support, cost.detach().to(dtype), 0)
-        if cost.device.type == "cpu" and not bool(torch.isfinite(clean).all()):
-            bad = int((~torch.isfinite(clean)).flatten(1).any(1).nonzero()[0])
-            raise ValueError(f"the cost between unmasked tokens of problem {bad} is not finite.")
-        if clean.numel() == 0:
-            plan, iterations = clean, torch.zeros(batch, dtype=torch.int64, device=cost.device)
-        elif solver == "exact":
-            plan = _solve_exact(clean, a, b)
-            iterations = torch.zeros(batch, dtype=torch.int64, device=cost.device)
-        else:
-            plan, iterations = _solve_sinkhorn(clean, support, a, b, float(epsilon), max_iterations, tolerance)
-        row_error = (plan.sum(2) - a).abs().sum(1)
-        column_error = (plan.sum(1) - b).abs().sum(1)
-        error = torch.maximum(row_error, column_error)
-        # Sums of float32 numbers carry rounding of their own, however exact the plan.
-        floor = 8 * torch.finfo(dtype).eps
-        return TransportPlan(
-            plan=plan,
-            cost=(plan * clean).sum((1, 2)),
-            marginal_error=error,
-            iterations=iterations,
-            converged=error <= max(tolerance, floor),
-        )
+        a, b = marginals(cost, row_mask, column_mask, row_weights, column_weights)
+        if solver == "sinkhorn" and annealing == "none" and cost.device.type == "cuda":
+            from .transport_triton import can_solve, solve_fused  # here, because importing Triton takes time
+
+            if can_solve(cost):
+                return TransportPlan(*solve_fused(cost.detach(), a, b, settings))
+        return TransportPlan(*solve_batch(Problems(cost.detach(), a, b), solver, settings))
 
 
 class _TransportCost(torch.autograd.Function):
@@ -256,28 +269,38 @@ def transport_cost(
 ) -> tuple[torch.Tensor, TransportPlan]:
     """Transport cost of each problem, differentiable with respect to `cost` with the plan held fixed (METHOD §2).
 
-    The gradient is the plan. For `regularized=True` the value is `<P, C> + epsilon * KL(P || a b^T)`, whose gradient that is
+    The gradient is the plan. For `regularized=True` the value includes the solver's regulariser, and the plan is its gradient
     exactly (envelope theorem); `<P, C>` itself takes it as a surrogate under entropy, and exactly for `exact`.
 
     Args:
         cost: (batch, rows, columns).
         row_mask, column_mask: as for `solve_transport`.
         solving_cost: (batch, rows, columns), the cost that the plan is solved on where it differs from `cost` (priors).
-        regularized: whether the value includes the entropic term.
+        regularized: whether the value includes the regulariser of `sinkhorn` or `unbalanced`.
         **solver_arguments: as for `solve_transport`.
 
     Returns:
         Values (batch,) and the plan. A problem without tokens has value 0 and gradient 0.
+
+    Raises:
+        ValueError: as `solve_transport`, and for `regularized` with a solver whose objective is `<P, C>`.
     """
+    solver = solver_arguments.get("solver", "sinkhorn")
+    if regularized and solver not in ("sinkhorn", "unbalanced"):
+        raise ValueError(f"regularized=True has a meaning for the solvers 'sinkhorn' and 'unbalanced', not for {solver!r}.")
     plan = solve_transport(cost if solving_cost is None else solving_cost, row_mask, column_mask, **solver_arguments)
     with torch.no_grad():
-        moved = plan.plan > 0
-        value = torch.where(moved, plan.plan * cost.to(plan.plan.dtype), 0).sum((1, 2))
+        value = plan.cost
+        if solving_cost is not None:
+            value = torch.where(plan.plan > 0, plan.plan * cost.to(plan.plan.dtype), 0).sum((1, 2))
         if regularized:
-            # KL between the plan and the product of its marginals; the mass is 1, so no linear terms remain.
-            product = plan.plan.sum(2, keepdim=True) * plan.plan.sum(1, keepdim=True)
-            ratio = torch.where(moved, plan.plan / product.clamp_min(torch.finfo(product.dtype).tiny), 1)
-            value = value + solver_arguments.get("epsilon", EPSILON) * (plan.plan * ratio.log()).sum((1, 2))
+            weights = solver_arguments.get("row_weights"), solver_arguments.get("column_weights")
+            a, b = marginals(cost, row_mask, column_mask, *weights)
+            product = a.unsqueeze(2) * b.unsqueeze(1)
+            value = value + solver_arguments.get("epsilon", EPSILON) * _divergence(plan.plan, product).sum((1, 2))
+            if solver == "unbalanced":
+                off = _divergence(plan.plan.sum(2), a).sum(1) + _divergence(plan.plan.sum(1), b).sum(1)
+                value = value + solver_arguments.get("marginal_penalty", MARGINAL_PENALTY) * off
     return _TransportCost.apply(cost, plan.plan, value), plan
 
 
@@ -336,6 +359,9 @@ def transport_loss(
         epsilon=options.epsilon if epsilon is None else epsilon,
         max_iterations=options.max_iterations,
         tolerance=options.tolerance,
+        annealing=options.annealing,
+        marginal_penalty=options.marginal_penalty,
+        moved_share=options.moved_share,
     )
     return values.mean(), plan
 
@@ -360,10 +386,6 @@ def _solving_cost(
     return cosine_cost(torch.where(student_mask.unsqueeze(2), solving_vectors.detach(), 0), teacher.detach())
 
 
-def _compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    return torch.float64 if dtype == torch.float64 else torch.float32
-
-
 def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")
@@ -378,144 +400,15 @@ def _check_solver_arguments(epsilon: float, max_iterations: int, tolerance: floa
         raise ValueError(f"tolerance is {tolerance!r}; it must be a number of at least 0.")
 
 
-def _marginal(
-    mask: torch.Tensor | None,
-    weights: torch.Tensor | None,
-    shape: tuple[int, int],
-    dtype: torch.dtype,
-    device: torch.device,
-    side: str,
-) -> torch.Tensor:
-    """Weights over unmasked tokens that sum to 1 in each problem, or to 0 where nothing counts."""
-    for name, value in ((f"{side}_mask", mask), (f"{side}_weights", weights)):
-        if value is not None and tuple(value.shape) != shape:
-            raise ValueError(f"{name} has shape {tuple(value.shape)}; the cost asks for {shape}.")
-    if mask is None:
-        mask = torch.ones(shape, dtype=torch.bool, device=device)
-    elif mask.dtype != torch.bool:
-        mask = mask != 0
-    if weights is None:
-        weights = mask.to(dtype)
-    else:
-        weights = torch.where(mask, weights.detach().to(dtype), 0)
-        if device.type == "cpu" and not bool(((weights >= 0) & torch.isfinite(weights)).all()):
-            raise ValueError(f"{side}_weights must be finite and not negative where {side}_mask is True.")
-    if 0 in shape:
-        return weights
-    # Divide by the largest first: the sum of huge weights may overflow, tiny ones may vanish.
-    weights = weights / weights.amax(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
-    return weights / weights.sum(1, keepdim=True).clamp_min(torch.finfo(dtype).tiny)
+def _check_variant(annealing: str, marginal_penalty: float, moved_share: float) -> None:
+    _check_choice("annealing", annealing, ANNEALING)
+    if isinstance(marginal_penalty, bool) or not isinstance(marginal_penalty, (int, float)) or not 0 < marginal_penalty < 1e6:
+        raise ValueError(f"marginal_penalty is {marginal_penalty!r}; it must be a number above 0 and below 1e6.")
+    if isinstance(moved_share, bool) or not isinstance(moved_share, (int, float)) or not 0 < moved_share <= 1:
+        raise ValueError(f"moved_share is {moved_share!r}; it must be a number above 0 and at most 1.")
 
 
-def _solve_exact(cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Network simplex, one problem at a time in float64 (POT, `ot.emd`)."""
-    try:
-        import ot  # here, because importing POT takes seconds and only this solver needs it
-    except ImportError as error:
-        raise ImportError('solver="exact" needs POT: pip install "POT>=0.9.5"') from error
-    plan = torch.zeros_like(cost)
-    for index in range(cost.shape[0]):
-        rows, columns = a[index].nonzero()[:, 0], b[index].nonzero()[:, 0]
-        if rows.numel() == 0 or columns.numel() == 0:
-            continue
-        weights_a, weights_b = (w.double() / w.double().sum() for w in (a[index, rows], b[index, columns]))
-        problem = cost[index, rows][:, columns].double()
-        solution = ot.emd(
-            weights_a.cpu().numpy(), weights_b.cpu().numpy(), problem.cpu().contiguous().numpy(), numItermax=1_000_000
-        )
-        plan[index, rows.unsqueeze(1), columns] = torch.as_tensor(solution).to(plan)
-    return plan
-
-
-def _solve_sinkhorn(
-    cost: torch.Tensor,
-    support: torch.Tensor,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    epsilon: float,
-    max_iterations: int,
-    tolerance: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sinkhorn's algorithm, kernel domain where the exponents allow it, else log domain; each problem by its own exponents."""
-    # Shift every row and column to a minimum of 0: the same plan, a smaller range of exponents.
-    infinity = torch.finfo(cost.dtype).max
-    exponent = torch.where(support, cost / epsilon, infinity)
-    exponent = torch.where(support, exponent - exponent.amin(2, keepdim=True), infinity)
-    exponent = torch.where(support, exponent - exponent.amin(1, keepdim=True), infinity)
-    largest = torch.where(support, exponent, 0).amax((1, 2))
-    plan = torch.zeros_like(cost)
-    iterations = torch.zeros(cost.shape[0], dtype=torch.int64, device=cost.device)
-    live = support.flatten(1).any(1)
-    in_kernel_domain = largest <= _LARGEST_KERNEL_EXPONENT[cost.dtype]
-    for chosen, solve in ((live & in_kernel_domain, _kernel_domain), (live & ~in_kernel_domain, _log_domain)):
-        index = chosen.nonzero()[:, 0]
-        if index.numel():
-            plan[index], iterations[index] = solve(exponent[index], a[index], b[index], max_iterations, tolerance)
-    return plan, iterations
-
-
-def _kernel_domain(
-    exponent: torch.Tensor, a: torch.Tensor, b: torch.Tensor, max_iterations: int, tolerance: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """`u = a / Kv`, `v = b / K'u` until each problem meets its marginals; solved problems leave the working set."""
-    tiny = torch.finfo(exponent.dtype).tiny
-    kernel = (-exponent).exp()
-    plan = torch.empty_like(kernel)
-    iterations = torch.empty(kernel.shape[0], dtype=torch.int64, device=kernel.device)
-    active = torch.arange(kernel.shape[0], device=kernel.device)
-    u, v = a, torch.ones_like(b)
-    product = torch.empty_like(kernel)
-    for iteration in range(1, max_iterations + 1):
-        torch.mul(kernel, v.unsqueeze(1), out=product)
-        kernel_v = product.sum(2)
-        # The columns are met after every update of v, so the rows alone tell how far the plan is.
-        if iteration > 1 and iteration % _CHECK_EVERY == 1:
-            solved = (u * kernel_v - a).abs().sum(1) <= tolerance
-            if bool(solved.any()):
-                done = solved.nonzero()[:, 0]
-                plan[active[done]] = u[done].unsqueeze(2) * product[done]
-                iterations[active[done]] = iteration - 1
-                rest = (~solved).nonzero()[:, 0]
-                if rest.numel() == 0:
-                    return plan, iterations
-                active, kernel, a, b, u, v, kernel_v = (t[rest] for t in (active, kernel, a, b, u, v, kernel_v))
-                product = torch.empty_like(kernel)
-        u = a / kernel_v.clamp_min(tiny)
-        torch.mul(kernel, u.unsqueeze(2), out=product)
-        v = b / product.sum(1).clamp_min(tiny)
-    plan[active] = u.unsqueeze(2) * kernel * v.unsqueeze(1)
-    iterations[active] = max_iterations
-    return plan, iterations
-
-
-def _log_domain(
-    exponent: torch.Tensor, a: torch.Tensor, b: torch.Tensor, max_iterations: int, tolerance: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same iteration on logarithms, for exponents that the kernel cannot hold."""
-    log_kernel = torch.where(exponent < torch.finfo(exponent.dtype).max, -exponent, -torch.inf)
-    plan = torch.empty_like(log_kernel)
-    iterations = torch.empty(log_kernel.shape[0], dtype=torch.int64, device=log_kernel.device)
-    active = torch.arange(log_kernel.shape[0], device=log_kernel.device)
-    log_a, log_b = a.log(), b.log()
-    log_u, log_v = log_a, torch.where(b > 0, 0.0, -torch.inf).to(log_kernel)
-    for iteration in range(1, max_iterations + 1):
-        log_kernel_v = torch.logsumexp(log_kernel + log_v.unsqueeze(1), dim=2)
-        if iteration > 1 and iteration % _CHECK_EVERY == 1:
-            mass = torch.where(a > 0, (log_u + log_kernel_v).exp(), 0)
-            solved = (mass - a).abs().sum(1) <= tolerance
-            if bool(solved.any()):
-                done = solved.nonzero()[:, 0]
-                plan[active[done]] = (log_u[done].unsqueeze(2) + log_kernel[done] + log_v[done].unsqueeze(1)).exp()
-                iterations[active[done]] = iteration - 1
-                rest = (~solved).nonzero()[:, 0]
-                if rest.numel() == 0:
-                    return plan, iterations
-                active, log_kernel, a, b, log_a, log_b, log_u, log_v, log_kernel_v = (
-                    t[rest] for t in (active, log_kernel, a, b, log_a, log_b, log_u, log_v, log_kernel_v)
-                )
-        log_u = torch.where(a > 0, log_a - log_kernel_v, -torch.inf)
-        log_kernel_u = torch.logsumexp(log_kernel + log_u.unsqueeze(2), dim=1)
-        log_v = torch.where(b > 0, log_b - log_kernel_u, -torch.inf)
-    plan[active] = (log_u.unsqueeze(2) + log_kernel + log_v.unsqueeze(1)).exp()
-    iterations[active] = max_iterations
-    return plan, iterations
+def _divergence(x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Terms of the Kullback-Leibler divergence of masses, `x log(x / r) - x + r`."""
+    ratio = torch.where(x > 0, x / reference.clamp_min(torch.finfo(x.dtype).tiny), 1)
+    return x * ratio.log() - x + reference

@@ -1,0 +1,105 @@
+"""The solvers behind `solve_transport`, and what they share: the walk over a batch, and the measures of a solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+
+from .transport_problems import Bucket, Problems, Solution, SolverSettings
+from .transport_proximal import ipot
+from .transport_relaxed import partial, unbalanced
+from .transport_sinkhorn import sinkhorn
+
+
+def solve_batch(
+    problems: Problems, solver: str, settings: SolverSettings
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Solves a padded batch.
+
+    Returns:
+        Plan (batch, rows, columns), cost (batch,), error, iterations, and whether each problem is solved to the tolerance.
+
+    Raises:
+        ValueError: where a cost that counts is not finite.
+    """
+    cost, dtype, device = problems.cost, problems.a.dtype, problems.cost.device
+    batch = cost.shape[0]
+    plan: torch.Tensor | None = None
+    value, error = torch.zeros(batch, dtype=dtype, device=device), torch.zeros(batch, dtype=dtype, device=device)
+    iterations = torch.zeros(batch, dtype=torch.int64, device=device)
+    converged = torch.ones(batch, dtype=torch.bool, device=device)
+    # Sums of rounded numbers carry a rounding of their own, however exact the plan.
+    enough = max(settings.tolerance, 8 * torch.finfo(dtype).eps)
+    for bucket, solution in _SOLVERS[solver](problems, settings) if cost.numel() else ():
+        index, moved = bucket.index, solution.plan.to(dtype)
+        off = _marginal_error(moved, bucket) if solution.error is None else solution.error
+        met = off <= enough
+        value[index] = torch.bmm(moved.flatten(1).unsqueeze(1), bucket.cost.flatten(1).unsqueeze(2)).view(-1)
+        error[index], iterations[index] = off, solution.iterations
+        converged[index] = met if solution.optimal is None else met & solution.optimal
+        if moved.shape == cost.shape:
+            return moved, value, error, iterations, converged
+        if plan is None:
+            plan = torch.zeros(cost.shape, dtype=dtype, device=device)
+        plan[index, bucket.rows, bucket.columns] = moved
+    if plan is None:
+        plan = torch.zeros(cost.shape, dtype=dtype, device=device)
+    return plan, value, error, iterations, converged
+
+
+def _by_bucket(
+    solve: Callable[[Bucket, SolverSettings], Solution],
+) -> Callable[[Problems, SolverSettings], Iterator[tuple[Bucket, Solution]]]:
+    def walk(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket, Solution]]:
+        for bucket in problems.buckets():
+            yield bucket, solve(bucket, settings)
+
+    return walk
+
+
+def exact(bucket: Bucket, settings: SolverSettings) -> Solution:
+    """Network simplex in float64 on the CPU (POT, `ot.emd`), one problem after the other.
+
+    It holds Python's lock: on threads it was slower.
+    """
+    try:
+        import ot  # here, because importing POT takes seconds and only this solver needs it
+    except ImportError as error:
+        raise ImportError('solver="exact" needs POT: pip install "POT>=0.9.5"') from error
+    plan = torch.zeros_like(bucket.cost)
+    cost, masses_a, masses_b = (t.double().cpu() for t in (bucket.cost, bucket.a, bucket.b))
+    for index in range(plan.shape[0]):
+        rows, columns = masses_a[index].nonzero()[:, 0], masses_b[index].nonzero()[:, 0]
+        a, b = masses_a[index, rows], masses_b[index, columns]
+        problem = cost[index, rows][:, columns].contiguous().numpy()
+        solution = ot.emd((a / a.sum()).numpy(), (b / b.sum()).numpy(), problem, numItermax=1_000_000)
+        places = rows.unsqueeze(1).to(plan.device), columns.to(plan.device)
+        plan[index, *places] = torch.as_tensor(solution).to(plan)
+    return Solution(plan, _no_iterations(bucket))
+
+
+def greedy(bucket: Bucket, settings: SolverSettings) -> Solution:
+    """All mass of a row to its nearest column, the first of several (the alignment of DR.DECR, arXiv 2112.08185)."""
+    nearest = bucket.cost.masked_fill(bucket.b.unsqueeze(1) == 0, torch.inf).argmin(2, keepdim=True)
+    plan = torch.zeros_like(bucket.cost).scatter_(2, nearest, bucket.a.unsqueeze(2))
+    return Solution(plan, _no_iterations(bucket), error=(plan.sum(2) - bucket.a).abs().sum(1))
+
+
+_SOLVERS = {
+    "sinkhorn": sinkhorn,
+    "ipot": ipot,
+    "exact": _by_bucket(exact),
+    "greedy": _by_bucket(greedy),
+    "unbalanced": _by_bucket(unbalanced),
+    "partial": _by_bucket(partial),
+}
+
+
+def _marginal_error(plan: torch.Tensor, bucket: Bucket) -> torch.Tensor:
+    rows, columns = (plan.sum(2) - bucket.a).abs().sum(1), (plan.sum(1) - bucket.b).abs().sum(1)
+    return torch.maximum(rows, columns)
+
+
+def _no_iterations(bucket: Bucket) -> torch.Tensor:
+    return torch.zeros(bucket.a.shape[0], dtype=torch.int64, device=bucket.a.device)
