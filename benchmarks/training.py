@@ -4,7 +4,8 @@
     python benchmarks/training.py --bitext pairs.tsv --teacher FOLDER --batch-size 64 --bf16
 
 Every measurement runs in a process of its own, so that its peak memory is its own, and they take turns, so that a busy machine
-slows all alike. Writes `training.results.json` and `training.results.md` beside this file.
+slows all alike. Batches of like length come in an order of their own, so measure whole epochs: `--pairs` a multiple of the batch
+size, `--warm-up` and `--steps` multiples of the batches in an epoch. Writes `training.results.json` and `training.results.md` beside this file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MEASUREMENTS = {
     "forward_backward": "the student's forward and backward alone, on batches that are ready",
     "with_update": "the same with the optimizer's update",
     "optical": "`OpticalTrainer`, transport loss, teacher vectors from the cache",
+    "optical_by_length": "the same as our recipes set it, batches of like length (`train_sampling_strategy: group_by_length`)",
     "sentence_transformers": "`MultiVectorEncoderTrainer`, the same loss, teacher vectors as the label column (padded, Arrow)",
     "sentence_transformers_in_memory": "the same, teacher vectors in one tensor in memory, labels are row numbers",
 }
@@ -50,6 +52,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
         bitext, _ = load_bitext([source])
     bitext = bitext.shuffle(seed=0).select(range(min(len(bitext), options.pairs)))
     bitext = bitext.select_columns(["source", "target"])
+    bitext = bitext.add_column("length", [len(text) for text in bitext["target"]])
     bitext.save_to_disk(str(folder / "bitext"))
     teacher = Teacher.from_pretrained(options.teacher, max_length=options.max_length)
     TeacherCache(folder / "cache", teacher).build(bitext["source"], show_progress_bar=False)
@@ -110,7 +113,7 @@ def training_arguments(options: argparse.Namespace, folder: str) -> dict[str, An
     }
 
 
-def make_optical_trainer(options: argparse.Namespace, folder: Path, clock: Clock) -> Any:
+def make_optical_trainer(options: argparse.Namespace, folder: Path, clock: Clock, by_length: bool = False) -> Any:
     from datasets import load_from_disk
 
     from modeling_optical import OpticalForDistillation
@@ -118,9 +121,12 @@ def make_optical_trainer(options: argparse.Namespace, folder: Path, clock: Clock
 
     teacher = Teacher.from_pretrained(options.teacher, max_length=options.max_length)
     student = OpticalForDistillation.from_pretrained(folder / "student")
+    strategy = "group_by_length" if by_length else "random"
     return OpticalTrainer(
         model=student,
-        args=OpticalTrainingArguments(**training_arguments(options, str(folder / "run"))),
+        args=OpticalTrainingArguments(
+            **training_arguments(options, str(folder / "run")), train_sampling_strategy=strategy, length_column_name="length"
+        ),
         teacher=TeacherCache(folder / "cache", teacher),
         train_dataset=load_from_disk(str(folder / "bitext")),
         max_length=options.max_length,
@@ -128,8 +134,8 @@ def make_optical_trainer(options: argparse.Namespace, folder: Path, clock: Clock
     )
 
 
-def measure_optical(options: argparse.Namespace, folder: Path, clock: Clock) -> dict[str, float]:
-    trainer = make_optical_trainer(options, folder, clock)
+def measure_optical(options: argparse.Namespace, folder: Path, clock: Clock, by_length: bool) -> dict[str, float]:
+    trainer = make_optical_trainer(options, folder, clock, by_length)
     seconds = {"transport": 0.0, "collation": 0.0}
 
     def timed(function: Any, name: str) -> Any:
@@ -237,8 +243,8 @@ def measure(name: str, options: argparse.Namespace, folder: Path) -> dict[str, f
     import torch
 
     clock = Clock(options.warm_up)
-    if name == "optical":
-        more = measure_optical(options, folder, clock)
+    if name.startswith("optical"):
+        more = measure_optical(options, folder, clock, by_length=name == "optical_by_length")
     elif name in ("forward_backward", "with_update"):
         more = measure_bare(options, folder, clock, update=name == "with_update")
     else:
@@ -290,7 +296,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=4000, help="so many pairs of the bitext")
     parser.add_argument("--max-length", type=int, default=64)
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="updates measured; for batches by length, whole epochs")
     parser.add_argument("--warm-up", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bf16", action="store_true")
