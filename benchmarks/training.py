@@ -4,8 +4,9 @@
     python benchmarks/training.py --bitext pairs.tsv --teacher FOLDER --batch-size 64 --bf16
 
 Every measurement runs in a process of its own, so that its peak memory is its own, and they take turns, so that a busy machine
-slows all alike. Batches of like length come in an order of their own, so measure whole epochs: `--pairs` a multiple of the batch
-size, `--warm-up` and `--steps` multiples of the batches in an epoch. Writes `training.results.json` and `training.results.md` beside this file.
+slows all alike. Batches of like length come in an order of their own, so measure whole epochs: `--pairs` a multiple of the
+batch size, `--warm-up` and `--steps` multiples of the batches in an epoch. Writes `training.results.json` and
+`training.results.md` beside this file.
 """
 
 from __future__ import annotations
