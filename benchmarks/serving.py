@@ -1,8 +1,8 @@
 """Load test of `optical serve`: latency at 1, 8 and 32 clients. Writes serving.md and serving.json beside itself.
 
-    python benchmarks/serving.py INDEX [--model M] [--requests 200]
+    python benchmarks/serving.py INDEX --queries FILE [--model M] [--requests 200]
 
-Starts the server on an index that is there and asks it with texts of the index's own passages. Clients and server share the
+Starts the server on an index that is there and asks it the queries of the file. Clients and server share the
 machine's cores.
 """
 
