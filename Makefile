@@ -14,7 +14,7 @@ test: $(VENV)/.test
 # PyLate and colbert-ai pin other versions of transformers, so each has an environment of its own.
 interop: $(VENV)/.test $(VENV)-pylate/.ready $(VENV)-colbert/.ready
 	OPTICAL_PYLATE_PYTHON=$(abspath $(VENV)-pylate/bin/python) OPTICAL_COLBERT_PYTHON=$(abspath $(VENV)-colbert/bin/python) \
-		$(BIN)/python -m pytest tests/modeling_optical/checkpoints $(ARGS)
+		$(BIN)/python -m pytest tests/modeling_optical/checkpoints/test_parity.py -k "pylate or stanford" $(ARGS)
 
 $(VENV)-%/.ready: tests/modeling_optical/checkpoints/peers/%.requirements.txt
 	$(PYTHON) -m venv $(VENV)-$*
