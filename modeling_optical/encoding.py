@@ -8,7 +8,6 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from transformers.utils import logging
 
 from .atomic_write import write_text
+from .batching import batched
 from .corpus import Corpus, CorpusStream
 from .fingerprint import model_fingerprint
 from .modeling_optical import OpticalModel
@@ -105,12 +105,11 @@ def encode_corpus(
         encoder = Encoder(name, encoder.dim, encoder.fingerprint, pool_factor)
     plan = {"format": _FORMAT, "encoder": asdict(encoder), "kind": kind, "dtype": dtype, "shard_size": shard_size}
     _claim(folder, plan, first=rank == 0)
-    stream = iter(CorpusStream(documents))
-    longest = model.config.query_length if kind == "query" else model.config.document_length
+    longest = model.get_processor().longest(kind)
     counts = {"documents": 0, "empty": 0, "cut": 0}
     names: list[str] = []
     with logging.tqdm(desc="Encoding", unit="document", disable=not show_progress_bar or rank != 0) as bar:
-        while chunk := list(islice(stream, shard_size)):
+        for chunk in batched(CorpusStream(documents), shard_size):
             number = len(names)
             names.append(f"shard-{number:06d}.safetensors")
             counts["documents"] += len(chunk)

@@ -6,8 +6,9 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from itertools import islice
 from pathlib import Path
+
+from .batching import batched
 
 _BATCH = 1000
 
@@ -28,10 +29,9 @@ class PassageStore:
         Raises:
             OSError: if the disk is full or the file cannot be written.
         """
-        stream = iter(passages)
         with self._connection() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS passages (id TEXT PRIMARY KEY, text TEXT NOT NULL) WITHOUT ROWID")
-            while batch := list(islice(stream, _BATCH)):
+            for batch in batched(passages, _BATCH):
                 with connection:
                     connection.executemany("INSERT OR REPLACE INTO passages VALUES (?, ?)", batch)
 
@@ -58,8 +58,7 @@ class PassageStore:
         Raises:
             KeyError: if one is not there.
         """
-        stream = iter(ids)
-        while batch := list(islice(stream, _BATCH)):
+        for batch in batched(ids, _BATCH):
             found = self.get(batch)
             for identifier in batch:
                 yield found[identifier]

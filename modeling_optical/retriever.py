@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
+from .batching import batched
 from .checkpoints import load_checkpoint
 from .corpus import Corpus, CorpusStream
 from .encoding import EncodedCorpus, Encoder, encode_corpus
@@ -228,7 +229,7 @@ class OpticalRetriever:
         index, store = self.current, self._passages
         assert store is not None
         count = 0
-        for batch in _batched(CorpusStream(corpus), _ADDED_AT_ONCE):
+        for batch in batched(CorpusStream(corpus), _ADDED_AT_ONCE):
             ids, texts = [identifier for identifier, _ in batch], [text for _, text in batch]
             taken = index.known(ids)
             if taken:
@@ -297,14 +298,3 @@ def retriever_for_index(
     retriever = OpticalRetriever.from_pretrained(queries or made_by.name, None if symmetric else made_by.name, device=device)
     retriever.open(path, **settings)
     return retriever
-
-
-def _batched(stream: Iterable[tuple[str, str]], size: int) -> Iterator[list[tuple[str, str]]]:
-    batch: list[tuple[str, str]] = []
-    for pair in stream:
-        batch.append(pair)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

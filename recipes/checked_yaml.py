@@ -232,3 +232,15 @@ def _type_name(kind: Any) -> str:
     names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false"}
     generic: dict[Any, str] = {list: "a list", dict: "a mapping of keys"}
     return names.get(kind) or generic.get(typing.get_origin(kind)) or str(getattr(kind, "__name__", kind))
+
+
+def fill_in_names(recipe: Any) -> Any:
+    """The recipe with `{name}`, `{language}` and `{paths.NAME}` in its texts replaced by its own values.
+
+    Raises:
+        ValueError: for a name that is not known, or not set.
+    """
+    names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
+    names |= {f"paths.{name}": substitute(value, names) for name, value in recipe.paths.items()}
+    names["name"] = substitute(recipe.name, names)
+    return build(type(recipe), substitute(recipe.to_dict(), names), "")

@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 from transformers.utils import logging
@@ -42,7 +40,7 @@ from .data import Data, load_data
 from .provenance import provenance
 from .recipe import Recipe
 from .report import Report, evaluate_run
-from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
+from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, process_state, telling_a_full_disk
 
 logger = logging.get_logger(__name__)
 
@@ -63,8 +61,7 @@ class Run:
     def __init__(self, recipe: Recipe, *, overwrite: bool = False):
         self.recipe = recipe
         self.folder = Path(recipe.output).expanduser()
-        # Without `cpu=True`, processes that were launched without a GPU would each believe to be the only one.
-        self.state = PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+        self.state = process_state()
         self.overwrite = overwrite
         self.seconds: dict[str, float] = {}
 

@@ -21,7 +21,7 @@ from trainer.bitext import (
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from .checked_yaml import build, override, read_values, substitute, write_values
+from .checked_yaml import build, fill_in_names, override, read_values, write_values
 
 
 @dataclass
@@ -286,10 +286,7 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     recipe = build(Recipe, values, "")
     if not recipe.language:
         raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
-    names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
-    names |= {f"paths.{name}": substitute(value, names) for name, value in recipe.paths.items()}
-    names["name"] = substitute(recipe.name, names)
-    recipe = build(Recipe, substitute(recipe.to_dict(), names), "")
+    recipe = fill_in_names(recipe)
     parse_objectives(recipe.objectives)
     for name in recipe.baselines:
         try:

@@ -8,8 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
 from transformers import set_seed
 
 from hub_cards.retriever_card import RetrieverCard, write_retriever_card
@@ -33,7 +31,7 @@ from trainer.objectives import describe_retrieval_objectives
 
 from .provenance import file_fingerprint, machine, package_versions
 from .retrieval_recipe import RetrievalRecipe
-from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
+from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, process_state, telling_a_full_disk
 
 # What a run writes, and `--overwrite` removes.
 _WRITTEN = ("data", "start", "model", "checkpoints", "runs", "results.json", "run.json", "report.md")
@@ -60,8 +58,7 @@ class RetrievalRun:
     def __init__(self, recipe: RetrievalRecipe, *, overwrite: bool = False):
         self.recipe = recipe
         self.folder = Path(recipe.output).expanduser()
-        # Without `cpu=True`, processes that were launched without a GPU would each believe to be the only one.
-        self.state = PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+        self.state = process_state()
         self.overwrite = overwrite
 
     def __call__(self) -> list[ResultRow]:

@@ -11,7 +11,7 @@ from typing import Any
 from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
-from .checked_yaml import build, override, read_values, substitute, write_values
+from .checked_yaml import build, fill_in_names, override, read_values, write_values
 from .recipe import CheckpointRecipe, EvaluationRecipe
 
 
@@ -122,10 +122,7 @@ def resolve_retrieval_recipe(values: dict[str, Any], overrides: Sequence[str]) -
 
 def _resolve(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
     recipe = build(RetrievalRecipe, values, "")
-    names: dict[str, str | None] = {"name": recipe.name, "language": recipe.language}
-    names |= {f"paths.{name}": substitute(value, names) for name, value in recipe.paths.items()}
-    names["name"] = substitute(recipe.name, names)
-    recipe = build(RetrievalRecipe, substitute(recipe.to_dict(), names), "")
+    recipe = fill_in_names(recipe)
     if not recipe.model.start:
         raise ValueError("`model.start` is not set: give the backbone, retriever or student to train.")
     if recipe.documents is not None and not recipe.documents.model:

@@ -11,7 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
@@ -24,6 +26,14 @@ from .checked_yaml import check_type, unknown_key
 logger = logging.get_logger(__name__)
 
 _FULL_DISK = 5_000_000  # bytes
+
+
+def process_state() -> PartialState:
+    """Which of how many processes this is.
+
+    Without `cpu=True`, processes that were launched without a GPU would each believe to be the only one.
+    """
+    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
 
 
 def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, written: Sequence[str]) -> None:

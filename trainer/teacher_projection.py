@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from transformers.utils import logging
 
 from modeling_optical import OpticalConfig, OpticalModel
 from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.batching import batched
 from modeling_optical.dense_layers import DenseLayer
 
 RECORD_FILE = "projection.json"
@@ -115,7 +115,7 @@ def fit_projection(
     moments = {kind: SecondMoment(size) for kind in kinds}
     count = 0
     with logging.tqdm(desc="Token vectors", unit="text", disable=not show_progress_bar) as bar:
-        for block in _blocks(texts):
+        for block in batched(texts, _TEXTS_AT_A_TIME):
             for kind, moment in moments.items():
                 vectors = model.encode(block, kind, batch_size=batch_size, show_progress_bar=False, convert_to_tensor=True)
                 moment.add(torch.cat(vectors))
@@ -128,12 +128,6 @@ def fit_projection(
     values, directions = torch.linalg.eigh(mean)
     values = values.flip(0).clamp_min(0)
     return TeacherProjection(directions.flip(1)[:, :dim].T.contiguous(), values / values.sum(), count, tokens)
-
-
-def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
-    stream = iter(texts)
-    while block := list(islice(stream, _TEXTS_AT_A_TIME)):
-        yield block
 
 
 def project_model(model: OpticalModel, projection: TeacherProjection) -> OpticalModel:

@@ -23,15 +23,11 @@ def stream_texts(path: str | os.PathLike, *, field: str = "text") -> Iterator[st
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the file {os.fspath(path)!r} does not exist.")
     file = BitextFile(os.fspath(path))
-    with file.open() as stream:
-        for number, raw in enumerate(stream, 1):
-            place = f"{file}:{number}"
-            try:
-                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError:
-                raise ValueError(f"{place}: not UTF-8.") from None
-            if line:
-                yield _json_text(line, field, place) if file.ending in _JSON_ENDINGS else line
+    for place, line in file.lines():
+        if line is None:
+            raise ValueError(f"{place}: not UTF-8.")
+        if text := line.strip():
+            yield _json_text(text, field, place) if file.ending in _JSON_ENDINGS else text
 
 
 def _json_text(line: str, field: str, place: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from modeling_optical import OpticalProcessor
+from modeling_optical.batching import batched
 
 _TEXTS_AT_A_TIME = 1024
 
@@ -40,7 +41,7 @@ class InverseDocumentFrequencies:
         """
         counts = [torch.zeros(len(student.tokenizer)), torch.zeros(len(teacher.tokenizer))]
         texts = 0
-        for pairs in _blocks(bitext):
+        for pairs in batched(bitext, _TEXTS_AT_A_TIME):
             texts += len(pairs)
             for count, processor, column in zip(counts, (student, teacher), ("target", "source"), strict=True):
                 for feature in processor.tokenize([pair[column] for pair in pairs], "query"):
@@ -67,14 +68,3 @@ class InverseDocumentFrequencies:
             return cls(tensors["student"], tensors["teacher"])
         except (SafetensorError, KeyError) as error:
             raise ValueError(f"{path} holds no token frequencies ({error}). Remove it; they are counted again.") from error
-
-
-def _blocks(bitext: Iterable[Mapping[str, Any]]) -> Iterable[Sequence[Mapping[str, Any]]]:
-    block: list[Mapping[str, Any]] = []
-    for pair in bitext:
-        block.append(pair)
-        if len(block) == _TEXTS_AT_A_TIME:
-            yield block
-            block = []
-    if block:
-        yield block

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import torch
 from transformers.utils import logging
 
+from ..batching import batched
 from ..late_interaction import search
 from ..modeling_optical import OpticalModel
 from .collections import Corpus
@@ -121,9 +121,8 @@ class SearchableCorpus:
 
 def blocks(corpus: Corpus, size: int) -> Iterator[list[tuple[str, str]]]:
     """The corpus in lists of at most `size` documents, with progress."""
-    documents = iter(corpus.items())
     with logging.tqdm(total=len(corpus), desc="Documents", unit="document", disable=len(corpus) <= size) as progress:
-        while part := list(islice(documents, size)):
+        for part in batched(corpus.items(), size):
             yield part
             progress.update(len(part))
 

@@ -115,10 +115,7 @@ class ExactIndex(Index):
         self._commit([*self._descriptions, *segments], [*(r.tolist() for r in self._removed), *([] for _ in segments)])
 
     def remove(self, ids: Iterable[str]) -> None:
-        ids = list(dict.fromkeys(ids))
-        missing = [identifier for identifier in ids if identifier not in self.places]
-        if missing:
-            raise KeyError(f"not in the index {self.path}: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}.")
+        ids = self.check_known(ids)
         removed = [set(positions.tolist()) for positions in self._removed]
         for identifier in ids:
             segment, position = self.places[identifier]

@@ -190,6 +190,19 @@ class Index(ABC):
                 )
         return queries
 
+    def check_known(self, ids: Iterable[str]) -> list[str]:
+        """The ids, each once.
+
+        Raises:
+            KeyError: naming the first ten that are not in the index.
+        """
+        ids = list(dict.fromkeys(ids))
+        known = self.known(ids)
+        missing = [identifier for identifier in ids if identifier not in known]
+        if missing:
+            raise KeyError(f"not in the index {self.path}: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}.")
+        return ids
+
     def checked(self, ids: Iterable[str], vectors: Iterable[Any], known: set[str]) -> Iterable[tuple[str, np.ndarray]]:
         """Pairs of id and vectors, checked one by one. `known` holds the ids that are taken and grows."""
         for number, (identifier, array) in enumerate(_paired(ids, vectors, "vectors")):

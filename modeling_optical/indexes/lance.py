@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 
+from ..batching import batched
 from ..encoding import Encoder
 from ..late_interaction import ragged_maxsim
 from .index import Index, IndexManifest
 
 _BATCH = 500
 _VECTORS_PER_LIST = 32_768
-_T = TypeVar("_T")
 
 
 class LanceIndex(Index):
@@ -121,16 +120,13 @@ class LanceIndex(Index):
         self._table.optimize()
 
     def remove(self, ids: Iterable[str]) -> None:
-        ids = list(dict.fromkeys(ids))
-        missing = sorted(set(ids) - self.known(ids))
-        if missing:
-            raise KeyError(f"not in the index {self.path}: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}.")
+        ids = self.check_known(ids)
         if ids:
             self._table.delete(_among(ids))
 
     def known(self, ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
-        for some in _lots(ids):
+        for some in batched(ids, _BATCH):
             rows = self._table.search().where(_among(some)).select(["id"]).limit(len(some)).to_arrow()
             found.update(rows["id"].to_pylist())
         return found
@@ -180,7 +176,7 @@ class LanceIndex(Index):
         def record_batches() -> Iterator[Any]:
             nonlocal stored
             try:
-                for lot in _lots(documents):
+                for lot in batched(documents, _BATCH):
                     stored += sum(len(array) for _, array in lot)
                     yield _record_batch(lot, schema, self.manifest.dtype)
             except BaseException as error:
@@ -213,9 +209,3 @@ def _among(ids: Iterable[str]) -> str:
     """SQL condition."""
     quoted = ", ".join("'" + identifier.replace("'", "''") + "'" for identifier in ids)
     return f"id IN ({quoted})"
-
-
-def _lots(things: Iterable[_T]) -> Iterator[list[_T]]:
-    stream = iter(things)
-    while lot := list(islice(stream, _BATCH)):
-        yield lot

@@ -6,13 +6,13 @@ import json
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..atomic_write import write_text
+from ..batching import batched
 from ..encoding import Encoder
 from .index import Index, IndexManifest, logger
 
@@ -214,9 +214,8 @@ class QdrantIndex(Index):
         from qdrant_client import models
 
         fields = iter(payloads) if payloads is not None else None
-        stream = enumerate(documents)
         empty = 0
-        while batch := list(islice(stream, self._state["batch_size"])):
+        for batch in batched(enumerate(documents), self._state["batch_size"]):
             extras = [dict(next(fields)) if fields is not None else {} for _ in batch]
             last = batch[-1][0] + 1
             kept = [(n, i, v, e) for (n, (i, v)), e in zip(batch, extras, strict=True) if len(v)]
@@ -249,18 +248,14 @@ class QdrantIndex(Index):
     def remove(self, ids: Iterable[str]) -> None:
         from qdrant_client import models
 
-        ids = list(dict.fromkeys(ids))
-        missing = sorted(set(ids) - self.known(ids))
-        if missing:
-            raise KeyError(f"not in the index {self.path}: {', '.join(missing[:10])}{' …' if len(missing) > 10 else ''}.")
+        ids = self.check_known(ids)
         if ids:
             selector = models.PointIdsList(points=[_point(identifier) for identifier in ids])
             self._call("delete", self._name, points_selector=selector, wait=True)
 
     def known(self, ids: Iterable[str]) -> set[str]:
-        stream = iter(ids)
         found: set[str] = set()
-        while some := list(islice(stream, 1000)):
+        for some in batched(ids, 1000):
             records = self._call("retrieve", self._name, ids=[_point(i) for i in some], with_payload=["id"])
             found.update(record.payload["id"] for record in records)
         return found

@@ -205,6 +205,14 @@ def test_empty_and_endless_documents_are_encoded_and_counted(model, tmp_path):
     assert [len(vectors) for vectors in encoded.vectors()] == [2, 2, 64, 4]
 
 
+def test_a_model_without_a_document_length_cuts_where_its_backbone_ends(model, tmp_path):
+    model.config.document_length = None
+    longest = model.processor.longest("document")
+    encode_corpus(model, {"a": "cat", "b": "cat " * (longest + 1)}, tmp_path / "e")
+    manifest = json.loads((tmp_path / "e" / "manifest.json").read_text())
+    assert manifest["cut"] == 1
+
+
 def test_a_full_disk_is_told_and_what_is_written_is_kept(model, tmp_path, monkeypatch):
     free = iter([10**12, 10**12, 10])
     usage = lambda folder: type("Usage", (), {"free": next(free)})  # noqa: E731

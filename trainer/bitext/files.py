@@ -53,6 +53,18 @@ class BitextFile:
         except (gzip.BadGzipFile, zipfile.BadZipFile, EOFError, zlib.error) as error:
             raise ValueError(f"{self} is damaged or cut off ({error}). Fetch it again.") from None
 
+    def lines(self) -> Iterator[tuple[str, str | None]]:
+        """(`file:line`, line without its end) of the file read as UTF-8; None for a line that is not."""
+        with self.open() as stream:
+            for number, raw in enumerate(stream, 1):
+                place = f"{self}:{number}"
+                try:
+                    text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError:
+                    yield place, None
+                    continue
+                yield place, text.rstrip("\r\n")
+
 
 def moses_members(path: str, source: str, target: str) -> tuple[BitextFile, BitextFile]:
     """The two sides of a Moses pair in an OPUS-style zip: `Corpus.en-sw.en` and `Corpus.en-sw.sw`.

@@ -52,20 +52,8 @@ def _read_file(source: BitextSource, file: BitextFile) -> Iterator[tuple[str, Pa
         )
 
 
-def _lines(file: BitextFile) -> Iterator[tuple[str, str | None]]:
-    with file.open() as stream:
-        for number, raw in enumerate(stream, 1):
-            place = f"{file}:{number}"
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError:
-                yield place, None
-                continue
-            yield place, text.rstrip("\r\n")
-
-
 def _json_lines(file: BitextFile) -> Iterator[tuple[str, Any, str | None]]:
-    for place, line in _lines(file):
+    for place, line in file.lines():
         if line is None:
             yield place, None, "not UTF-8"
         elif line.strip():
@@ -154,12 +142,12 @@ def _table(source: BitextSource, file: BitextFile, delimiter: str) -> Iterator[t
 
 
 def _moses(source_file: BitextFile, target_file: BitextFile) -> Iterator[tuple[str, Pair | None, str | None]]:
-    counts = [sum(1 for _ in _lines(file)) for file in (source_file, target_file)]
+    counts = [sum(1 for _ in file.lines()) for file in (source_file, target_file)]
     if counts[0] != counts[1]:
         raise ValueError(
             f"Moses bitext must have the same number of lines: {source_file} has {counts[0]}, {target_file} has {counts[1]}."
         )
-    for (place, source), (_, target) in zip(_lines(source_file), _lines(target_file), strict=True):
+    for (place, source), (_, target) in zip(source_file.lines(), target_file.lines(), strict=True):
         if source is None or target is None:
             yield place, None, "not UTF-8"
         else:
