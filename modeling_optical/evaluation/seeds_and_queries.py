@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -31,11 +32,18 @@ def nested_bootstrap(
     table = _checked(values)
     if table.shape[1] == 1:
         return None
-    return percentile_interval(resampled_means(table, resamples=resamples, rng=np.random.default_rng(seed)), level)
+    return percentile_interval(resampled_means(table, resamples=resamples, seeds=[seed, 0], queries=[seed, 1]), level)
 
 
-def resampled_means(values: Sequence[Sequence[float]] | np.ndarray, *, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def resampled_means(
+    values: Sequence[Sequence[float]] | np.ndarray, *, resamples: int, seeds: Sequence[int], queries: Sequence[int]
+) -> np.ndarray:
     """Means of bootstrap samples of a table (seeds, queries), as an array (resamples,).
+
+    Args:
+        values: (seeds, queries).
+        resamples: how many.
+        seeds, queries: what the two draws start from. Tables of the same shape and start meet the same draws.
 
     Seeds and queries are drawn with replacement. All seeds of a sample get the same queries, because they were
     measured on the same ones (the bootstrap for two crossed factors: Owen, Annals of Applied Statistics 1, 2007); queries drawn
@@ -44,22 +52,27 @@ def resampled_means(values: Sequence[Sequence[float]] | np.ndarray, *, resamples
     with three seeds that matters. One seed says nothing about seeds, and only queries are drawn.
     """
     table = _checked(values)
-    seeds, queries = table.shape
-    means = np.empty(resamples)
-    if seeds > 1:
-        table = table + (np.sqrt(seeds / (seeds - 1)) - 1) * (table.mean(1, keepdims=True) - table.mean())
-    for index in range(resamples):
-        # Means over drawn rows and columns, by how often each was drawn.
-        rows = np.bincount(rng.integers(seeds, size=seeds), minlength=seeds) / seeds
-        columns = np.bincount(rng.integers(queries, size=queries), minlength=queries) / queries
-        means[index] = rows @ table @ columns
-    return means
+    down, across = table.shape
+    if down > 1:
+        table = table + (np.sqrt(down / (down - 1)) - 1) * (table.mean(1, keepdims=True) - table.mean())
+    # Means over drawn rows and columns, by how often each was drawn.
+    by_seed = _times_drawn(tuple(queries), across, resamples) @ table.T / across
+    return (_times_drawn(tuple(seeds), down, resamples) * by_seed).sum(1) / down
+
+
+@lru_cache(maxsize=16)
+def _times_drawn(start: tuple[int, ...], count: int, resamples: int) -> np.ndarray:
+    """How often each of `count` things is drawn in each bootstrap sample: (resamples, count)."""
+    drawn = np.random.default_rng(start).integers(count, size=(resamples, count))
+    drawn += np.arange(resamples)[:, None] * count
+    return np.bincount(drawn.ravel(), minlength=resamples * count).reshape(resamples, count).astype(np.float32)
 
 
 def bootstrap_over_languages(
     values: Mapping[str, Mapping[str, np.ndarray]],
     statistic: Callable[[dict[str, np.ndarray]], np.ndarray],
     *,
+    one_training: bool = False,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -69,18 +82,25 @@ def bootstrap_over_languages(
     Args:
         values: language to {system: (seeds, queries)}. Within a language all systems have the same seeds and queries.
         statistic: takes system to (languages, resamples) means; gives an array (resamples,).
+        one_training: a seed is the same training in all languages (one student of all), so its draw is, too.
         level, resamples, seed: as for `nested_bootstrap`.
 
     Returns:
-        The two ends; None if some language has a single query. Systems meet the same draws, so that what they share cancels.
+        The two ends; None if some language has a single query.
+
+    Systems meet the same draws, so that what they share cancels. Languages with as many queries do, too: in a collection whose
+    queries are translations of each other, in the same order, they are the same queries. A deviation or a range grows by the
+    noise of the draws, so its interval leans upwards; that of a difference between two systems' deviations does not.
     """
     means: dict[str, list[np.ndarray]] = {}
     for number, systems in enumerate(values.values()):
         for system, table in systems.items():
             if _checked(table).shape[1] == 1:
                 return None
-            rng = np.random.default_rng([seed, number])
-            means.setdefault(system, []).append(resampled_means(table, resamples=resamples, rng=rng))
+            drawn = resampled_means(
+                table, resamples=resamples, seeds=[seed, 0 if one_training else number + 2], queries=[seed, 1]
+            )
+            means.setdefault(system, []).append(drawn)
     return percentile_interval(statistic({system: np.stack(rows) for system, rows in means.items()}), level)
 
 

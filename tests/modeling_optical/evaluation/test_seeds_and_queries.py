@@ -29,7 +29,7 @@ def test_the_same_values_in_every_seed_give_the_interval_of_one_seed():
 def test_the_variance_of_the_means_is_that_of_seeds_plus_that_of_queries():
     rng = np.random.default_rng(0)
     table = simulated(rng, 4, 200, 0.3, 1.0, 0.0)
-    means = resampled_means(table, resamples=20_000, rng=rng)
+    means = resampled_means(table, resamples=20_000, seeds=[0], queries=[1])
     expected = table.mean(1).var(ddof=1) / 4 + table.mean(0).var(ddof=0) / 200
     assert means.var() == pytest.approx(expected, rel=0.05)
 
@@ -61,6 +61,26 @@ def test_what_two_systems_share_cancels_in_the_difference_over_languages():
     values = {language: {"a": table + 0.5, "b": table} for language, table in tables.items()}
     interval = bootstrap_over_languages(values, lambda means: (means["a"] - means["b"]).mean(0))
     assert interval == pytest.approx((0.5, 0.5))
+
+
+def test_parallel_queries_are_drawn_together_and_leave_no_noise_in_the_deviation():
+    rng = np.random.default_rng(0)
+    table = simulated(rng, 1, 50, 0.0, 1.0, 0.0)
+    values = {language: {"a": table + shift} for language, shift in (("sw", 0.0), ("fi", 0.1), ("de", 0.2))}
+    assert bootstrap_over_languages(values, lambda means: means["a"].std(0, ddof=1)) == pytest.approx((0.1, 0.1))
+
+
+def test_one_training_of_all_languages_is_drawn_once():
+    rng = np.random.default_rng(0)
+    effect = rng.normal(0, 1, (3, 1)) + np.zeros((3, 20))
+    values = {"sw": {"a": effect}, "fi": {"a": effect + 0.5}}
+
+    def gap(means: dict) -> np.ndarray:
+        return means["a"][1] - means["a"][0]
+
+    assert bootstrap_over_languages(values, gap, one_training=True) == pytest.approx((0.5, 0.5))
+    low, high = bootstrap_over_languages(values, gap)
+    assert low < 0.4 < 0.6 < high
 
 
 def test_a_language_with_one_query_leaves_no_interval_over_languages():
