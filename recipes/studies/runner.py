@@ -35,7 +35,7 @@ from .reference_systems import measure_references
 from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
 from .study import Study
 from .synthetic_data import write_synthetic_data
-from .write_report import write_report
+from .write_report import check_report, write_report
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
 
@@ -118,6 +118,7 @@ class StudyRun:
 
     def _check(self) -> None:
         """Everything that can be told before hours have gone by."""
+        check_report(self.study)
         for cell, recipe in self.recipes.items():
             if isinstance(recipe, Recipe) and cell.stage == "distil":
                 check_training(recipe)

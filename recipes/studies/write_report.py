@@ -7,17 +7,33 @@ from pathlib import Path
 
 import pandas as pd
 
-from ..checked_yaml import PACKAGE_FOLDER
+from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from .comparisons import shown_system
-from .low_resource.report import report_low_resource
+from .low_resource.report import LowResourceOptions, report_low_resource
 from .report_document import ReportDocument
 from .results_table import StudyResults
-from .variance.report import report_variance
+from .study import Study
+from .variance.report import VarianceOptions, report_variance
 
-_REPORTS: dict[str, Callable[[StudyResults, ReportDocument], str]] = {
-    "low_resource": report_low_resource,
-    "variance": report_variance,
+_REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
+    "low_resource": (LowResourceOptions, report_low_resource),
+    "variance": (VarianceOptions, report_variance),
 }
+
+
+def check_report(study: Study) -> None:
+    """Checks which report a study asks for, and its options.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if study.report not in _REPORTS:
+        raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
+    build(_REPORTS[study.report][0], study.report_options, "report_options")
+    for key in ("main", "against"):
+        system = study.report_options.get(key)
+        if system is not None and system not in study.systems:
+            raise ValueError(unknown_key(f"report_options.{key}={system}", system, study.systems))
 
 
 def write_report(results: StudyResults) -> str:
@@ -30,10 +46,9 @@ def write_report(results: StudyResults) -> str:
         ValueError: for a report that there is none of, or results that it cannot be made from.
     """
     study = results.study
-    if study.report not in _REPORTS:
-        raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
+    check_report(study)
     document = ReportDocument(results.folder / "report", study.question)
-    answer = _REPORTS[study.report](results, document)
+    answer = _REPORTS[study.report][1](results, document)
     _gaps(results, document)
     _provenance(results, document)
     return f"{answer}\n\nReport: {document.write()}"

@@ -85,9 +85,10 @@ def test_the_plan_shows_the_runs_and_runs_none(tmp_path, capsys):
     assert not (tmp_path / "out/cells").exists()
 
 
+@pytest.mark.slow
 def test_a_cell_that_is_killed_in_the_middle_is_resumed(tmp_path):
     output = tmp_path / "out"
-    steps = ["distil.values.training.max_steps=400", *ONE]
+    steps = ["distil.values.training.max_steps=100", "distil.values.training.save_steps=20", *ONE]
     command = [sys.executable, "-c", "from recipes.cli import main; import sys; sys.exit(main(sys.argv[1:]))", "study",
                STUDIES["variance"], "--profile", "smoke", "--output", str(output), *steps]  # fmt: skip
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -111,25 +112,32 @@ def test_a_cell_that_is_killed_in_the_middle_is_resumed(tmp_path):
     assert (output / "cells/reference-sw/cell.json").stat().st_mtime_ns == reference
     assert read_record(cell)["state"] == "done"
     log = json.loads((cell / "baselines/both/training_log.json").read_text())
-    assert [entry["step"] for entry in log if "loss" in entry][-1] == 400
+    assert [entry["step"] for entry in log if "loss" in entry][-1] == 100
 
 
+@pytest.mark.slow
 def test_a_failure_is_recorded_the_others_go_on_and_the_report_names_the_gap(tmp_path, capsys):
     output = tmp_path / "out"
-    wrong = "languages.fi.values={student: {vocabulary: {size: 3}}}"
     arguments = ["seeds=[0]", "sweeps=[{language: [sw, fi]}]"]
-    assert study(output, *arguments, wrong) == 1
+    assert study(output, *arguments, "--plan") == 0
+    bitext = output / "synthetic/bitext/tiny/fi.jsonl"
+    good = bitext.read_text()
+    bitext.write_text(good + "{\n")
+    assert study(output, *arguments) == 1
     assert read_record(output / "cells/distil-sw-seed_0")["state"] == "done"
     failed = read_record(output / "cells/distil-fi-seed_0")
     assert failed["state"] == "failed"
+    assert "fi.jsonl:61" in failed["error"]
     assert "Traceback" in failed["trace"]
     text = (output / "report/report.md").read_text()
     assert "`distil-fi-seed_0` failed" in text
     assert "1 of 4 runs failed" in capsys.readouterr().out
+    bitext.write_text(good)
     assert study(output, *arguments) == 0  # put right, the same command finishes it
     assert "failed" not in (output / "report/report.md").read_text()
 
 
+@pytest.mark.slow
 def test_two_jobs_at_a_time_find_what_one_finds(tmp_path, finished):
     output = tmp_path / "out"
     assert study(output, "seeds=[0]", "sweeps=[{language: [sw, de]}]", "--jobs", "2") == 0
@@ -156,6 +164,8 @@ def test_a_run_with_other_settings_is_refused(finished, capsys):
         (["distil.recipe=nowhere.yaml"], "nowhere.yaml"),
         (["languages.zz9={}"], "'zz9' is no language code"),
         (["report=other"], "low_resource, variance"),
+        (["report_options.main=optcal"], "Did you mean 'optical'"),
+        (["report_options.mian=optical"], "Did you mean 'main'"),
     ],
 )
 def test_what_cannot_work_is_told_before_anything_is_computed(tmp_path, capsys, overrides, message):

@@ -111,7 +111,7 @@ def test_a_slip_is_named(overrides: list[str], message: str):
 
 
 def test_an_unknown_profile_and_a_recipe_in_place_of_a_study_are_told(tmp_path: Path):
-    with pytest.raises(ValueError, match="no profile 'big'. Profiles: full, local, smoke"):
+    with pytest.raises(ValueError, match=r"no profile 'big'. Profiles: full, local, smoke"):
         load_study(LOW, "big")
     with pytest.raises(ValueError, match="is no study"):
         load_study("recipes/quickstart/swahili.yaml")
