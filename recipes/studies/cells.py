@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +173,20 @@ def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
 
 
 def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
-    values, file = read_values(Path(study.folder) / stage.recipe)
+    file = Path(study.folder) / stage.recipe
+    values, file = _stage_values(file, file.stat().st_mtime_ns) if file.is_file() else read_values(file)
     values = merged(merged(values, stage.values), own)
     factors = dict(cell.factors)
     for name, key in stage.factors.items():
         if name in factors:
             set_key(values, key, factors[name], f"{key}={factors[name]}")
     return values, file
+
+
+@lru_cache(maxsize=16)
+def _stage_values(file: Path, changed: int) -> tuple[dict[str, Any], Path]:
+    """A recipe's plain values, read once for all cells; nobody changes them in place."""
+    return read_values(file)
 
 
 def _paths(study: Study) -> dict[str, str | None]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from .cells import Cell, Places, distillation_recipe
 from .study import References, Study
 
 NOT_RUN = "not_run.json"
+COLLECTIONS = "collections.json"
 Found = dict[str, dict[str, float]]
 
 
@@ -36,8 +39,10 @@ def measure_references(study: Study, cell: Cell) -> None:
         teacher if recipe.student.start == "teacher" else load_start(recipe, teacher.config.vector_dim).eval().to(device)
     )
     not_run: list[NotRun] = []
+    seen: dict[str, str] = {}
     for source in recipe.evaluation.collections:
         collection = source.load(cell.language)
+        seen[f"{collection.name}.{cell.language}"] = _fingerprint(collection)
         documents = SearchableCorpus(teacher, collection.corpus, batch_size=recipe.evaluation.batch_size)
         own = documents
         if recipe.student.encodes_documents and untrained is not teacher:
@@ -55,7 +60,17 @@ def measure_references(study: Study, cell: Cell) -> None:
                 not_run.append(NotRun(system, cell.language, collection.name, found))
             else:
                 save_run(folder / "runs", system, collection, found)
+    write_text(folder / COLLECTIONS, json.dumps(seen, indent=1) + "\n")
     write_text(folder / NOT_RUN, json.dumps([dataclasses.asdict(one) for one in not_run], indent=1) + "\n")
+
+
+def _fingerprint(collection: Collection) -> str:
+    """First 16 digits of the SHA-256 of documents, queries and judgements."""
+    digest = hashlib.sha256()
+    for identifier, text in chain(collection.queries.items(), collection.corpus.items()):
+        digest.update(f"{identifier}\t{text}\n".encode())
+    digest.update(json.dumps(collection.qrels, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
 
 
 def _ceiling(

@@ -18,7 +18,7 @@ from modeling_optical.evaluation.comparison import read_judged_runs
 from ..provenance import machine, package_versions
 from ..report import HELD_OUT
 from .cells import Cell, Places
-from .reference_systems import NOT_RUN
+from .reference_systems import COLLECTIONS, NOT_RUN
 from .study import Study
 
 CELL_VALUES = "per_query.parquet"
@@ -120,6 +120,8 @@ def gather(study: Study, cells: list[Cell]) -> None:
         frames.append(values.assign(**keys))
         if (folder / NOT_RUN).is_file():
             not_run += json.loads((folder / NOT_RUN).read_text(encoding="utf-8"))
+        if (folder / COLLECTIONS).is_file():
+            files |= json.loads((folder / COLLECTIONS).read_text(encoding="utf-8"))
         if (folder / "run.json").is_file():
             run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             files |= {str(name): value for name, value in run.get("files", {}).items()}

@@ -388,11 +388,12 @@ def _answer(results: StudyResults, options: VarianceOptions, tests: Sequence[_Te
         found = test.found
         where = test.panel.collection + (", one student of all languages" if test.main.pooled else "")
         p = test.permutation_holm
-        beyond = p is not None and p < _LEVEL
-        verdict = (
-            "the same in both as far as these languages can tell" if not beyond
-            else f"smaller with {main}" if (found.difference or 0) < 0 else f"larger with {main}"
-        )  # fmt: skip
+        if p is None:
+            verdict = "not compared by a test"
+        elif p >= _LEVEL:
+            verdict = "the same in both as far as these languages can tell"
+        else:
+            verdict = f"{'smaller' if (found.difference or 0) < 0 else 'larger'} with {main}"
         tested = f"p {chance(p)} by permutation after Holm" if p is not None else found.note
         parts.append(
             f"on {where} the standard deviation of {results.study.metrics[0]} over {found.languages} languages is {verdict} "

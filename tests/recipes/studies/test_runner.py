@@ -120,19 +120,19 @@ def test_a_failure_is_recorded_the_others_go_on_and_the_report_names_the_gap(tmp
     output = tmp_path / "out"
     arguments = ["seeds=[0]", "sweeps=[{language: [sw, fi]}]"]
     assert study(output, *arguments, "--plan") == 0
-    bitext = output / "synthetic/bitext/tiny/fi.jsonl"
-    good = bitext.read_text()
-    bitext.write_text(good + "{\n")
+    queries = output / "synthetic/collections/tiny/queries.fi.jsonl"
+    good = queries.read_text()
+    queries.write_text(good + "{\n")
     assert study(output, *arguments) == 1
     assert read_record(output / "cells/distil-sw-seed_0")["state"] == "done"
     failed = read_record(output / "cells/distil-fi-seed_0")
     assert failed["state"] == "failed"
-    assert "fi.jsonl:61" in failed["error"]
+    assert "queries.fi.jsonl:25" in failed["error"]
     assert "Traceback" in failed["trace"]
     text = (output / "report/report.md").read_text()
     assert "`distil-fi-seed_0` failed" in text
-    assert "1 of 4 runs failed" in capsys.readouterr().out
-    bitext.write_text(good)
+    assert "2 of 4 runs failed" in capsys.readouterr().out
+    queries.write_text(good)
     assert study(output, *arguments) == 0  # put right, the same command finishes it
     assert "failed" not in (output / "report/report.md").read_text()
 
