@@ -11,6 +11,8 @@ import pandas as pd
 from modeling_optical.evaluation import PairedComparison, compare_paired
 from modeling_optical.evaluation.seeds_and_queries import nested_bootstrap
 
+from .results_table import REFERENCE_SEED
+
 
 @dataclass
 class Estimate:
@@ -81,9 +83,9 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Differ
         return None
     queries = one.columns.intersection(two.columns)
     seeds = one.index.intersection(two.index)
-    if len(one.index) == 1 or len(two.index) == 1:
-        longer = one if len(one.index) >= len(two.index) else two
-        a, b = (np.broadcast_to(t[queries].to_numpy(), (len(longer.index), len(queries))) for t in (one, two))
+    if REFERENCE_SEED in (one.index[0], two.index[0]):
+        rows = max(len(one.index), len(two.index))
+        a, b = (np.broadcast_to(table[queries].to_numpy(), (rows, len(queries))) for table in (one, two))
     else:
         a, b = one.loc[seeds, queries].to_numpy(), two.loc[seeds, queries].to_numpy()
     if not a.size:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,7 +69,7 @@ class ReportDocument:
         folder = self.folder / "tables"
         write_text(folder / f"{name}.csv", (shown if numbers is None else numbers).to_csv(index=False))
         plain = shown.astype(str).replace({MISSING: "--"})
-        latex = plain.to_latex(index=False, escape=True, caption=_plain(caption), label=f"tab:{name}", position="t")
+        latex = plain.to_latex(index=False, escape=True, caption=_latex(_plain(caption)), label=f"tab:{name}", position="t")
         write_text(folder / f"{name}.tex", latex)
         self._parts.append(f"{caption}\n\n{markdown_table(shown)}")
 
@@ -173,6 +174,11 @@ def chance(p: float | None) -> str:
     if p is None:
         return MISSING
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _latex(text: str) -> str:
+    """A text with the characters escaped that LaTeX takes for commands; pandas escapes cells, not captions."""
+    return re.sub(r"([%&_#$])", r"\\\1", text)
 
 
 def _plain(text: str) -> str:

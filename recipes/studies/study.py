@@ -121,6 +121,7 @@ class Study:
         systems: system of the distillation to the name that the report shows, in its order.
         collections: name to what is prepared; recipes find it as `{paths.prepared}/NAME`.
         references: what is measured beside the students.
+        limits: what the answer does not show, a sentence each, for the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
         keep_models: keep the weights of all students; else they go when no run needs them any more.
         report_options: of the report, see its module.
@@ -141,6 +142,7 @@ class Study:
     systems: dict[str, str] = field(default_factory=dict)
     collections: dict[str, PreparedCollection] = field(default_factory=dict)
     references: References = field(default_factory=References)
+    limits: list[str] = field(default_factory=list)
     synthetic_data: bool = False
     keep_models: bool = False
     report_options: dict[str, Any] = field(default_factory=dict)

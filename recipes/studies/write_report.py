@@ -49,6 +49,9 @@ def write_report(results: StudyResults) -> str:
     check_report(study)
     document = ReportDocument(results.folder / "report", study.question)
     answer = _REPORTS[study.report][1](results, document)
+    if study.limits:
+        document.heading("What this does not show")
+        document.bullets(study.limits)
     _gaps(results, document)
     _provenance(results, document)
     return f"{answer}\n\nReport: {document.write()}"

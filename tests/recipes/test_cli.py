@@ -459,3 +459,14 @@ def test_a_student_may_encode_the_documents_of_collections_in_its_language(works
     main(["evaluate", "--queries-model", str(workshop / "run/student"), "--collection", str(collection), "--language", "sw",
           "--output", str(output)])  # fmt: skip
     assert {r.metric: r.value for r in read_results(output / "results.json")}["RR@10"] == rows["optical", "collection"]
+
+
+def test_overrides_may_stand_behind_options_and_other_words_are_refused(workshop, capsys):
+    assert (
+        main(["run", "--overwrite", str(workshop / "recipe.yaml"), "--num-processes", "1", "baselines={}", "nonsense.key=1"])
+        == 2
+    )
+    assert "nonsense" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", str(workshop / "recipe.yaml"), "--num-processes", "1", "word"])
+    assert "unrecognized arguments: word" in capsys.readouterr().err

@@ -254,14 +254,11 @@ def _answer(
     parts = []
     if slopes:
         parts.append(f"halving the bitext costs {name} {_span(slopes)} of {metric}")
-    gains = [
-        float(m) - float(f)
-        for m, f in zip(main.get("most", []), main.get("fewest", []), strict=True)
-        if _there(m) and _there(f)
-    ]
-    if gains:
-        most = max(main["most_pairs"], key=size_of)
-        parts.append(f"{most} labelled pairs at {options.bitext} pairs of bitext change it by {_span(gains, sign=True)}")
+    for system, who in ((options.main, f"it at {options.bitext} pairs of bitext"), ("floor", "the student that had no bitext")):
+        own = summary[summary["system"] == system]
+        gains = [row["most"] - row["fewest"] for row in own.to_dict("records") if _there(row["most"]) and _there(row["fewest"])]
+        if gains:
+            parts.append(f"{max(own['most_pairs'], key=size_of)} labelled pairs change {who} by {_span(gains, sign=True)}")
     if not paying.empty:
         smallest = [
             _smallest_that_pays(g)

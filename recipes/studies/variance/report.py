@@ -86,9 +86,12 @@ class _Panel:
         languages = self.shared_languages(*arms)
         tables: dict[str, dict[str, np.ndarray]] = {}
         for code in languages:
-            found = [table_of(self.rows_of(arm, code), self.metric) for arm in arms]
-            queries = set.intersection(*(set(t.columns) for t in found if t is not None))
-            tables[code] = {str(i): t[sorted(queries)].to_numpy() for i, t in enumerate(found) if t is not None}
+            found = [t for arm in arms if (t := table_of(self.rows_of(arm, code), self.metric)) is not None]
+            queries = sorted(set.intersection(*(set(table.columns) for table in found)))
+            seeds = sorted(set.intersection(*(set(table.index) for table in found)))
+            if not queries or not seeds:
+                return None
+            tables[code] = {str(i): table.loc[seeds, queries].to_numpy() for i, table in enumerate(found)}
         if len(languages) < 2:
             return None
         return bootstrap_over_languages(

@@ -133,7 +133,9 @@ def test_the_loss_per_halving_and_where_distillation_pays_are_those_of_the_data(
     assert summary.loc["optical", "per_halving_low"] < 0.1 < summary.loc["optical", "per_halving_high"] + 0.01
     assert summary.loc["optical", "area"] == pytest.approx(0.4, abs=0.02)
     assert "distillation pays from 20 pairs of bitext on" in answer
+    assert "4 labelled pairs change the student that had no bitext by +0.0" in answer
     assert "4 labelled pairs" in written(tmp_path)
+    assert r"95 \% intervals" in (tmp_path / "report/tables/summary.tex").read_text()
 
 
 def test_distillation_that_never_pays_is_called_so(tmp_path):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from datasets import Dataset
 
 from recipes.cli import main
 from recipes.studies.results_table import read_record
@@ -135,6 +136,26 @@ def test_a_failure_is_recorded_the_others_go_on_and_the_report_names_the_gap(tmp
     queries.write_text(good)
     assert study(output, *arguments) == 0  # put right, the same command finishes it
     assert "failed" not in (output / "report/report.md").read_text()
+
+
+def test_students_that_encode_the_documents_are_measured_on_miracls_pools(tmp_path):
+    output, place = tmp_path / "out", tmp_path / "MIRACLRetrievalHardNegatives"
+    texts = {f"d{i}": f"maandishi {chr(97 + i) * 3} ya mto" for i in range(12)}
+    parts = {
+        "corpus": [{"_id": key, "title": "mji", "text": text} for key, text in texts.items()],
+        "queries": [{"_id": str(i), "text": f"mji maandishi {chr(97 + i) * 3} ya mto"} for i in range(12)],
+        "qrels": [{"query-id": str(i), "corpus-id": f"d{i}", "score": 1} for i in range(12)],
+    }
+    for part, rows in parts.items():
+        file = place / f"sw-{part}" / "dev-00000-of-00001.parquet"
+        file.parent.mkdir(parents=True)
+        Dataset.from_list(rows).to_parquet(file)
+    own = ["distil.values.student.encodes_documents=true", f"distil.values.evaluation.collections=[{{path: {place}}}]"]
+    assert study(output, *ONE, *own) == 0
+    table = pd.read_csv(output / "results.csv")
+    trained = table[(table["system"] == "optical") & (table["metric"] == "RR@10")]
+    assert trained["value"].tolist() == [1.0], "a query that is its document is found by an encoder of both"
+    assert "no parallel queries in 'en'" in (output / "report/report.md").read_text()
 
 
 @pytest.mark.slow
