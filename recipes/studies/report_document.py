@@ -134,6 +134,17 @@ def _figure(panels: int) -> Any:
         yield figure, axes[:panels]
 
 
+def legend_below(axes: Sequence[Axes]) -> None:
+    """One legend below all panels, of everything that is in any of them."""
+    found: dict[str, Any] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    figure = axes[0].get_figure()
+    assert figure is not None
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3, fontsize=7, handlelength=3.5)
+
+
 def look(number: int) -> dict[str, Any]:
     """Colour, marker and line of the n-th system, for `Axes.errorbar` and `Axes.plot`."""
     return {

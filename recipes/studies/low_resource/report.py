@@ -16,7 +16,7 @@ from modeling_optical.evaluation.seeds_and_queries import nested_bootstrap
 
 from ...checked_yaml import build
 from ..comparisons import difference, estimate, shown_system
-from ..report_document import MISSING, ReportDocument, chance, look, number
+from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
 from ..results_table import StudyResults
 from .grid import NONE, Grid, grids_of, size_of, weights_of_area, weights_of_slope
 
@@ -43,6 +43,9 @@ def report_low_resource(results: StudyResults, document: ReportDocument) -> str:
     options = build(LowResourceOptions, results.study.report_options, "report_options")
     grids = grids_of(results)
     summary = _summary(grids, options)
+    if summary.empty:
+        document.text("**The runs that ended well do not answer the question.**")
+        return "The runs that ended well do not answer the question."
     paying = _paying(grids, options)
     tests = _tests(grids, options)
     answer = _answer(results, options, summary, paying, tests)
@@ -319,7 +322,7 @@ def _curves(document: ReportDocument, results: StudyResults, grids: Sequence[Gri
         def draw(axes: Sequence[Axes], data: pd.DataFrame = data, drawn: list[Grid] = drawn, title: str = title) -> None:
             for axis, grid in zip(axes, drawn, strict=True):
                 _draw_panel(axis, grid, data[data["panel"] == grid.label], title, results)
-            axes[0].legend(fontsize=7)
+            legend_below(axes)
 
         metric = results.study.metrics[0]
         document.figure(name, f"{metric} against {caption}, with 95 % intervals.", data, draw, panels=len(drawn))

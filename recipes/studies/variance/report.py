@@ -15,7 +15,7 @@ from modeling_optical.evaluation.variance_tests import VarianceComparison, compa
 
 from ...checked_yaml import build
 from ..comparisons import Difference, Estimate, difference, estimate, in_order, selected, shown_system, table_of
-from ..report_document import MISSING, ReportDocument, chance, colour, number
+from ..report_document import MISSING, ReportDocument, chance, colour, legend_below, number
 from ..results_table import StudyResults
 from ..study import ALL_LANGUAGES
 
@@ -355,7 +355,7 @@ def _figures(document: ReportDocument, panels: Sequence[_Panel], results: StudyR
     def draw(axes: Sequence[Axes]) -> None:
         for axis, panel in zip(axes, panels, strict=True):
             _draw_languages(axis, panel, results)
-        axes[0].legend(fontsize=6)
+        legend_below(axes)
 
     metric = results.study.metrics[0]
     document.figure("languages", f"{metric} by language, with 95 % intervals.", frame, draw, panels=len(panels))
@@ -376,7 +376,7 @@ def _draw_languages(axis: Axes, panel: _Panel, results: StudyResults) -> None:
             reach = [[max(found.value - interval[0], 0)], [max(interval[1] - found.value, 0)]]
             axis.errorbar(x, found.value, yerr=reach, color="black", linewidth=0.7, capsize=1)
     labels = [f"{code}\n{panel.groups[code]}" for code in panel.languages]
-    axis.set_xticks(range(len(panel.languages)), labels, fontsize=7)
+    axis.set_xticks(range(len(panel.languages)), labels, fontsize=6)
     axis.set_title(panel.collection, fontsize=9)
     axis.set_ylabel(panel.metric)
 
@@ -394,7 +394,7 @@ def _answer(results: StudyResults, options: VarianceOptions, tests: Sequence[_Te
         if p is None:
             verdict = "not compared by a test"
         elif p >= _LEVEL:
-            verdict = "the same in both as far as these languages can tell"
+            verdict = "not distinguishable between the two"
         else:
             verdict = f"{'smaller' if (found.difference or 0) < 0 else 'larger'} with {main}"
         tested = f"p {chance(p)} by permutation after Holm" if p is not None else found.note

@@ -78,7 +78,7 @@ def test_a_smaller_variance_is_found_and_said_first(tmp_path):
 
 def test_the_same_variance_is_called_not_told_apart(tmp_path):
     answer = write_report(results("variance", variance_rows(np.random.default_rng(0), 0.02), tmp_path, EIGHT))
-    assert "the same in both as far as these languages can tell" in answer
+    assert "is not distinguishable between the two" in answer
 
 
 def test_a_language_with_one_query_has_no_interval_and_the_rest_is_reported(tmp_path):
