@@ -278,6 +278,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     values, path = read_values(path, overrides)
     if "model" in values and not {"teacher", "student"} & set(values):
         raise ValueError(f"{path} is a recipe of training on labels: start it with `optical train-teacher {path}`.")
+    if "profiles" in values:
+        raise ValueError(f"{path} is a study, a grid of runs: start it with `optical study {path}`.")
     try:
         return resolve(values, path.parent)
     except ValueError as error:
