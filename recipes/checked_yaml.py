@@ -135,6 +135,15 @@ def override(values: dict[str, Any], item: str) -> None:
         value = yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise ValueError(f"override {item!r}: the value is not YAML: {error}") from None
+    set_key(values, key, value, item)
+
+
+def set_key(values: dict[str, Any], key: str, value: Any, item: str) -> None:
+    """Sets `a.b.c` in plain values; `item` is what the user wrote, for messages.
+
+    Raises:
+        ValueError: if the key names no place.
+    """
     here: Any = values
     *parents, last = key.split(".")
     for parent in parents:
@@ -151,6 +160,14 @@ def override(values: dict[str, Any], item: str) -> None:
         here[int(last)] = value
     else:
         here[last] = value
+
+
+def merged(values: Any, changes: Any) -> Any:
+    """Plain values with changes laid over them: mappings key by key, anything else is replaced."""
+    if not isinstance(values, Mapping) or not isinstance(changes, Mapping):
+        return deepcopy(changes)
+    both = {key: merged(values[key], change) if key in values else deepcopy(change) for key, change in changes.items()}
+    return {key: deepcopy(value) for key, value in values.items()} | both
 
 
 def _item(values: list[Any], index: str, override: str) -> Any:

@@ -21,6 +21,7 @@ from .commands import (
     run,
     search,
     serve,
+    study,
     train_teacher,
 )
 
@@ -39,6 +40,7 @@ _COMMANDS = (
     search,
     serve,
     export,
+    study,
     doctor,
 )
 
@@ -57,6 +59,7 @@ Teach an English retriever another language, from bitext.
   optical search INDEX "swali langu"              passages, with the words that matched
   optical serve INDEX                             the same over HTTP
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
+  optical study recipes/studies/…/study.yaml      a research question: a grid of runs and its report
   optical doctor                                  versions, devices, what is missing
 """
 
@@ -64,7 +67,12 @@ Teach an English retriever another language, from bitext.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a mistake of the user's is one message and exit status 2, never a stack trace."""
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    # argparse takes the overrides of a recipe only where they stand together; a `key=value` behind an option is one, too.
+    if rest and ("overrides" not in options or not all("=" in item and not item.startswith("-") for item in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
     if options.command is None:
         parser.print_help()
         return 0

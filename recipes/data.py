@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -83,6 +84,8 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     sample, held_out = split_bitext(
         Dataset.from_dict(rows), held_out=recipe.data.held_out, max_held_out=recipe.data.max_held_out, seed=recipe.seed
     )
+    if recipe.data.max_training_pairs is not None:
+        sample = drawn(sample, recipe.data.max_training_pairs, recipe.seed)
     train: Dataset | IterableDataset
     if recipe.data.streaming is not None:
         sample = _with_lengths(sample)
@@ -110,6 +113,12 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     report["fingerprint"] = fingerprint(sample)
     say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
     return Data(train, sample, held_out, collections, ceilings, report)
+
+
+def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
+    """So many of the pairs, at random, in their old order; with the same seed, fewer are a part of more."""
+    order = random.Random(seed).sample(range(len(pairs)), len(pairs))
+    return pairs.select(sorted(order[:count]))
 
 
 def near_duplicate_index(options: NearDuplicateOptions | None, collections: list[Collection]) -> NearDuplicateIndex | None:

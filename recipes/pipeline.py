@@ -155,7 +155,7 @@ class Run:
                     )
                 return
             set_seed(self.recipe.seed)
-            student = _load_start(self.recipe, teacher)
+            student = load_start(self.recipe, teacher.dim)
             if student.config.vector_dim != teacher.dim:
                 raise ValueError(
                     f"the student's token vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.dim}. "
@@ -293,16 +293,16 @@ _TRAINING: dict[str, Any] = {
 }
 
 
-def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
-    """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension."""
+def load_start(recipe: Recipe, dim: int) -> OpticalModel:
+    """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension `dim`."""
     own = recipe.student
     copied = own.start == "teacher"
     name = recipe.teacher.model if copied else own.start
     settings: dict[str, Any] = own.config | (recipe.teacher if copied else own).load_arguments()
     student = load_checkpoint(name, **settings)
-    if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != teacher.dim:
+    if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != dim:
         set_seed(recipe.seed)
-        student = load_checkpoint(name, embedding_dim=teacher.dim, **settings)
+        student = load_checkpoint(name, embedding_dim=dim, **settings)
     return student
 
 

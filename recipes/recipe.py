@@ -81,6 +81,8 @@ class StudentRecipe(CheckpointRecipe):
         dropout: takes the place of the backbone's dropout while training; null keeps it.
         max_length: tokens per text of the bitext, on both sides.
         max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
+        encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
+            `kind: both` teaches that), in place of the teacher.
     """
 
     start: str = "teacher"
@@ -89,6 +91,7 @@ class StudentRecipe(CheckpointRecipe):
     dropout: float | None = None
     max_length: int = 64
     max_document_length: int | None = None
+    encodes_documents: bool = False
 
 
 @dataclass
@@ -117,6 +120,8 @@ class DataRecipe:
         annotations: names of emoji in place of, or beside, `bitext`.
         held_out: share of the pairs kept for validation, by document where documents are known.
         max_held_out: the most held-out pairs.
+        max_training_pairs: train on so many pairs at most, drawn at random by the recipe's seed (fewer are a part of more);
+            null takes all. The held-out pairs stay the same.
         max_length_ratio: pairs whose lengths in characters differ more are dropped.
         max_characters: longer texts are dropped with their pair.
         script_share: the least share of a text's letters in a script of its language; 0 checks nothing.
@@ -132,6 +137,7 @@ class DataRecipe:
     annotations: AnnotationsSource | None = None
     held_out: float = 0.02
     max_held_out: int = 1000
+    max_training_pairs: int | None = None
     max_length_ratio: float = 4.0
     max_characters: int = 2000
     script_share: float = 0.3
@@ -145,6 +151,10 @@ class DataRecipe:
         # Checked by what takes them, so that a wrong value is told when the recipe is read.
         Cleaning(self.max_length_ratio, self.max_characters, self.script_share)
         check_temperature(self.temperature)
+        if self.max_training_pairs is not None and self.max_training_pairs < 1:
+            raise ValueError(f"max_training_pairs is {self.max_training_pairs}; it must be at least 1, or null for all.")
+        if self.max_training_pairs is not None and self.streaming is not None:
+            raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps in place of it.")
         if self.streaming is not None and self.annotations is not None:
             raise ValueError("streaming and annotations cannot go together: the annotations are small. Leave one out.")
 
@@ -268,6 +278,8 @@ def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     values, path = read_values(path, overrides)
     if "model" in values and not {"teacher", "student"} & set(values):
         raise ValueError(f"{path} is a recipe of training on labels: start it with `optical train-teacher {path}`.")
+    if "profiles" in values:
+        raise ValueError(f"{path} is a study, a grid of runs: start it with `optical study {path}`.")
     try:
         return resolve(values, path.parent)
     except ValueError as error:

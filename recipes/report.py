@@ -44,6 +44,10 @@ SYSTEMS = {
 }
 
 
+HELD_OUT = "held_out_bitext"
+"""Name of the collection that held-out bitext is made into."""
+
+
 @dataclass
 class Example:
     """A query, what it should find and what the student found first."""
@@ -81,13 +85,17 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
             collections.append(held_out_collection(own, language))
     rows: list[ResultRow] = []
     examples: list[Example] = []
-    searchable: dict[int, SearchableCorpus] = {}
+    searchable: dict[tuple[int, int], SearchableCorpus] = {}
 
     def measure(system: str, model: OpticalModel, collection: Collection) -> dict[str, dict[str, float]]:
-        batch_size = run.recipe.evaluation.batch_size
-        corpus = searchable.setdefault(
-            id(collection.corpus), SearchableCorpus(teacher, collection.corpus, batch_size=batch_size)
-        )
+        # Held-out bitext has its documents in the teacher's language.
+        own = run.recipe.student.encodes_documents and collection.name != HELD_OUT
+        encoder = model if own else teacher
+        if (id(encoder), id(collection.corpus)) not in searchable:
+            searchable[id(encoder), id(collection.corpus)] = SearchableCorpus(
+                encoder, collection.corpus, batch_size=run.recipe.evaluation.batch_size
+            )
+        corpus = searchable[id(encoder), id(collection.corpus)]
         found = corpus.retrieve(model, collection.queries)
         save_run(run.folder / "runs", system, collection, found)
         values = per_query(collection.qrels, found, run.recipe.evaluation.metrics)
@@ -99,9 +107,11 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
         model.to(run.state.device)
         for collection in collections:
             found = measure(system, model, collection)
-            if system == "optical" and not examples and collection.name != "held_out_bitext":
+            if system == "optical" and not examples and collection.name != HELD_OUT:
                 examples = _examples(collection, found, run.recipe.evaluation.examples)
         if model is not teacher:
+            # What it has encoded goes with it: another model may get the same place in memory.
+            searchable = {key: corpus for key, corpus in searchable.items() if key[0] == id(teacher)}
             del model
             gc.collect()
     for collection in data.ceilings:
@@ -116,7 +126,7 @@ def held_out_collection(held_out: Any, language: str) -> Collection:
     place = {source: f"s{index}" for index, source in enumerate(sources)}
     queries = {f"t{index}": target for index, target in enumerate(held_out["target"])}
     qrels = {f"t{index}": {place[source]: 1} for index, source in enumerate(held_out["source"])}
-    return Collection("held_out_bitext", language, {place[s]: s for s in sources}, queries, qrels)
+    return Collection(HELD_OUT, language, {place[s]: s for s in sources}, queries, qrels)
 
 
 def _systems(run: Run, teacher: OpticalModel) -> Any:

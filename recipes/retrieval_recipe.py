@@ -108,7 +108,7 @@ def load_retrieval_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Re
     if "student" in values or "teacher" in values:
         raise ValueError(f"{file} is a recipe of distillation: start it with `optical run {path}`.")
     try:
-        return _resolve(values, file.parent)
+        return resolve_in(values, file.parent)
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 
@@ -117,10 +117,11 @@ def resolve_retrieval_recipe(values: dict[str, Any], overrides: Sequence[str]) -
     """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
     for item in overrides:
         override(values, item)
-    return _resolve(values, Path.cwd())
+    return resolve_in(values, Path.cwd())
 
 
-def _resolve(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
+def resolve_in(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
+    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
     recipe = build(RetrievalRecipe, values, "")
     recipe = fill_in_names(recipe)
     if not recipe.model.start:

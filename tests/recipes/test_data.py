@@ -121,3 +121,22 @@ def test_a_wrong_value_is_told_with_its_key(folder: Path, overrides: list[str], 
     with pytest.raises(ValueError) as error:
         recipe(folder, *overrides)
     assert message in str(error.value)
+
+
+def test_fewer_training_pairs_are_a_part_of_more_and_the_held_out_pairs_stay(folder: Path):
+    all_pairs, few, fewer = (load(folder, f"data.max_training_pairs={n}")[0] for n in ("null", 50, 20))
+    assert (len(few.train), len(fewer.train), few.report["training pairs"]) == (50, 20, 50)
+    assert set(fewer.train["target"]) < set(few.train["target"]) < set(all_pairs.train["target"])
+    assert few.held_out["target"] == all_pairs.held_out["target"]
+    other, _ = load(folder, "data.max_training_pairs=20", "seed=1")
+    assert set(other.train["target"]) != set(fewer.train["target"])
+
+
+def test_more_pairs_than_there_are_are_all(folder: Path):
+    assert load(folder, "data.max_training_pairs=100000")[0].train["target"] == load(folder)[0].train["target"]
+
+
+@pytest.mark.parametrize("value", ["0", "-3"])
+def test_no_training_pairs_are_refused(folder: Path, value: str):
+    with pytest.raises(ValueError, match="max_training_pairs"):
+        recipe(folder, f"data.max_training_pairs={value}")

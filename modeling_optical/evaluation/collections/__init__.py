@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from . import africlirmatrix, beir, ciral, miracl, multi30k, trec, xtreme_r
+from . import africlirmatrix, beir, ciral, miracl, mteb, multi30k, trec, xtreme_r
 from .collection import Collection, Corpus, StreamedCorpus, texts_of
 from .files import HubFiles, Layout, LocalFiles, Request
 
 LAYOUTS: tuple[Layout, ...] = (
     beir.LAYOUT,
     miracl.LAYOUT,
+    mteb.LAYOUT,
     ciral.LAYOUT,
     africlirmatrix.LAYOUT,
     xtreme_r.MEWSLI_X,
@@ -41,7 +42,7 @@ def load_collection(
         path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set: one of
             those that the layouts name, otherwise one in BEIR's.
         language: which queries, or, where all queries are English, which documents.
-        format: a layout's name, where the files do not tell: `beir`, `miracl`, `ciral`, `africlirmatrix`, `mewsli-x`,
+        format: a layout's name, where the files do not tell: `beir`, `miracl`, `mteb`, `ciral`, `africlirmatrix`, `mewsli-x`,
             `lareqa`, `tatoeba`, `multi30k`, `trec`, `trec-td`.
         split: which queries and judgements, where there are several; each layout has its own choice.
         revision: of the Hub data set.

@@ -70,7 +70,7 @@ def test_a_bad_line_of_a_streamed_corpus_is_named(write, monkeypatch):
 
 
 def test_an_unknown_format_names_the_known_ones(write):
-    with pytest.raises(ValueError, match=r"unknown format 'pyserini'.*beir, miracl, ciral"):
+    with pytest.raises(ValueError, match=r"unknown format 'pyserini'.*beir, miracl, mteb, ciral"):
         load_collection(write({"corpus.jsonl": "{}"}), format="pyserini")
 
 

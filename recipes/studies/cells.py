@@ -1,0 +1,193 @@
+"""The cells of a study's grid: which runs there are, where each lies, and the recipe of each."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from ..checked_yaml import merged, read_values, set_key
+from ..recipe import Recipe, resolve
+from ..retrieval_recipe import RetrievalRecipe, resolve_in
+from .study import ALL_LANGUAGES, Stage, Study
+
+STAGES = ("reference", "distil", "fine_tune")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid.
+
+    Attributes:
+        stage: `reference` (what is not trained), `distil` or `fine_tune`.
+        language: of the student; for a reference, of the queries.
+        seed: of training; None for a reference.
+        factors: name and value of what the sweeps vary, for this stage and those before it.
+        system: what fine-tuning starts from: a system of the distillation, or `floor`, the untrained student.
+        collection: what fine-tuning takes its labelled pairs from.
+    """
+
+    stage: str
+    language: str
+    seed: int | None = None
+    factors: tuple[tuple[str, Any], ...] = field(default=())
+    system: str | None = None
+    collection: str | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name, and that of its folder."""
+        parts = [self.stage, self.language, *(f"{name}_{'all' if value is None else value}" for name, value in self.factors)]
+        parts += [part for part in (self.collection, self.system) if part is not None]
+        return "-".join(parts + ([] if self.seed is None else [f"seed_{self.seed}"]))
+
+
+def cells_of(study: Study) -> list[Cell]:
+    """All cells, references first, every distillation before what is fine-tuned from it; each once."""
+    found: dict[str, dict[Cell, None]] = {stage: {} for stage in STAGES}
+    for sweep in study.sweeps:
+        for language in sweep["language"]:
+            found["reference"] |= dict.fromkeys(Cell("reference", one) for one in tested_languages(study, language))
+            for values in itertools.product(*(sweep[factor] for factor in study.factors)):
+                chosen = dict(zip(study.factors, values, strict=True))
+                for seed in study.seeds:
+                    distil = _distil(study, language, seed, chosen)
+                    if distil is not None:
+                        found["distil"][distil] = None
+                    for one in _fine_tune(study, language, seed, chosen, distil):
+                        found["fine_tune"][one] = None
+    return [cell for stage in STAGES for cell in found[stage]]
+
+
+def tested_languages(study: Study, language: str) -> list[str]:
+    """The languages that a student of `language` is tested in."""
+    return [language] if language != ALL_LANGUAGES else [code for code in study.languages if code != ALL_LANGUAGES]
+
+
+def _distil(study: Study, language: str, seed: int, chosen: Mapping[str, Any]) -> Cell | None:
+    if _is_left_out(study.distil, chosen):
+        return None
+    return Cell("distil", language, seed, tuple((name, chosen[name]) for name in study.distil.factors))
+
+
+def _fine_tune(study: Study, language: str, seed: int, chosen: Mapping[str, Any], distil: Cell | None) -> list[Cell]:
+    if study.fine_tune is None or _is_left_out(study.fine_tune, chosen):
+        return []
+    systems = study.fine_tuned if distil is not None else ["floor"]
+    factors = tuple(chosen.items())
+    collections = [name for name, one in study.collections.items() if one.labelled and one.has(language)]
+    return [Cell("fine_tune", language, seed, factors, system, name) for name in collections for system in systems]
+
+
+def _is_left_out(stage: Stage, chosen: Mapping[str, Any]) -> bool:
+    return any(chosen[factor] == value for factor, value in stage.left_out.items())
+
+
+@dataclass
+class Places:
+    """Where things of a study lie, all below its folder."""
+
+    root: Path
+
+    @property
+    def prepared(self) -> Path:
+        """Prepared collections."""
+        return self.root / "data"
+
+    def pairs(self, collection: str, language: str, seed: int) -> Path:
+        """Labelled pairs of a collection, drawn by a seed."""
+        return self.prepared / "pairs" / f"{collection}.{language}.seed_{seed}.jsonl"
+
+    def cell(self, cell: Cell) -> Path:
+        """The folder of a cell."""
+        return self.root / "cells" / cell.name
+
+    def student(self, cell: Cell, system: str) -> Path:
+        """Where a distillation leaves a system's student."""
+        folder = self.cell(cell)
+        return {"optical": folder / "student", "start": folder / "start"}.get(system, folder / "baselines" / system)
+
+
+def source_of(study: Study, cell: Cell) -> Cell | None:
+    """The distillation that a fine-tuning starts from; None where it starts from the untrained student."""
+    if cell.stage != "fine_tune" or cell.system == "floor":
+        return None
+    factors = dict(cell.factors)
+    return Cell("distil", cell.language, cell.seed, tuple((name, factors[name]) for name in study.distil.factors))
+
+
+def distillation_recipe(study: Study, cell: Cell) -> Recipe:
+    """The recipe of a distillation, or, for a reference, of the distillation whose collections and teacher it shares.
+
+    Raises:
+        ValueError: naming the recipe's file and the key.
+    """
+    places = Places(Path(study.output).expanduser())
+    own = study.languages[cell.language].values
+    values, file = _values(study, study.distil, cell, own)
+    values |= {"output": str(places.cell(cell)), "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
+    values["paths"] = {**values.get("paths", {}), **_paths(study)}
+    values.setdefault("teacher", {}).setdefault("cache", str(places.root / "teacher_cache"))
+    try:
+        return resolve(values, file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
+
+
+def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
+    """The recipe of a fine-tuning.
+
+    Raises:
+        ValueError: naming the recipe's file and the key.
+    """
+    assert study.fine_tune is not None
+    assert cell.collection is not None
+    assert cell.system is not None
+    assert cell.seed is not None
+    places = Places(Path(study.output).expanduser())
+    source = source_of(study, cell)
+    values, file = _values(study, study.fine_tune, cell, {})
+    teacher = distillation_recipe(study, Cell("reference", cell.language)).teacher.model
+    if source is None:
+        untrained = distillation_recipe(study, Cell("reference", cell.language)).student
+        student = teacher if untrained.start == "teacher" else untrained.start
+        values.setdefault("model", {}).setdefault("config", {}).update(untrained.config)
+    else:
+        student = str(places.student(source, cell.system))
+    values |= {"output": str(places.cell(cell)), "language": cell.language, "name": cell.name, "seed": cell.seed}
+    values["paths"] = {
+        **values.get("paths", {}),
+        **_paths(study),
+        "student": student,
+        "teacher": teacher,
+        "pairs": str(places.pairs(cell.collection, cell.language, cell.seed)),
+        "collection": str(places.prepared / cell.collection),
+    }
+    try:
+        return resolve_in(values, file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
+
+
+def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
+    file = Path(study.folder) / stage.recipe
+    values, file = _stage_values(file, file.stat().st_mtime_ns) if file.is_file() else read_values(file)
+    values = merged(merged(values, stage.values), own)
+    factors = dict(cell.factors)
+    for name, key in stage.factors.items():
+        if name in factors:
+            set_key(values, key, factors[name], f"{key}={factors[name]}")
+    return values, file
+
+
+@lru_cache(maxsize=16)
+def _stage_values(file: Path, changed: int) -> tuple[dict[str, Any], Path]:
+    """A recipe's plain values, read once for all cells; nobody changes them in place."""
+    return read_values(file)
+
+
+def _paths(study: Study) -> dict[str, str | None]:
+    return {**study.paths, "prepared": str(Places(Path(study.output).expanduser()).prepared)}

@@ -1,0 +1,154 @@
+"""Collections that a study puts together once: English documents, queries in other languages, labelled pairs held apart."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.evaluation import Collection, texts_of
+
+from ..checked_yaml import substitute
+from ..recipe import CollectionSource
+from .cells import Places
+from .study import PreparedCollection, Study
+
+_RECORD = "prepared.json"
+Judgements = dict[str, dict[str, int]]
+
+
+def prepare_collections(study: Study, say: Callable[[str], None]) -> None:
+    """Writes every collection of the study in BEIR's layout below its folder, and the labelled pairs; skips what is there.
+
+    Raises:
+        FileNotFoundError: for a missing folder, file or language. ValueError: for what cannot be read (file and line named), or
+            if the folder holds collections that were prepared otherwise.
+    """
+    places = Places(Path(study.output).expanduser())
+    for name, collection in study.collections.items():
+        languages = [language for language in study.languages if collection.has(language)]
+        folder = places.prepared / name
+        wanted = {"collection": dataclasses.asdict(collection), "paths": study.paths, "languages": languages}
+        record = folder / _RECORD
+        if record.is_file():
+            there = json.loads(record.read_text(encoding="utf-8"))
+            if there["asked for"] != wanted:
+                raise ValueError(f"{folder} was prepared from other data or languages. Choose another folder with --output.")
+            counts = there["counts"]
+        else:
+            counts = _prepare(study, name, collection, languages, wanted)
+        say(f"Collection {name}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items()))
+        if collection.labelled:
+            _write_pairs(study, name, languages, places)
+
+
+def _prepare(
+    study: Study, name: str, collection: PreparedCollection, languages: list[str], wanted: Mapping[str, object]
+) -> dict[str, int]:
+    folder = Places(Path(study.output).expanduser()).prepared / name
+    english, labelled, counts = _judged(study, collection)
+    queries = {"en": dict(english.queries)}
+    for split in (None, collection.labelled_split) if collection.labelled_split else (None,):
+        if split is not None:
+            queries["en"] |= _source(study, collection.documents, "en", split).load("en").queries
+        for language in languages:
+            queries.setdefault(language, {}).update(
+                _source(study, collection.queries or collection.documents, language, split).load(language).queries
+            )
+    judged = [english.qrels, labelled]
+    with replacing_folder(folder) as scratch:
+        documents = ({"_id": identifier, "text": text} for identifier, text in english.corpus.items())
+        _write_lines(scratch / "corpus.jsonl", documents)
+        for language, texts in queries.items():
+            known = [query for grades in judged for query in grades if query in texts]
+            _write_lines(scratch / f"queries.{language}.jsonl", ({"_id": query, "text": texts[query]} for query in known))
+            counts[f"test queries in {language}"] = sum(query in texts for query in english.qrels)
+        for split, grades in (("test", english.qrels), ("train", labelled)):
+            lines = [f"{query}\t{document}\t{grade}" for query, own in grades.items() for document, grade in own.items()]
+            write_text(scratch / "qrels" / f"{split}.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+        counts = {"documents": len(english.corpus)} | counts
+        write_text(scratch / _RECORD, json.dumps({"asked for": wanted, "counts": counts}, indent=1) + "\n")
+    return counts
+
+
+def _judged(study: Study, collection: PreparedCollection) -> tuple[Collection, Judgements, dict[str, int]]:
+    """The English collection with the judgements that are tested on, those that give labelled pairs, and counts."""
+    english = _source(study, collection.documents, "en", None).load("en")
+    if collection.labelled_split is not None:
+        labelled = _source(study, collection.documents, "en", collection.labelled_split).load("en").qrels
+        labelled = {query: grades for query, grades in labelled.items() if query not in english.qrels}
+        return english, labelled, {"labelled queries": len(labelled)}
+    if not collection.labelled_share:
+        return english, {}, {}
+    test, labelled, dropped = split_by_document(english.qrels, collection.labelled_share)
+    return dataclasses.replace(english, qrels=test), labelled, {"labelled queries": len(labelled), "in neither part": dropped}
+
+
+def split_by_document(qrels: Judgements, share: float, seed: int = 0) -> tuple[Judgements, Judgements, int]:
+    """Parts judgements so that no relevant document of a test query is one of a labelled query.
+
+    Args:
+        qrels: query id to {document id: grade}.
+        share: of the relevant documents, drawn at random, whose queries are labelled ones.
+        seed: of the draw.
+
+    Returns:
+        Judgements for testing, judgements for labelled pairs, and how many queries had documents in both and are in neither.
+    """
+    relevant = {query: {d for d, grade in grades.items() if grade > 0} for query, grades in qrels.items()}
+    documents = sorted({document for found in relevant.values() for document in found})
+    chosen = set(random.Random(seed).sample(documents, round(len(documents) * share)))
+    labelled = {query: qrels[query] for query, found in relevant.items() if found <= chosen}
+    test = {query: qrels[query] for query, found in relevant.items() if not found & chosen}
+    return test, labelled, len(qrels) - len(labelled) - len(test)
+
+
+def _source(study: Study, source: CollectionSource, language: str, split: str | None) -> CollectionSource:
+    """A source with names put in."""
+    names = {"language": language} | {f"paths.{name}": value for name, value in study.paths.items()}
+    values = substitute(dataclasses.asdict(source), names)
+    return CollectionSource(**(values | ({"split": split} if split is not None else {})))
+
+
+def _write_pairs(study: Study, name: str, languages: list[str], places: Places) -> None:
+    """Labelled pairs, a query and one relevant document each, in an order drawn by the seed: fewer are a part of more."""
+    folder = places.prepared / name
+    missing = [
+        (language, seed) for language in languages for seed in study.seeds if not places.pairs(name, language, seed).is_file()
+    ]
+    if not missing:
+        return
+    labelled = _read_judgements(folder / "qrels" / "train.tsv")
+    best = {query: max(grades, key=lambda document: grades[document]) for query, grades in labelled.items()}
+    texts = texts_of(dict(_read_texts(folder / "corpus.jsonl")), set(best.values()))
+    for language, seed in missing:
+        queries = dict(_read_texts(folder / f"queries.{language}.jsonl"))
+        known = [query for query in best if query in queries and best[query] in texts]
+        if not known:
+            raise ValueError(f"collection {name}: there is no labelled query in {language!r}.")
+        random.Random(seed).shuffle(known)
+        rows = ({"query": queries[query], "positive": texts[best[query]]} for query in known)
+        _write_lines(places.pairs(name, language, seed), rows)
+
+
+def _read_texts(path: Path) -> Iterable[tuple[str, str]]:
+    with open(path, encoding="utf-8") as stream:
+        for line in stream:
+            record = json.loads(line)
+            yield record["_id"], record["text"]
+
+
+def _read_judgements(path: Path) -> Judgements:
+    qrels: Judgements = {}
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            qrels.setdefault(query, {})[document] = int(grade)
+    return qrels
+
+
+def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

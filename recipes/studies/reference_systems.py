@@ -1,0 +1,110 @@
+"""What a study's students stand beside: the untrained student, the English teacher, BM25, query translation."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.atomic_write import write_text
+from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus, save_run
+from modeling_optical.evaluation.references import bm25, check_bm25, translate
+
+from ..pipeline import load_start
+from ..recipe import Recipe
+from .cells import Cell, Places, distillation_recipe
+from .study import References, Study
+
+NOT_RUN = "not_run.json"
+COLLECTIONS = "collections.json"
+Found = dict[str, dict[str, float]]
+
+
+def measure_references(study: Study, cell: Cell) -> None:
+    """Measures all references on a language's collections; leaves runs and, for what could not be run, the reasons.
+
+    Raises:
+        FileNotFoundError, ValueError: for a collection or a model that cannot be read.
+    """
+    recipe = distillation_recipe(study, cell)
+    folder = Places(Path(study.output).expanduser()).cell(cell)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments()).to(device)
+    untrained = (
+        teacher if recipe.student.start == "teacher" else load_start(recipe, teacher.config.vector_dim).eval().to(device)
+    )
+    not_run: list[NotRun] = []
+    seen: dict[str, str] = {}
+    for source in recipe.evaluation.collections:
+        collection = source.load(cell.language)
+        seen[f"{collection.name}.{cell.language}"] = _fingerprint(collection)
+        documents = SearchableCorpus(teacher, collection.corpus, batch_size=recipe.evaluation.batch_size)
+        own = documents
+        if recipe.student.encodes_documents and untrained is not teacher:
+            own = SearchableCorpus(untrained, collection.corpus, batch_size=recipe.evaluation.batch_size)
+        answers: dict[str, Found | str] = {
+            "ceiling": _ceiling(
+                recipe, teacher, collection, source.load(recipe.teacher.language) if collection.parallel else None, documents
+            ),
+            "translation": _translation(study.references, cell.language, teacher, collection, documents, device),
+            "bm25": _bm25(study.references, collection),
+            "floor": own.retrieve(untrained, collection.queries),
+        }
+        for system, found in answers.items():
+            if isinstance(found, str):
+                not_run.append(NotRun(system, cell.language, collection.name, found))
+            else:
+                save_run(folder / "runs", system, collection, found)
+    write_text(folder / COLLECTIONS, json.dumps(seen, indent=1) + "\n")
+    write_text(folder / NOT_RUN, json.dumps([dataclasses.asdict(one) for one in not_run], indent=1) + "\n")
+
+
+def _fingerprint(collection: Collection) -> str:
+    """First 16 digits of the SHA-256 of documents, queries and judgements."""
+    digest = hashlib.sha256()
+    for identifier, text in chain(collection.queries.items(), collection.corpus.items()):
+        digest.update(f"{identifier}\t{text}\n".encode())
+    digest.update(json.dumps(collection.qrels, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+def _ceiling(
+    recipe: Recipe, teacher: OpticalModel, collection: Collection, english: Collection | None, documents: SearchableCorpus
+) -> Found | str:
+    """The teacher with the same queries in its own language."""
+    if english is None:
+        return f"no parallel queries in {recipe.teacher.language!r}"
+    missing = [query for query in collection.queries if query not in english.queries]
+    if missing:
+        return f"{len(missing)} of {len(collection.queries)} queries have no counterpart in {recipe.teacher.language!r}"
+    return documents.retrieve(teacher, {query: english.queries[query] for query in collection.queries})
+
+
+def _bm25(references: References, collection: Collection) -> Found | str:
+    if not references.bm25:
+        return "not asked for"
+    try:
+        check_bm25()
+    except ImportError as error:
+        return str(error)
+    return bm25(collection.queries, collection.corpus)
+
+
+def _translation(
+    references: References,
+    language: str,
+    teacher: OpticalModel,
+    collection: Collection,
+    documents: SearchableCorpus,
+    device: str,
+) -> Found | str:
+    if references.translator is None:
+        return "no model"
+    source, target = references.translator_languages.get(language, (None, None))
+    texts = translate(list(collection.queries.values()), references.translator, source=source, target=target, device=device)
+    return documents.retrieve(teacher, dict(zip(collection.queries, texts, strict=True)))

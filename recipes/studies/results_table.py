@@ -1,0 +1,181 @@
+"""The results table of a study: a row per run, system, language, collection and metric, and the values of every query."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Container
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from modeling_optical.atomic_write import write_text
+from modeling_optical.evaluation import per_query
+from modeling_optical.evaluation.comparison import read_judged_runs
+
+from ..provenance import machine, package_versions
+from ..report import HELD_OUT
+from .cells import Cell, Places
+from .reference_systems import COLLECTIONS, NOT_RUN
+from .study import Study
+
+CELL_VALUES = "per_query.parquet"
+CELL_RECORD = "cell.json"
+REFERENCE_SEED = -1
+"""Seed of what is not trained."""
+_KEYS = ["system", "collection", "language", "query"]
+
+
+def write_cell_values(study: Study, cell: Cell) -> None:
+    """Measures what a cell has found, query by query, and keeps it beside the cell."""
+    folder = Places(Path(study.output).expanduser()).cell(cell)
+    rows: list[dict[str, Any]] = []
+    for judged in read_judged_runs([folder]):
+        collection, _, language = judged.collection.rpartition(".")
+        if collection == HELD_OUT:
+            continue  # other seeds hold out other pairs
+        for system, run in judged.runs.items():
+            name = _system(cell, system, judged.runs)
+            if name is None:
+                continue
+            values = per_query(judged.qrels, run, study.metrics)
+            for query in judged.qrels:
+                row = dict(zip(_KEYS, (name, collection, language, query), strict=True))
+                rows.append(row | {metric: values[metric][query] for metric in study.metrics})
+    if not rows:
+        raise ValueError(f"{folder}: the run has measured nothing on a test collection; set `evaluation.collections`.")
+    write_frame(folder / CELL_VALUES, pd.DataFrame(rows))
+
+
+def _system(cell: Cell, system: str, measured: Container[str]) -> str | None:
+    """The system's name in the table; None for what another cell measures."""
+    if cell.stage == "fine_tune":
+        return cell.system if system == "trained" else None
+    if cell.stage == "distil" and system == "floor":
+        return None if "start" in measured else "start"  # a backbone whose vocabulary is not adapted starts as it comes
+    return None if cell.stage == "distil" and system == "ceiling" else system
+
+
+def write_frame(path: Path, frame: pd.DataFrame) -> None:
+    """Writes a Parquet file under a temporary name and moves it into place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        frame.to_parquet(scratch, index=False)
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@dataclass
+class StudyResults:
+    """What a report is made from.
+
+    Attributes:
+        study: the study.
+        queries: a row per cell, system, collection, language and query, a column per metric. `stage`, `student` (the language
+            that was trained), `seed` (-1 for a reference) and the factors, as texts (`all` for no limit), tell the run.
+        cells: a row per cell: its keys, `state`, `seconds`, `error`.
+        not_run: references that were not run: system, language, collection, reason.
+        provenance: versions, machine, data.
+    """
+
+    study: Study
+    queries: pd.DataFrame
+    cells: pd.DataFrame
+    not_run: list[dict[str, str]]
+    provenance: dict[str, Any]
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return Path(self.study.output).expanduser()
+
+
+def factor_text(value: Any) -> str:
+    """A factor's value as it stands in tables."""
+    return "all" if value is None else str(value)
+
+
+def gather(study: Study, cells: list[Cell]) -> None:
+    """Writes `queries.parquet`, `results.csv`, `cells.csv` and `provenance.json` from the cells that are there."""
+    places = Places(Path(study.output).expanduser())
+    frames: list[pd.DataFrame] = []
+    states: list[dict[str, Any]] = []
+    not_run: list[dict[str, str]] = []
+    files: dict[str, str] = {}
+    pairs: dict[str, int] = {}
+    for cell in cells:
+        folder = places.cell(cell)
+        keys = _cell_keys(study, cell)
+        record = read_record(folder)
+        states.append(
+            keys | {"state": record.get("state", "to do"), "seconds": record.get("seconds"), "error": record.get("error", "")}
+        )
+        if record.get("state") != "done":
+            continue
+        values = pd.read_parquet(folder / CELL_VALUES)
+        frames.append(values.assign(**keys))
+        if (folder / NOT_RUN).is_file():
+            not_run += json.loads((folder / NOT_RUN).read_text(encoding="utf-8"))
+        if (folder / COLLECTIONS).is_file():
+            files |= json.loads((folder / COLLECTIONS).read_text(encoding="utf-8"))
+        if (folder / "run.json").is_file():
+            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+            files |= {str(name): value for name, value in run.get("files", {}).items()}
+            pairs[cell.name] = run["data"].get("training pairs", run["data"].get("training examples", 0))
+    if not frames:
+        raise ValueError(f"{places.root}: no run of the study has ended well, so there is nothing to report.")
+    order = ["cell", "stage", "student", "seed", *study.factors, *_KEYS, *study.metrics]
+    queries = pd.concat(frames, ignore_index=True)[order]
+    write_frame(places.root / "queries.parquet", queries)
+    write_text(places.root / "results.csv", _tidy(study, queries).to_csv(index=False))
+    write_text(places.root / "cells.csv", pd.DataFrame(states).to_csv(index=False))
+    record = {
+        "versions": package_versions(),
+        "machine": machine(),
+        "files": files,
+        "training pairs": pairs,
+        "not run": not_run,
+    }
+    write_text(places.root / "provenance.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _cell_keys(study: Study, cell: Cell) -> dict[str, Any]:
+    own = dict(cell.factors)
+    factors = {name: factor_text(own.get(name, left_out)) for name, left_out in study.factors.items()}
+    seed = REFERENCE_SEED if cell.seed is None else cell.seed
+    return {"cell": cell.name, "stage": cell.stage, "student": cell.language, "seed": seed} | factors
+
+
+def _tidy(study: Study, queries: pd.DataFrame) -> pd.DataFrame:
+    """A row per run, system, language, collection and metric: the mean over queries and their number."""
+    keys = ["cell", "stage", "student", "seed", *study.factors, "system", "collection", "language"]
+    long = queries.melt(id_vars=[*keys, "query"], value_vars=study.metrics, var_name="metric", value_name="value")
+    grouped = long.groupby([*keys, "metric"], sort=False)["value"]
+    return grouped.agg(value="mean", queries="size").reset_index().round({"value": 6})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """What became of a cell; empty if it was not begun, or its record is damaged."""
+    try:
+        return json.loads((folder / CELL_RECORD).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def read_results_table(study: Study) -> StudyResults:
+    """Reads what `gather` has written.
+
+    Raises:
+        FileNotFoundError: if it has not.
+    """
+    folder = Path(study.output).expanduser()
+    for name in ("queries.parquet", "cells.csv", "provenance.json"):
+        if not (folder / name).is_file():
+            raise FileNotFoundError(f"{folder}: {name} is missing; run the study first.")
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    cells = pd.read_csv(folder / "cells.csv", dtype=dict.fromkeys(study.factors, str), keep_default_na=False)
+    return StudyResults(study, pd.read_parquet(folder / "queries.parquet"), cells, provenance.pop("not run"), provenance)

@@ -1,0 +1,308 @@
+"""Carries out a study: shows what it will cost, runs or resumes each cell, records failures and goes on, writes the report."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from statistics import median
+from typing import Any
+
+import torch
+
+from modeling_optical.atomic_write import write_text
+
+from ..checked_yaml import PACKAGE_FOLDER, build, read_values
+from ..pipeline import Run, check_training
+from ..recipe import Recipe
+from ..retrieval_pipeline import RetrievalRun
+from ..retrieval_pipeline import check_training as check_fine_tuning
+from ..retrieval_recipe import RetrievalRecipe
+from ..run_folder import differing_keys
+from .cells import STAGES, Cell, Places, cells_of, distillation_recipe, fine_tuning_recipe, source_of
+from .prepared_data import prepare_collections
+from .reference_systems import measure_references
+from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
+from .study import Study
+from .synthetic_data import write_synthetic_data
+from .write_report import check_report, write_report
+
+_WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
+
+
+class StudyRun:
+    """One study in one folder. Started again, it skips what is done, goes on with what was stopped and repeats what failed.
+
+    Args:
+        study: the study.
+        jobs: runs at the same time, each in a process of its own; 1: one after the other, in this process.
+    """
+
+    def __init__(self, study: Study, *, jobs: int = 1):
+        if jobs < 1:
+            raise ValueError(f"--jobs is {jobs}; it must be at least 1.")
+        self.study = study
+        self.jobs = jobs
+        self.places = Places(Path(study.output).expanduser())
+        if study.synthetic_data:
+            study.paths |= write_synthetic_data(self.places.root / "synthetic", [*study.languages])
+        self.cells = cells_of(study)
+        self._has_devices = torch.cuda.device_count() > 1
+        self._devices: SimpleQueue[int] = SimpleQueue()
+        for number in range(jobs if self._has_devices else 0):
+            self._devices.put(number % torch.cuda.device_count())
+        self.recipes = {cell: _recipe(study, cell) for cell in self.cells}
+
+    def __call__(self) -> int:
+        """Runs what is to do and writes the report; returns how many cells failed.
+
+        Raises:
+            ValueError, FileNotFoundError: before anything is computed, for what is wrong with the study or its data; also if
+                nothing ended well.
+        """
+        self._check()
+        write_text(self.places.root / "study.yaml", self.study.to_yaml())
+        print(self.plan(), flush=True)
+        if self._to_do():
+            prepare_collections(self.study, print)
+            for stage in STAGES:
+                self._run_stage([cell for cell in self._to_do() if cell.stage == stage])
+        if not self._to_do() and not self.study.keep_models:
+            shutil.rmtree(self.places.root / "teacher_cache", ignore_errors=True)
+        gather(self.study, self.cells)
+        print(f"\n{write_report(read_results_table(self.study))}")
+        return sum(self._state(cell) == "failed" for cell in self.cells)
+
+    def plan(self) -> str:
+        """What the study consists of, how much of it is done, and how long the rest will take as far as that is known."""
+        lines = [f"Study {self.study.name}, profile {self.study.profile}, in {self.places.root}", f"  {self.study.question}"]
+        left: list[float | None] = []
+        for stage in STAGES:
+            own = [cell for cell in self.cells if cell.stage == stage]
+            if not own:
+                continue
+            done = Counter(self._state(cell) for cell in own)
+            seconds = [s for cell in own if (s := read_record(self.places.cell(cell)).get("seconds")) and self._is_done(cell)]
+            to_do = len(own) - done["done"]
+            if to_do:
+                left.append(median(seconds) * to_do / self.jobs if seconds else None)
+            each = f", {_duration(median(seconds))} each" if seconds else ""
+            failed = f", {done['failed']} failed" if done["failed"] else ""
+            lines.append(f"  {stage:10} {len(own):4} runs, {done['done']} done{failed}{each}; {self._cost(own)}")
+        if not left:
+            lines.append("  Nothing is left to run.")
+        elif all(one is not None for one in left):
+            lines.append(f"  About {_duration(sum(one for one in left if one is not None))} left.")
+        else:
+            lines.append("  How long it takes is known when one run of each kind has ended.")
+        return "\n".join(lines)
+
+    def _cost(self, cells: Sequence[Cell]) -> str:
+        recipes = [self.recipes[cell] for cell in cells]
+        if isinstance(recipes[0], Recipe) and cells[0].stage == "distil":
+            trainings = sum(1 + len(recipe.baselines) for recipe in recipes if isinstance(recipe, Recipe))
+            return f"{trainings} trainings of {_updates(recipes[0].training)}"
+        if isinstance(recipes[0], RetrievalRecipe):
+            return f"{len(recipes)} trainings of {_updates(recipes[0].training)}"
+        return "no training"
+
+    def _check(self) -> None:
+        """Everything that can be told before hours have gone by."""
+        check_report(self.study)
+        for cell, recipe in self.recipes.items():
+            if isinstance(recipe, Recipe) and cell.stage == "distil":
+                check_training(recipe)
+                for bitext in recipe.data.bitext:
+                    bitext.files()
+            elif isinstance(recipe, RetrievalRecipe):
+                check_fine_tuning(recipe)
+            self._check_unchanged(cell)
+        for recipe in self.recipes.values():
+            for collection in recipe.evaluation.collections:
+                path = Path(collection.path).expanduser()
+                inside = self.places.prepared in path.parents
+                if path.is_absolute() and not inside and not path.is_dir():
+                    raise FileNotFoundError(f"collection folder {collection.path!r} does not exist.")
+
+    def _check_unchanged(self, cell: Cell) -> None:
+        folder = self.places.cell(cell)
+        if self._is_done(cell):
+            there = read_record(folder)["recipe"]
+        elif (folder / "start").is_dir() and (folder / "recipe.yaml").is_file():
+            there = _plain_yaml(folder / "recipe.yaml")
+        else:
+            return
+        differing = differing_keys(there, _plain(self.recipes[cell]))
+        if differing:
+            raise ValueError(
+                f"{folder} was run with other settings (different: {', '.join(differing[:6])}). Choose another "
+                "folder with --output, or remove that one to run it again."
+            )
+
+    def _state(self, cell: Cell) -> str:
+        return read_record(self.places.cell(cell)).get("state", "to do")
+
+    def _is_done(self, cell: Cell) -> bool:
+        return self._state(cell) == "done"
+
+    def _to_do(self) -> list[Cell]:
+        """Cells that are not done, and those whose students are needed again but were removed."""
+        missing = [cell for cell in self.cells if not self._is_done(cell)]
+        again = {
+            source
+            for cell in missing
+            if (source := source_of(self.study, cell)) is not None
+            and self._is_done(source)
+            and not (self.places.student(source, str(cell.system)) / "config.json").is_file()
+        }
+        return [cell for cell in self.cells if cell in again or not self._is_done(cell)]
+
+    def _run_stage(self, cells: Sequence[Cell]) -> None:
+        def work(numbered: tuple[int, Cell]) -> None:
+            number, cell = numbered
+            print(f"\n[{cell.stage} {number}/{len(cells)}] {cell.name}", flush=True)
+            if self.jobs == 1:
+                carry_out(self.study, cell)
+            else:
+                self._in_a_process(cell)
+            record = read_record(self.places.cell(cell))
+            ending = "" if record["state"] == "done" else f": {record['error']}"
+            print(
+                f"[{cell.stage} {number}/{len(cells)}] {cell.name} {record['state']} in {_duration(record['seconds'])}{ending}",
+                flush=True,
+            )
+            self._remove_weights(cell)
+
+        if self.jobs == 1:
+            for numbered in enumerate(cells, 1):
+                work(numbered)
+        else:
+            with ThreadPoolExecutor(self.jobs) as pool:
+                list(pool.map(work, enumerate(cells, 1)))
+
+    def _in_a_process(self, cell: Cell) -> None:
+        folder = self.places.cell(cell)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CELL_RECORD).unlink(missing_ok=True)
+        began = time.monotonic()
+        command = [
+            sys.executable,
+            str(PACKAGE_FOLDER / "command.py"),
+            "study",
+            str(self.places.root / "study.yaml"),
+            "--cell",
+            cell.name,
+        ]
+        # Each job has a GPU of its own where there are several.
+        device = self._devices.get() if self._has_devices else None
+        environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
+        try:
+            with open(folder / "log.txt", "ab") as log:
+                status = subprocess.run(
+                    command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+                ).returncode
+        finally:
+            if device is not None:
+                self._devices.put(device)
+        if not read_record(folder):
+            how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            _record(folder, "failed", time.monotonic() - began, error=f"its process was {how}; see {folder / 'log.txt'}")
+
+    def _remove_weights(self, cell: Cell) -> None:
+        """Removes what no cell needs any more: checkpoints, and students from which nothing is still to be fine-tuned."""
+        if self.study.keep_models or not self._is_done(cell):
+            return
+        distil = source_of(self.study, cell) if cell.stage == "fine_tune" else cell
+        waiting = [one for one in self.cells if not self._is_done(one) and source_of(self.study, one) == distil]
+        for done in {cell, *([distil] if distil is not None and not waiting else [])}:
+            if done == distil and waiting:
+                shutil.rmtree(self.places.cell(done) / "checkpoints", ignore_errors=True)
+                continue
+            for name in _WEIGHTS:
+                shutil.rmtree(self.places.cell(done) / name, ignore_errors=True)
+
+
+def carry_out(study: Study, cell: Cell) -> None:
+    """Runs one cell in this process; what becomes of it stands in its `cell.json`."""
+    folder = Places(Path(study.output).expanduser()).cell(cell)
+    began = time.monotonic()
+    try:
+        source = source_of(study, cell)
+        if source is not None and read_record(Places(Path(study.output).expanduser()).cell(source)).get("state") != "done":
+            raise ValueError(f"it starts from {source.name}, which has failed.")
+        recipe = _recipe(study, cell)
+        if cell.stage == "reference":
+            measure_references(study, cell)
+        elif isinstance(recipe, Recipe):
+            Run(recipe)()
+        else:
+            RetrievalRun(recipe)()
+        write_cell_values(study, cell)
+    except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
+        _record(
+            folder, "failed", time.monotonic() - began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc()
+        )
+    else:
+        _record(folder, "done", time.monotonic() - began, recipe=_plain(recipe))
+    gc.collect()
+
+
+def carry_out_by_name(folder: Path, name: str) -> int:
+    """Runs a cell of the study in `folder`; returns 0 if it ended well."""
+    study = read_study(folder)
+    cell = next(cell for cell in cells_of(study) if cell.name == name)
+    carry_out(study, cell)
+    return 0 if read_record(Places(Path(study.output).expanduser()).cell(cell))["state"] == "done" else 1
+
+
+def read_study(folder: Path) -> Study:
+    """The study whose folder it is, as it was last started.
+
+    Raises:
+        FileNotFoundError: if it is no study's folder.
+    """
+    file = folder / "study.yaml"
+    if not file.is_file():
+        raise FileNotFoundError(f"{folder} is no folder of a study: study.yaml is missing. Run the study first.")
+    study = build(Study, read_values(file)[0], "")
+    study.output = str(folder)  # it may have been moved
+    return study
+
+
+def _recipe(study: Study, cell: Cell) -> Recipe | RetrievalRecipe:
+    return fine_tuning_recipe(study, cell) if cell.stage == "fine_tune" else distillation_recipe(study, cell)
+
+
+def _plain(recipe: Recipe | RetrievalRecipe) -> dict[str, Any]:
+    return json.loads(json.dumps(recipe.to_dict()))
+
+
+def _plain_yaml(file: Path) -> dict[str, Any]:
+    return json.loads(json.dumps(read_values(file)[0]))
+
+
+def _record(folder: Path, state: str, seconds: float, **more: Any) -> None:
+    record = {"state": state, "seconds": round(seconds, 1)} | more
+    write_text(folder / CELL_RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def _updates(training: dict[str, Any]) -> str:
+    if training.get("max_steps", 0) > 0:
+        return f"{training['max_steps']:,} updates"
+    return f"{training['num_train_epochs']} epochs" if "num_train_epochs" in training else "as many epochs as the pairs need"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,225 @@
+"""A study: one YAML file is a question and the grid of runs that answers it. Reading, profiles, checks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
+from ..recipe import CollectionSource
+
+ALL_LANGUAGES = "mul"
+"""The language of a student of several languages."""
+
+
+@dataclass
+class Stage:
+    """One kind of run in the grid.
+
+    Args:
+        recipe: a recipe file, beside the study's.
+        values: laid over the recipe's.
+        factors: name of what a sweep varies to the recipe's key that it sets.
+        left_out: a factor's value with which this stage is left out (no labelled pairs: no fine-tuning).
+    """
+
+    recipe: str
+    values: dict[str, Any] = field(default_factory=dict)
+    factors: dict[str, str] = field(default_factory=dict)
+    left_out: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class StudiedLanguage:
+    """A language of the study.
+
+    Args:
+        group: what it is counted among in the report, such as `low` and `high` for its resources.
+        values: laid over the recipe of its distillation, for instance its bitext.
+    """
+
+    group: str = ""
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class References:
+    """What the students stand beside.
+
+    Args:
+        bm25: BM25 of the given queries on the documents (extra `bm25`).
+        translator: a translation model for the queries, which the teacher then answers; null: that row says `no model`.
+        translator_languages: language to the two codes that a model of many languages wants.
+    """
+
+    bm25: bool = True
+    translator: str | None = None
+    translator_languages: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for language, codes in self.translator_languages.items():
+            if len(codes) != 2:
+                raise ValueError(f"translator_languages.{language} needs two codes, from and to; got {codes!r}.")
+
+
+@dataclass
+class PreparedCollection:
+    """A test collection that the study puts together and splits: English documents, queries in the studied languages.
+
+    Args:
+        documents: the collection in the teacher's language: documents, queries and judgements.
+        queries: where the queries of each language are, under the same ids; null: in `documents`. `{language}` may stand in it.
+        labelled_split: the split of `documents` whose judgements give labelled pairs.
+        labelled_share: without such a split, the share of the documents whose queries give them; those queries are not tested.
+            0: the collection is for testing only.
+        languages: which of the study's languages have queries here; null: all.
+    """
+
+    documents: CollectionSource
+    queries: CollectionSource | None = None
+    labelled_split: str | None = None
+    labelled_share: float = 0.0
+    languages: list[str] | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.labelled_share < 1:
+            raise ValueError(f"labelled_share is {self.labelled_share!r}; it is a share, from 0 to below 1.")
+        if self.labelled_share and self.labelled_split:
+            raise ValueError("labelled_share and labelled_split cannot go together: leave one out.")
+
+    def has(self, language: str) -> bool:
+        """Whether there are queries in the language."""
+        return language != ALL_LANGUAGES and (self.languages is None or language in self.languages)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether it gives labelled pairs."""
+        return self.labelled_split is not None or self.labelled_share > 0
+
+
+@dataclass
+class Study:
+    """A whole study.
+
+    Args:
+        name: short name.
+        question: what it answers, in one sentence.
+        report: which report is written: `low_resource` or `variance`.
+        output: its folder; `{name}` and `{profile}` may stand in it.
+        paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
+        metrics: names of `ir_measures`; the first one decides.
+        languages: code to what it is.
+        seeds: of training, one run each.
+        sweeps: each a mapping of `language` and the stages' factors to lists of values; all combinations in one are run, and
+            what several have in common is run once.
+        distil: the distillation.
+        fine_tune: fine-tuning on labelled pairs of each prepared collection, starting from the systems of `fine_tuned`.
+        fine_tuned: which systems of the distillation are fine-tuned.
+        systems: system of the distillation to the name that the report shows, in its order.
+        collections: name to what is prepared; recipes find it as `{paths.prepared}/NAME`.
+        references: what is measured beside the students.
+        limits: what the answer does not show, a sentence each, for the report.
+        synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
+        keep_models: keep the weights of all students; else they go when no run needs them any more.
+        report_options: of the report, see its module.
+    """
+
+    name: str
+    question: str
+    report: str
+    distil: Stage
+    output: str = "runs/study-{name}-{profile}"
+    paths: dict[str, str | None] = field(default_factory=dict)
+    metrics: list[str] = field(default_factory=lambda: ["nDCG@10", "AP@100", "RR@10", "R@100"])
+    languages: dict[str, StudiedLanguage] = field(default_factory=dict)
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    sweeps: list[dict[str, list[Any]]] = field(default_factory=list)
+    fine_tune: Stage | None = None
+    fine_tuned: list[str] = field(default_factory=list)
+    systems: dict[str, str] = field(default_factory=dict)
+    collections: dict[str, PreparedCollection] = field(default_factory=dict)
+    references: References = field(default_factory=References)
+    limits: list[str] = field(default_factory=list)
+    synthetic_data: bool = False
+    keep_models: bool = False
+    report_options: dict[str, Any] = field(default_factory=dict)
+    folder: str = ""
+    profile: str = ""
+
+    @property
+    def factors(self) -> dict[str, Any]:
+        """Every factor of the stages, and the value with which its stage is left out (None if it never is)."""
+        stages = [self.distil, *([self.fine_tune] if self.fine_tune else [])]
+        return {factor: stage.left_out.get(factor) for stage in stages for factor in stage.factors}
+
+    def to_yaml(self) -> str:
+        """The study as YAML, its profile chosen."""
+        return write_values(dataclasses.asdict(self))
+
+
+def load_study(path: str | Path, profile: str = "full", overrides: Sequence[str] = (), output: str | None = None) -> Study:
+    """Reads a study, lays the profile's values and then `key=value` overrides over it, checks every key and value.
+
+    Raises:
+        ValueError: naming file and key, with the nearest known key for an unknown one.
+    """
+    values, file = read_values(path)
+    if "profiles" not in values or "distil" not in values:
+        raise ValueError(
+            f"{file} is no study: it needs the keys `distil` and `profiles`. Recipes are started with `optical run`."
+        )
+    profiles = values.pop("profiles")
+    if not isinstance(profiles, dict) or profile not in profiles:
+        known = ", ".join(profiles) if isinstance(profiles, dict) else "none"
+        raise ValueError(f"{file} has no profile {profile!r}. Profiles: {known}.")
+    try:
+        values = merged(values, profiles[profile] or {})
+        for item in overrides:
+            override(values, item)
+        if output is not None:
+            values["output"] = output
+        return _resolve(values | {"profile": profile, "folder": str(file.parent.absolute())})
+    except ValueError as error:
+        raise ValueError(f"{file}: {error}") from None
+
+
+def _resolve(values: dict[str, Any]) -> Study:
+    study = build(Study, values, "")
+    study.output = substitute(study.output, {"name": study.name, "profile": study.profile})
+    _check_sweeps(study)
+    _check_languages(study)
+    return study
+
+
+def _check_sweeps(study: Study) -> None:
+    if not study.sweeps or not study.seeds:
+        raise ValueError("a study needs at least one sweep and one seed.")
+    known = ("language", *study.factors)
+    for number, sweep in enumerate(study.sweeps):
+        for key, items in sweep.items():
+            if key not in known:
+                raise ValueError(unknown_key(f"sweeps.{number}.{key}", key, known))
+            if not items:
+                raise ValueError(f"sweeps.{number}.{key} is empty.")
+        for key in known:
+            if key not in sweep:
+                raise ValueError(f"sweeps.{number} lacks `{key}`: give its values, [VALUE] for one.")
+        for language in sweep["language"]:
+            if language not in study.languages:
+                raise ValueError(unknown_key(f"sweeps.{number}.language", str(language), study.languages))
+
+    for name, collection in study.collections.items():
+        for language in collection.languages or ():
+            if language not in study.languages:
+                raise ValueError(unknown_key(f"collections.{name}.languages", language, study.languages))
+
+
+def _check_languages(study: Study) -> None:
+    import langcodes
+
+    for code in study.languages:
+        if not langcodes.tag_is_valid(code):
+            raise ValueError(f"languages.{code}: {code!r} is no language code (ISO 639, such as sw or de).")

@@ -1,0 +1,141 @@
+"""A tiny world to try a study in: a random teacher, languages that are English in cipher, collections. It takes a second.
+
+The figures that come of it mean nothing; every step of a study runs as on real data.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from modeling_optical import OpticalModel
+from modeling_optical.atomic_write import replacing_folder, write_text
+
+from .study import ALL_LANGUAGES
+
+_WORDS = [
+    "river",
+    "stone",
+    "bird",
+    "morning",
+    "teacher",
+    "window",
+    "market",
+    "bread",
+    "garden",
+    "winter",
+    "letter",
+    "bridge",
+    "doctor",
+    "summer",
+    "mountain",
+    "kitchen",
+    "paper",
+    "forest",
+    "village",
+    "horse",
+    "silver",
+    "island",
+    "mirror",
+    "candle",
+    "thunder",
+    "basket",
+    "copper",
+    "engine",
+    "feather",
+    "harbour",
+    "ladder",
+    "meadow",
+    "needle",
+    "ocean",
+    "pepper",
+    "quarry",
+    "ribbon",
+    "saddle",
+    "temple",
+    "umbrella",
+    "valley",
+    "whistle",
+    "yellow",
+    "anchor",
+    "blanket",
+    "castle",
+    "desert",
+    "evening",
+    "fountain",
+]
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_PAIRS, _DOCUMENTS, _QUERIES = 60, 24, 24
+
+
+def write_synthetic_data(folder: Path, languages: Sequence[str]) -> dict[str, str | None]:
+    """Writes it, unless it is there, and gives the names `teacher`, `bitext` and `collections` of a study's `paths`."""
+    places: dict[str, str | None] = {name: str(folder / name) for name in ("teacher", "bitext", "collections")}
+    if folder.is_dir():
+        return places
+    codes = [code for code in languages if code != ALL_LANGUAGES]
+    with replacing_folder(folder) as scratch:
+        _write_teacher(scratch / "teacher")
+        generator = random.Random(0)
+        for number, code in enumerate(codes):
+            sentences = [_sentence(generator) for _ in range(_PAIRS)]
+            rows = [{"en": text, code: cipher(text, number)} for text in sentences]
+            _write_lines(scratch / "bitext" / "tiny" / f"{code}.jsonl", rows)
+        _write_collection(scratch / "collections" / "tiny", codes, generator)
+    return places
+
+
+def cipher(text: str, shift: int) -> str:
+    """The text in the language of that number: every word backwards, behind a letter of the language."""
+    letter = chr(ord("a") + shift % 26)
+    return " ".join(letter + word[::-1] for word in text.split())
+
+
+def _sentence(generator: random.Random) -> str:
+    return " ".join(generator.sample(_WORDS, generator.randint(4, 8)))
+
+
+def _write_collection(folder: Path, codes: Sequence[str], generator: random.Random) -> None:
+    documents = [_sentence(generator) for _ in range(_DOCUMENTS)]
+    _write_lines(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)])
+    asked = [" ".join(documents[i % _DOCUMENTS].split()[:3]) for i in range(_QUERIES)]
+    for number, code in [(None, "en"), *enumerate(codes)]:
+        texts = asked if number is None else [cipher(text, number) for text in asked]
+        _write_lines(folder / f"queries.{code}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(texts)])
+    lines = [f"q{i}\td{i % _DOCUMENTS}\t1" for i in range(_QUERIES)]
+    write_text(folder / "qrels.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+
+
+def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+def _write_teacher(folder: Path) -> None:
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = dict.fromkeys([*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *_WORDS])
+    backend = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    backend.normalizer, backend.pre_tokenizer = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    ends = [(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
+    names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=64, **dict(zip(names, _SPECIAL, strict=True))
+    )
+    state = torch.random.get_rng_state()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
+    backbone = BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes))
+    with replacing_folder(folder.with_name("backbone")) as scratch:
+        backbone.save_pretrained(scratch)
+        tokenizer.save_pretrained(scratch)
+    teacher = OpticalModel.from_backbone(str(folder.with_name("backbone")), embedding_dim=16)
+    torch.random.set_rng_state(state)
+    teacher.save_pretrained(folder)
+    teacher.get_processor().save_pretrained(folder)

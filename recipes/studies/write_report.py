@@ -1,0 +1,110 @@
+"""The report of a study, from its results table alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
+from .comparisons import shown_system
+from .low_resource.report import LowResourceOptions, report_low_resource
+from .report_document import ReportDocument
+from .results_table import StudyResults
+from .study import Study
+from .variance.report import VarianceOptions, report_variance
+
+_REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
+    "low_resource": (LowResourceOptions, report_low_resource),
+    "variance": (VarianceOptions, report_variance),
+}
+
+
+def check_report(study: Study) -> None:
+    """Checks which report a study asks for, and its options.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    if study.report not in _REPORTS:
+        raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
+    build(_REPORTS[study.report][0], study.report_options, "report_options")
+    for key in ("main", "against"):
+        system = study.report_options.get(key)
+        if system is not None and system not in study.systems:
+            raise ValueError(unknown_key(f"report_options.{key}={system}", system, study.systems))
+
+
+def write_report(results: StudyResults) -> str:
+    """Writes `report/report.md` with its tables and figures.
+
+    Returns:
+        What to print: the answer, and where the report is.
+
+    Raises:
+        ValueError: for a report that there is none of, or results that it cannot be made from.
+    """
+    study = results.study
+    check_report(study)
+    document = ReportDocument(results.folder / "report", study.question)
+    answer = _REPORTS[study.report][1](results, document)
+    if study.limits:
+        document.heading("What this does not show")
+        document.bullets(study.limits)
+    _gaps(results, document)
+    _provenance(results, document)
+    return f"{answer}\n\nReport: {document.write()}"
+
+
+def _gaps(results: StudyResults, document: ReportDocument) -> None:
+    """What was to be there and is not."""
+    cells = results.cells
+    missing = cells[cells["state"] != "done"]
+    lines = [
+        f"`{row.cell}` {row.state}{': ' + str(row.error).splitlines()[0] if row.error else ''}" for row in missing.itertuples()
+    ]
+    if len(lines) > 10:
+        lines = [*lines[:10], f"and {len(lines) - 10} more, in `cells.csv`"]
+    found = pd.DataFrame(results.not_run, columns=["system", "language", "collection", "reason"])
+    for (system, reason), group in found.groupby(["system", "reason"], sort=False):
+        where = ", ".join(sorted({f"{row.collection} {row.language}" for row in group.itertuples()}))
+        lines.append(f"{shown_system(str(system), results.study.systems)}: not run: {reason} ({where})")
+    if lines:
+        document.heading("What is missing")
+        document.bullets(lines)
+
+
+def _command(results: StudyResults) -> str:
+    """How the study was started, without what differs from machine to machine."""
+    study, folder = results.study, Path(results.study.folder)
+    shipped = folder.relative_to(PACKAGE_FOLDER.parent) if folder.is_relative_to(PACKAGE_FOLDER) else Path(folder.name)
+    own = (
+        [] if study.synthetic_data else [f"paths.{name}=…" for name, value in study.paths.items() if Path(str(value)).is_dir()]
+    )
+    return " ".join(["optical study", str(shipped / "study.yaml"), "--profile", study.profile, *own])
+
+
+def _provenance(results: StudyResults, document: ReportDocument) -> None:
+    study, record = results.study, results.provenance
+    document.heading("Provenance")
+    done = results.cells[results.cells["state"] == "done"]
+    seconds = pd.to_numeric(done["seconds"]).sum()
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if version)
+    machine = ", ".join(f"{key} {value}" for key, value in record["machine"].items())
+    counted = done.groupby("stage", sort=False).size()
+    runs = ", ".join(f"{count} {stage}" for stage, count in counted.items())
+    queries = results.queries.groupby(["collection", "language"])["query"].nunique()
+    tested = ", ".join(f"{collection} {language} {count:,}" for (collection, language), count in queries.items())
+    document.bullets(
+        [
+            f"Command: `{_command(results)}`; the study with all settings is `study.yaml`, each run's recipe is in `cells/`.",
+            f"Runs: {runs}; seeds {', '.join(map(str, study.seeds))}; {seconds / 3600:.1f} hours of computing.",
+            f"Queries: {tested}.",
+            f"Machine: {machine}. Versions: {versions}.",
+            "Data (first 16 digits of SHA-256): "
+            + (", ".join(f"{k} {v}" for k, v in record["files"].items()) or "from the Hub"),
+            "Intervals: 95 %, percentile bootstrap over seeds and queries, all seeds of a sample on the same queries. Tests: "
+            "two-sided.",
+        ]
+    )
