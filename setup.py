@@ -73,6 +73,7 @@ setup(
         "PyYAML>=6.0",
         "Jinja2>=3.1",
         "langcodes>=3.5",
+        "language-data>=1.3",
         "regex>=2025.10",
         "defusedxml>=0.7.1",
     ],

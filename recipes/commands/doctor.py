@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
-           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes",
+           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes", "language-data",
            "regex", "defusedxml")  # fmt: skip
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),

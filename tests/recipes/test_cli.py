@@ -147,7 +147,9 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert record["data"]["training pairs"] + record["data"]["held-out pairs"] <= 60
     assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["max_steps"] == 4
     assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
-    assert "| optical |" in (run / "student" / "README.md").read_text()
+    card = (run / "student" / "README.md").read_text()
+    assert "| `floor` | `start` | `pooled_mse` | **this model** | `ceiling` |" in card
+    assert str(workshop) not in card.split("## Training")[1].split("## Citation")[0].replace(str(workshop / "teacher"), "")
     found = read_run(run / "runs" / "optical.collection.sw.trec")
     assert len(found) == 20
     out = capsys.readouterr().out
