@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from .commands import (
     adapt_vocabulary,
+    align,
     compare,
     distill,
     doctor,
@@ -38,6 +39,7 @@ _COMMANDS = (
     index,
     search,
     serve,
+    align,
     export,
     doctor,
 )
@@ -56,6 +58,7 @@ Teach an English retriever another language, from bitext.
   optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
   optical search INDEX "swali langu"              passages, with the words that matched
   optical serve INDEX                             the same over HTTP
+  optical align STUDENT SENTENCE TRANSLATION      the transport plan of a pair, as a picture or a page
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical doctor                                  versions, devices, what is missing
 """

@@ -252,7 +252,7 @@ class Run:
             self.say(f"{name}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
         if self.state.is_main_process:
-            _save_student(trainer, folder, self.start_folder)
+            _save_student(trainer, folder, self.start_folder, recipe.teacher.model)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
 
@@ -309,13 +309,14 @@ def _load_start(recipe: Recipe, teacher: Teacher) -> OpticalModel:
     return student
 
 
-def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
+def _save_student(trainer: OpticalTrainer, folder: Path, start: Path, teacher: str) -> None:
     """Saves the student as a plain `OpticalModel`, whole or not at all, with the log of its training."""
     student = trainer.accelerator.unwrap_model(trainer.model)
     with replacing_folder(folder) as scratch:
         model = OpticalModel.from_pretrained(start)
         model.load_state_dict(student.state_dict())
         model.config.transport = student.config.transport
+        model.config.teacher = teacher
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
         _copy_vocabulary_record(start, scratch)

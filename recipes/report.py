@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +106,7 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
     for collection in data.ceilings:
         measure("ceiling", teacher, collection)
     write_results(run.folder / "results.json", rows)
-    return Report(rows, _text(run, rows, examples, picture(run, data, teacher)), examples, data.origins)
+    return Report(rows, _text(run, rows, examples, pictures(run, data, teacher, rows)), examples, data.origins)
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:
@@ -159,20 +161,29 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
-    """Draws the alignment of one held-out pair, if matplotlib is installed."""
-    try:
-        from hub_cards.alignment import align, draw_alignment
-    except ImportError:
-        logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
+def pictures(run: Run, data: Data, teacher: OpticalModel, rows: list[ResultRow]) -> Path | None:
+    """Draws the alignment of one held-out pair, the losses and the results by language, if matplotlib is installed.
+
+    Returns:
+        The alignment's picture; None without matplotlib.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        logger.warning('no pictures: matplotlib is not installed (pip install "modeling-optical[plot]").')
         return None
+    from hub_cards.alignment import align
+    from hub_cards.pictures import draw_alignment, draw_languages, draw_training
+
     pairs = data.held_out if len(data.held_out) else data.sample
     # A pair that fits on a page: about seven words on either side.
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
     index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))
-    student = load_checkpoint(run.student_folder("optical"))
-    alignment = align(student, teacher, pairs[index]["target"], pairs[index]["source"])
-    return draw_alignment(alignment, run.folder / "alignment.png")
+    folder = run.student_folder("optical")
+    alignment = align(load_checkpoint(folder), teacher, pairs[index]["target"], pairs[index]["source"])
+    drawn = draw_alignment(alignment, folder / "pictures" / "alignment.png")
+    draw_training(read_training_log(folder), folder / "pictures" / "training.png")
+    draw_languages([row for row in rows if row.queries >= FEWEST_QUERIES], folder / "pictures" / "languages.png")
+    shutil.copyfile(drawn, run.folder / "alignment.png")
+    return run.folder / "alignment.png"
 
 
 def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path | None) -> str:

@@ -185,7 +185,7 @@ def test_a_recipe_may_ask_for_every_objective_and_option(workshop):
     log = json.loads((workshop / "run/student/training_log.json").read_text())
     assert {"transport", "token_mse", "contrastive", "score_kl", "language_adversary"} <= set(log[0])
     names = {path.name for path in (workshop / "run/student").iterdir()}
-    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md"}
+    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md", "pictures"}
     assert (workshop / "run/token_frequencies.safetensors").is_file()
     assert "0.1 × contrastive (temperature 0.1)" in (workshop / "run/student/README.md").read_text()
 
