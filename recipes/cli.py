@@ -19,6 +19,7 @@ from .commands import (
     fine_tune,
     index,
     project_teacher,
+    push,
     run,
     search,
     serve,
@@ -41,6 +42,7 @@ _COMMANDS = (
     serve,
     align,
     export,
+    push,
     doctor,
 )
 
@@ -60,6 +62,7 @@ Teach an English retriever another language, from bitext.
   optical serve INDEX                             the same over HTTP
   optical align STUDENT SENTENCE TRANSLATION      the transport plan of a pair, as a picture or a page
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
+  optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)
   optical doctor                                  versions, devices, what is missing
 """
 
