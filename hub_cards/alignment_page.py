@@ -20,7 +20,7 @@ _PAGE = """<!doctype html>
 <style>
 body {{ font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 70rem; padding: 0 1rem; }}
 @media (prefers-color-scheme: dark) {{ body {{ background: #16181c; color: #e6e6e6; }} }}
-</style>
+{style}</style>
 </head>
 <body>
 {body}
@@ -28,17 +28,18 @@ body {{ font-family: system-ui, sans-serif; margin: 1rem auto; max-width: 70rem;
 </html>
 """
 # `currentColor` and a transparent blue: the same table on a light page and on a dark one.
-STYLE = """<style>
+STYLE = """
 .optical-plans { display: flex; flex-wrap: wrap; gap: 1.5rem; align-items: flex-start; }
 .optical-plan { flex: 1 1 18rem; min-width: 0; margin: 0; }
 .optical-plan figcaption { margin-bottom: .5rem; }
 .optical-plan .optical-scroll { overflow-x: auto; padding-bottom: .25rem; }
 .optical-plan table { border-collapse: separate; border-spacing: 2px; width: auto; margin: 0; }
-.optical-plan th, .optical-plan td { border: 0; font-weight: normal; padding: 0; line-height: 1.4; }
-.optical-plan thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem 0;
+.optical-plan th, .optical-plan td { border: 0 !important; font-weight: normal; padding: 0 !important; line-height: 1.4; }
+.optical-plan thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem 0 !important;
   white-space: nowrap; height: auto; vertical-align: top; }
-.optical-plan tbody th, .optical-plan tfoot th { text-align: end; white-space: nowrap; padding: 0 .4rem; }
-.optical-plan td { min-width: 1.7rem; width: 1.7rem; height: 1.7rem; text-align: center; font-size: .68rem; border-radius: 3px;
+.optical-plan tbody th, .optical-plan tfoot th { text-align: end; white-space: nowrap; padding: 0 .4rem !important; }
+.optical-plan td { min-width: 1.7rem; width: 1.7rem; height: 1.7rem; text-align: center !important;
+  font-size: .68rem; border-radius: 3px;
   position: relative; }
 .optical-plan td.mass { opacity: .75; }
 .optical-plan tbody tr:hover th { font-weight: bold; }
@@ -47,7 +48,7 @@ STYLE = """<style>
   position: absolute; inset-inline-start: 0;
   top: 105%; z-index: 2; background: #222; color: #fff; padding: .25rem .5rem; border-radius: 4px;
   white-space: pre; font-size: .75rem; text-align: start; pointer-events: none; }
-</style>"""
+"""
 
 
 def alignment_fragment(plans: Sequence[tuple[str, Alignment]]) -> str:
@@ -64,7 +65,7 @@ def alignment_fragment(plans: Sequence[tuple[str, Alignment]]) -> str:
 def write_alignment_page(plans: Sequence[tuple[str, Alignment]], path: str | os.PathLike) -> Path:
     """Writes the heat maps as a page of its own, with nothing to load from elsewhere."""
     title = escape(plans[0][1].translation if plans else "transport plan")
-    return write_text(path, _PAGE.format(title=title, body=STYLE + alignment_fragment(plans)))
+    return write_text(path, _PAGE.format(title=title, style=STYLE, body=alignment_fragment(plans)))
 
 
 def _plan(caption: str, alignment: Alignment) -> str:

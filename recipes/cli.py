@@ -11,6 +11,7 @@ from .commands import (
     adapt_vocabulary,
     align,
     compare,
+    demo,
     distill,
     doctor,
     encode,
@@ -40,6 +41,7 @@ _COMMANDS = (
     index,
     search,
     serve,
+    demo,
     align,
     export,
     push,
@@ -60,6 +62,7 @@ Teach an English retriever another language, from bitext.
   optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
   optical search INDEX "swali langu"              passages, with the words that matched
   optical serve INDEX                             the same over HTTP
+  optical demo [FOLDER …]                         try students out in the browser
   optical align STUDENT SENTENCE TRANSLATION      the transport plan of a pair, as a picture or a page
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)

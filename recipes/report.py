@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from hub_cards.model_card import write_model_card
 from hub_cards.results import FEWEST_QUERIES
+from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import (
@@ -29,7 +30,6 @@ from modeling_optical.evaluation import (
     write_results,
 )
 
-from .annotations import symbol
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
 
 if TYPE_CHECKING:

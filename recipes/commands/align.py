@@ -51,7 +51,12 @@ def _align(options: argparse.Namespace) -> int:
     if options.compare:
         other = load_checkpoint(options.compare)
         other.to(device())
-        plans.append((options.compare, align(other, teacher, options.translation, options.sentence)))
+        plans.append(
+            (
+                options.compare,
+                align(other, teacher, options.translation, options.sentence, options=student.config.transport_options),
+            )
+        )
     if output.suffix in _PAGES:
         write_alignment_page(plans, output)
     else:

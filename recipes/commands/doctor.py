@@ -26,6 +26,7 @@ _EXTRAS = {
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
+    "gradio": ("optical demo", "demo"),
     "mteb": ("evaluation with mteb", "mteb"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")

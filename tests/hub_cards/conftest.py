@@ -1,22 +1,16 @@
 """A Hub on this machine, and a student to push to it."""
 
-import sys
-from pathlib import Path
-
 import huggingface_hub.constants
 import pytest
 import torch
+from hub_server import start_hub
 
 from modeling_optical import OpticalModel
-
-sys.path.append(str(Path(__file__).parent))  # for hub_server
 
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
     """The Hub that this process talks to, with a good token in the environment."""
-    from hub_server import start_hub
-
     hub, server = start_hub()
     old = huggingface_hub.constants.ENDPOINT
     template = huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(old, hub.address)
