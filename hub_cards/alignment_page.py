@@ -33,7 +33,7 @@ STYLE = """
 .optical-plan { flex: 1 1 18rem; min-width: 0; margin: 0; }
 .optical-plan figcaption { margin-bottom: .5rem; }
 .optical-plan .optical-scroll { overflow-x: auto; padding-bottom: .25rem; }
-.optical-plan table { border-collapse: separate; border-spacing: 2px; width: auto; margin: 0; }
+.optical-plan table { border-collapse: separate; border-spacing: 2px; width: auto; margin: 0; border: 0 !important; }
 .optical-plan th, .optical-plan td { border: 0 !important; font-weight: normal; padding: 0 !important; line-height: 1.4; }
 .optical-plan thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; padding: .3rem 0 !important;
   white-space: nowrap; height: auto; vertical-align: top; }

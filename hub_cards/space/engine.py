@@ -119,13 +119,13 @@ class DemoEngine:
         """The best documents with the tokens that met, as HTML; a note for an empty query."""
         query = " ".join(query.split())
         if not query:
-            return _note("Type a query first.")
+            return note("Type a query first.")
         cut = len(query) > LONGEST_TEXT
         retriever = self._retriever(name)
         (passages,) = retriever.search([query[:LONGEST_TEXT]], k=SHOWN)
         length = len(retriever.query_model.get_processor().tokenize([query[:LONGEST_TEXT]], "query")[0]["input_ids"])
         longest = retriever.query_model.config.query_length
-        notes = _note(f"A long query: only its first {longest} tokens are read.") if cut or length == longest else ""
+        notes = note(f"A long query: only its first {longest} tokens are read.") if cut or length == longest else ""
         found = [_passage(p, retriever.explain(query[:LONGEST_TEXT], p.text or "")) for p in passages]
         return f'{notes}<ol class="optical-results">{"".join(found)}</ol>'
 
@@ -133,7 +133,7 @@ class DemoEngine:
         """The plans of a pair, with the student and with the untaught teacher, as HTML; a note for an empty side."""
         sentence, translation = " ".join(sentence.split()), " ".join(translation.split())
         if not sentence or not translation:
-            return _note("Type a sentence and its translation first.")
+            return note("Type a sentence and its translation first.")
         student = self.student(name)
         options = student.config.transport_options
         plans = [
@@ -144,11 +144,12 @@ class DemoEngine:
             )
         ]
         long = max(len(p.student_tokens) for _, p in plans) > 60 or len(plans[0][1].teacher_tokens) > 60
-        note = _note("A long pair: the picture is large. A sentence shows more.") if long else ""
-        return note + alignment_fragment(plans)
+        warned = note("A long pair: the picture is large. A sentence shows more.") if long else ""
+        return warned + alignment_fragment(plans)
 
 
-def _note(text: str) -> str:
+def note(text: str) -> str:
+    """A sentence to the visitor, as HTML."""
     return f'<p class="optical-note" role="status">{escape(text)}</p>'
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..alignment_page import STYLE
 from ..languages import language_name, own_name, right_to_left
-from .engine import LONGEST_TEXT, DemoEngine
+from .engine import LONGEST_TEXT, DemoEngine, note
 
 if TYPE_CHECKING:
     import gradio
@@ -57,7 +57,7 @@ def build_page(engine: DemoEngine) -> gradio.Blocks:
             try:
                 return work(name, *(text or "" for text in texts))
             except (ValueError, OSError) as error:
-                raise gr.Error(str(error), print_exception=False) from None
+                return note(str(error))
 
         return asked
 

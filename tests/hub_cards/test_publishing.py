@@ -198,3 +198,12 @@ def test_a_student_pushed_for_sentence_transformers_too_loads_there_and_says_so(
     assert b'MultiVectorEncoder("org/tiny")' in hub.model("org/tiny").files["README.md"]
     vectors = loaded_elsewhere(hub, tmp_path, LOAD_SENTENCE_TRANSFORMERS)
     np.testing.assert_allclose(vectors, OpticalModel.from_pretrained(student).encode_queries(["paka alikaa"])[0], atol=1e-5)
+
+
+def test_a_space_is_pushed_beside_the_model(hub, student):
+    values = json.loads((student / "config.json").read_text()) | {"teacher": "org/teacher"}
+    (student / "config.json").write_text(json.dumps(values))
+    assert main(["push", str(student), "org/tiny", "--space"]) == 0
+    files = hub.repositories["space", "org/tiny-demo"].files
+    assert set(files) == {".gitattributes", "README.md", "app.py", "requirements.txt", "settings.json", "corpus.jsonl"}
+    assert json.loads(files["settings.json"])["students"] == {"sw": "org/tiny"}
