@@ -30,7 +30,7 @@ TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
 STUDENT = "optical"
 _SHOWN = ("AP@100", "nDCG@10", "RR@10")
 # What a card shows of the pictures that stand beside it.
-_PICTURES = {
+PICTURES = {
     "pictures/alignment.png": "Transport plan of one held-out pair",
     "pictures/languages.png": "Results by language",
     "pictures/training.png": "Losses while training",
@@ -150,7 +150,7 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         ),
         few=few,
         fewest=FEWEST_QUERIES,
-        pictures=[(title, file) for file, title in _PICTURES.items() if (folder / file).is_file()],
+        pictures=[(title, file) for file, title in PICTURES.items() if (folder / file).is_file()],
         start=_reference(start),
         pairs=", ".join(f"{_named(code)} {count:,}" for code, count in card.pairs.items()),
         transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),

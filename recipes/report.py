@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
-from hub_cards.model_card import write_model_card
+from hub_cards.model_card import PICTURES, write_model_card
 from hub_cards.results import FEWEST_QUERIES
 from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
@@ -61,8 +61,10 @@ class Report:
 
     def finish(self, run: Run, record: dict[str, Any]) -> None:
         """Writes report, picture and card once the run's record is complete."""
-        write_text(run.folder / "report.md", f"# {run.recipe.name}, {run.recipe.language}\n\n```\n{self.text}\n```\n")
         student = run.student_folder("optical")
+        drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
+        title = f"# {run.recipe.name}, {run.recipe.language}"
+        write_text(run.folder / "report.md", "\n\n".join([title, f"```\n{self.text}\n```", *drawn]) + "\n")
         log = read_training_log(student)
         write_model_card(student, student_card(run.recipe, record, rows=self.rows, training_log=log, origins=self.origins))
         minutes = record["seconds"]["total"] / 60

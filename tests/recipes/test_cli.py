@@ -146,8 +146,12 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert set(record["files"]) == {"bitext.jsonl"}
     assert record["data"]["training pairs"] + record["data"]["held-out pairs"] <= 60
     assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["max_steps"] == 4
-    assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
     card = (run / "student" / "README.md").read_text()
+    for name in ("alignment", "languages", "training"):
+        assert (run / "student" / "pictures" / f"{name}.png").is_file() == (f"pictures/{name}.png" in card)
+        assert (f"student/pictures/{name}.png" in (run / "report.md").read_text()) == (f"pictures/{name}.png" in card)
+    assert "pictures/alignment.png" in card
+    assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
     assert "| `floor` | `start` | `pooled_mse` | **this model** | `ceiling` |" in card
     assert str(workshop) not in card.split("## Training")[1].split("## Citation")[0].replace(str(workshop / "teacher"), "")
     found = read_run(run / "runs" / "optical.collection.sw.trec")

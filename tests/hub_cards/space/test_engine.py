@@ -1,6 +1,8 @@
 """What the demo answers, without a browser."""
 
 import re
+import runpy
+import shutil
 
 import pytest
 import torch
@@ -97,3 +99,15 @@ def test_settings_come_back_as_they_were_saved(settings, tmp_path):
 )
 def test_the_languages_are_those_of_the_card_without_the_teachers(metadata, languages):
     assert languages_of(metadata) == languages
+
+
+def test_the_spaces_entry_serves_what_stands_in_the_settings_beside_it(settings, tmp_path, monkeypatch):
+    from hub_cards import space_files
+
+    shutil.copyfile(space_files.SPACE / "app.py", tmp_path / "app.py")
+    settings.corpus = "corpus.jsonl"
+    (tmp_path / "settings.json").write_text(settings.save(), encoding="utf-8")
+    served = []
+    monkeypatch.setattr("hub_cards.space.page.launch", served.append)
+    runpy.run_path(str(tmp_path / "app.py"), run_name="__main__")
+    assert "🐈" in served[0].search(settings.students["sw"], "the cat sat on the mat")
