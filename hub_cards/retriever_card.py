@@ -9,10 +9,12 @@ from pathlib import Path
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import ResultRow
 
-from .model_card import is_hub_id, results_metadata, results_table
+from .card_file import write_card
+from .languages import hub_languages
+from .model_card import is_hub_id
+from .results import model_index, results_table
 
 TEMPLATE = Path(__file__).parent / "retriever_card.md.jinja"
 _SHOWN = ("RR@10", "nDCG@10", "Success@1")
@@ -47,13 +49,13 @@ class RetrieverCard:
 def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard) -> Path:
     """Writes `README.md` into a retriever's folder, with its results as `model-index`."""
     data = ModelCardData(
-        language=[card.language],
+        **hub_languages([card.language]),
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["optical", "late-interaction", "colbert", "multi-vector"],
         base_model=card.start if is_hub_id(card.start) else None,
         model_name=card.name,
-        eval_results=results_metadata(card.rows, "trained") or None,
+        eval_results=model_index(card.rows, "trained") or None,
     )
     metrics = [metric for metric in _SHOWN if any(row.metric == metric for row in card.rows)]
     content = ModelCard.from_template(
@@ -63,4 +65,4 @@ def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard) -> Path
         results_table=results_table(card.rows, metrics),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
     )
-    return write_text(Path(folder) / "README.md", str(content).rstrip() + "\n")
+    return write_card(folder, str(content))

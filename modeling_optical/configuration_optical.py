@@ -69,6 +69,9 @@ class OpticalConfig(PreTrainedConfig):
             Whether the pooled vector has unit length.
         transport (`dict` or `TransportOptions`, *optional*):
             Options of the transport loss, see [`TransportOptions`].
+        teacher (`str`, *optional*):
+            What the model was distilled from, and what encodes the documents that it searches: Hub id, folder or
+            `package:NAME/PATH`. It changes no vector.
 
     Raises:
         ValueError: for a value outside the ones named above; the message says which key and what is allowed.
@@ -108,6 +111,7 @@ class OpticalConfig(PreTrainedConfig):
         pooled_layers: list[dict[str, Any]] | None = None,
         normalize_pooled: bool = False,
         transport: TransportOptions | dict[str, Any] | None = None,
+        teacher: str | None = None,
         **kwargs: Any,
     ):
         if backbone_config is None:
@@ -141,6 +145,7 @@ class OpticalConfig(PreTrainedConfig):
         self.normalize_pooled = normalize_pooled
         options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
         self.transport = options.to_dict()
+        self.teacher = teacher
         self._check()
         super().__init__(**kwargs)
 
@@ -174,6 +179,8 @@ class OpticalConfig(PreTrainedConfig):
             if value is not None and (not isinstance(value, str) or not value):
                 kind = "a text" if "prompt" in key else "a token of the vocabulary, such as '[Q]'"
                 raise ValueError(f"{key} is {value!r}; it must be {kind}, or null.")
+        if self.teacher is not None and not isinstance(self.teacher, str):
+            raise ValueError(f"teacher is {self.teacher!r}; it must be the name of a model, or null.")
         for key in ("attend_to_expansion_tokens", "strip_text", "normalize_pooled"):
             if not isinstance(getattr(self, key), bool):
                 raise ValueError(f"{key} must be true or false.")

@@ -25,7 +25,7 @@ def model_fingerprint(model: OpticalModel, use: str) -> str:
         digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     settings = model.config.to_diff_dict()
-    for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "dtype"):
+    for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "teacher", "dtype"):
         settings.pop(key, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     tokenizer = json.loads(model.get_processor().tokenizer.backend_tokenizer.to_str())

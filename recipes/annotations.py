@@ -89,14 +89,6 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
     return Annotations(bitext, collections, collection("emoji", different, english, teacher_language), report)
 
 
-def symbol(identifier: str) -> str:
-    """The symbol of an id such as `U+1F4EF` or `U+1F1E6 U+1F1E8`; the id itself if it is none."""
-    try:
-        return "".join(chr(int(part.removeprefix("U+"), 16)) for part in identifier.replace("_", " ").split())
-    except ValueError:
-        return identifier
-
-
 def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise FileNotFoundError(f"annotations file {path!r} does not exist.")

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from .commands import (
     adapt_vocabulary,
+    align,
     compare,
+    demo,
     distill,
     doctor,
     encode,
@@ -18,6 +20,7 @@ from .commands import (
     fine_tune,
     index,
     project_teacher,
+    push,
     run,
     search,
     serve,
@@ -39,8 +42,11 @@ _COMMANDS = (
     index,
     search,
     serve,
+    demo,
+    align,
     export,
     study,
+    push,
     doctor,
 )
 
@@ -58,8 +64,11 @@ Teach an English retriever another language, from bitext.
   optical index corpus.jsonl --model … …          encode and index a corpus; `optical encode` does it on many GPUs
   optical search INDEX "swali langu"              passages, with the words that matched
   optical serve INDEX                             the same over HTTP
+  optical demo [FOLDER …]                         try students out in the browser
+  optical align STUDENT SENTENCE TRANSLATION      the transport plan of a pair, as a picture or a page
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical study recipes/studies/…/study.yaml      a research question: a grid of runs and its report
+  optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)
   optical doctor                                  versions, devices, what is missing
 """
 

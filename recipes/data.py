@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,7 @@ class Data:
         held_out: pairs that are never trained on.
         collections: test collections with queries in the student's languages.
         ceilings: the same with queries in the teacher's language.
+        origins: name of a test collection to where it was read from.
         report: counts, for the record of the run.
     """
 
@@ -50,6 +52,7 @@ class Data:
     held_out: Dataset
     collections: list[Collection] = field(default_factory=list)
     ceilings: list[Collection] = field(default_factory=list)
+    origins: dict[str, CollectionSource] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 
 
@@ -61,7 +64,7 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     Raises:
         ValueError, FileNotFoundError: naming file, line, field or language.
     """
-    collections, ceilings = _collections(recipe)
+    collections, ceilings, origins = _collections(recipe)
     index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings])
     report: dict[str, Any] = {}
     parts: list[Dataset] = []
@@ -100,11 +103,13 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
             seed=recipe.seed,
         )
         report["training pairs"] = sum(counts.values()) - len(held_out)
+        report["training pairs by language"] = dict(counts)
     else:
         if recipe.data.shortened is not None:
             sample, report["short pairs"] = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
             say(f"Short pairs added: {report['short pairs']:,}")
         report["training pairs"] = len(sample)
+        report["training pairs by language"] = dict(Counter(sample["language"]))
         train = sample = _with_lengths(mix_languages(sample, recipe.data.temperature, seed=recipe.seed))
         if len(train) > report["training pairs"]:
             report["training pairs with repetitions"] = len(train)
@@ -112,7 +117,7 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     report["held-out pairs"] = len(held_out)
     report["fingerprint"] = fingerprint(sample)
     say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
-    return Data(train, sample, held_out, collections, ceilings, report)
+    return Data(train, sample, held_out, collections, ceilings, origins, report)
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
@@ -163,13 +168,15 @@ def _with_lengths(bitext: Dataset) -> Dataset:
     return bitext.add_column("length", [len(text) for text in bitext["target"]])
 
 
-def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection]]:
-    """Test collections in the student's languages, and in the teacher's."""
+def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], dict[str, CollectionSource]]:
+    """Test collections in the student's languages, in the teacher's, and where each is from."""
     collections: list[Collection] = []
     ceilings: list[Collection] = []
+    origins: dict[str, CollectionSource] = {}
     for source in recipe.evaluation.collections:
         found = _in_languages(source, recipe.languages)
         collections += found
+        origins[found[0].name] = source
         if not found[0].parallel:
             logger.warning(f"{source.path} has no parallel queries in {recipe.teacher.language!r}: no ceiling on it.")
             continue
@@ -180,7 +187,7 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection]]:
             continue
         ceiling.corpus = found[0].corpus  # one corpus, encoded once
         ceilings.append(ceiling)
-    return collections, ceilings
+    return collections, ceilings, origins
 
 
 def _in_languages(source: CollectionSource, languages: list[str]) -> list[Collection]:

@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.utils import logging
 
+from hub_cards.model_card import CardData, write_model_card
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
@@ -36,6 +37,7 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
+from .card import student_card
 from .data import Data, load_data
 from .provenance import provenance
 from .recipe import Recipe
@@ -222,11 +224,13 @@ class Run:
         began = time.monotonic()
         checkpoints = self.folder / "checkpoints" / name
         on_cpu = self.state.device.type == "cpu"
+        # A recipe names one repository, and the student is what goes there.
+        own = {} if name == "optical" else {"push_to_hub": False}
         arguments = OpticalTrainingArguments(
             output_dir=str(checkpoints),
             objectives=recipe.objectives,
             seed=recipe.seed,
-            **{"use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu} | _TRAINING | recipe.training,
+            **{"use_cpu": on_cpu, "dataloader_pin_memory": not on_cpu} | _TRAINING | recipe.training | own,
         )
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
@@ -243,15 +247,23 @@ class Run:
             max_document_length=recipe.student.max_document_length,
             translations=table,
             frequencies=self._frequencies(recipe, student, data, vectors),
+            write_card=lambda into: write_model_card(into, self._card(recipe, data, trainer)),
         )
         last = last_complete_checkpoint(checkpoints)
         if last is not None:
             self.say(f"{name}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
+        if arguments.push_to_hub:
+            trainer.push_to_hub()
         if self.state.is_main_process:
-            _save_student(trainer, folder, self.start_folder)
+            _save_student(trainer, folder, self.start_folder, recipe.teacher.model)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
+
+    def _card(self, recipe: Recipe, data: Data, trainer: OpticalTrainer) -> CardData:
+        """The card that a push of the trainer's sends (`training.push_to_hub`); results come with the evaluation."""
+        record = provenance(recipe, data.report, self.seconds, self.state.num_processes)
+        return student_card(recipe, record, training_log=trainer.state.log_history)
 
     def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
         """The translation table for the lexical prior or plan, where the recipe asks for one."""
@@ -306,13 +318,14 @@ def load_start(recipe: Recipe, dim: int) -> OpticalModel:
     return student
 
 
-def _save_student(trainer: OpticalTrainer, folder: Path, start: Path) -> None:
+def _save_student(trainer: OpticalTrainer, folder: Path, start: Path, teacher: str) -> None:
     """Saves the student as a plain `OpticalModel`, whole or not at all, with the log of its training."""
     student = trainer.accelerator.unwrap_model(trainer.model)
     with replacing_folder(folder) as scratch:
         model = OpticalModel.from_pretrained(start)
         model.load_state_dict(student.state_dict())
         model.config.transport = student.config.transport
+        model.config.teacher = teacher
         model.save_pretrained(scratch)
         trainer.processing_class.save_pretrained(scratch)
         _copy_vocabulary_record(start, scratch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], 
         path = recipe.data.annotations.path
         files[Path(path).name] = file_fingerprint(path)
     return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "recipe": recipe.to_dict(),
         "data": data,
         "files": files,

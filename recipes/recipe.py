@@ -61,6 +61,7 @@ class TeacherRecipe(CheckpointRecipe):
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
         live: compute its vectors in every step in place of the cache.
+        license: of the teacher, for the model card; null reads it from the teacher's own card.
     """
 
     model: str = ""
@@ -68,6 +69,7 @@ class TeacherRecipe(CheckpointRecipe):
     cache: str | None = None
     cache_dtype: str = "float16"
     live: bool = False
+    license: str | None = None
 
 
 @dataclass
@@ -83,6 +85,7 @@ class StudentRecipe(CheckpointRecipe):
         max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
         encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
             `kind: both` teaches that), in place of the teacher.
+        license: of what the student starts from, for the model card; null reads it from that model's own card.
     """
 
     start: str = "teacher"
@@ -92,6 +95,7 @@ class StudentRecipe(CheckpointRecipe):
     max_length: int = 64
     max_document_length: int | None = None
     encodes_documents: bool = False
+    license: str | None = None
 
 
 @dataclass
@@ -103,12 +107,14 @@ class AnnotationsSource:
         held_out: share of the concepts that are queries and never trained on.
         validation: use a part of the training concepts as held-out ones in place of them, to choose settings by.
         seed: of the split by concept.
+        license: of the annotations, for the model card.
     """
 
     path: str
     held_out: float = 0.2
     validation: bool = False
     seed: int = 0
+    license: str | None = None
 
 
 @dataclass
@@ -215,6 +221,7 @@ class Recipe:
         language: code of the student's language, `mul` for several. `{language}` in any text stands for it.
         output: folder of the run.
         seed: of everything random.
+        license: that the student is published under; null where it is not chosen yet.
         paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         teacher, student, data, evaluation: see their classes.
         objectives: objectives and their weights (numbers or schedules), or mappings of `weight` and options.
@@ -227,6 +234,7 @@ class Recipe:
     language: str = ""
     output: str = "runs/{name}-{language}"
     seed: int = 0
+    license: str | None = None
     paths: dict[str, str | None] = field(default_factory=dict)
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     student: StudentRecipe = field(default_factory=StudentRecipe)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
-import json
+import importlib.util
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers.utils import logging
 
-from hub_cards.model_card import FEWEST_QUERIES, CardData, write_model_card
+from hub_cards.model_card import PICTURES, write_model_card
+from hub_cards.results import FEWEST_QUERIES
+from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import (
@@ -26,22 +29,15 @@ from modeling_optical.evaluation import (
     unjudged_share,
     write_results,
 )
-from trainer.objectives import describe_objectives
 
-from .annotations import symbol
+from .card import BASELINE, SYSTEMS, read_training_log, student_card
 
 if TYPE_CHECKING:
     from .data import Data
     from .pipeline import Run
+    from .recipe import CollectionSource
 
 logger = logging.get_logger(__name__)
-
-SYSTEMS = {
-    "floor": "the backbone as it comes, neither adapted nor trained",
-    "start": "the student before training, its vocabulary adapted",
-    "optical": "the student",
-    "ceiling": "the teacher, with the queries in its own language",
-}
 
 
 HELD_OUT = "held_out_bitext"
@@ -60,19 +56,24 @@ class Example:
 
 @dataclass
 class Report:
-    """Results of a run: rows, the printed text, example searches."""
+    """Results of a run: rows, the printed text, example searches, where the collections were read from."""
 
     rows: list[ResultRow]
     text: str
     examples: list[Example] = field(default_factory=list)
+    origins: dict[str, CollectionSource] = field(default_factory=dict)
 
     def finish(self, run: Run, record: dict[str, Any]) -> None:
         """Writes report, picture and card once the run's record is complete."""
-        write_text(run.folder / "report.md", f"# {run.recipe.name}, {run.recipe.language}\n\n```\n{self.text}\n```\n")
-        write_model_card(run.student_folder("optical"), _card(run, self, record))
+        student = run.student_folder("optical")
+        drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
+        title = f"# {run.recipe.name}, {run.recipe.language}"
+        write_text(run.folder / "report.md", "\n\n".join([title, f"```\n{self.text}\n```", *drawn]) + "\n")
+        log = read_training_log(student)
+        write_model_card(student, student_card(run.recipe, record, rows=self.rows, training_log=log, origins=self.origins))
         minutes = record["seconds"]["total"] / 60
         run.say(self.text)
-        run.say(f"\n{minutes:.1f} minutes. Student: {run.student_folder('optical')}   results: {run.folder / 'results.json'}")
+        run.say(f"\n{minutes:.1f} minutes. Student: {student}   results: {run.folder / 'results.json'}")
 
 
 def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
@@ -117,7 +118,7 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
     for collection in data.ceilings:
         measure("ceiling", teacher, collection)
     write_results(run.folder / "results.json", rows)
-    return Report(rows, _text(run, rows, examples, picture(run, data, teacher)), examples)
+    return Report(rows, _text(run, rows, examples, pictures(run, data, teacher, rows)), examples, data.origins)
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:
@@ -172,20 +173,29 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def picture(run: Run, data: Data, teacher: OpticalModel) -> Path | None:
-    """Draws the alignment of one held-out pair, if matplotlib is installed."""
-    try:
-        from hub_cards.alignment import align, draw_alignment
-    except ImportError:
-        logger.warning("no picture of an alignment: matplotlib is not installed (pip install matplotlib).")
+def pictures(run: Run, data: Data, teacher: OpticalModel, rows: list[ResultRow]) -> Path | None:
+    """Draws the alignment of one held-out pair, the losses and the results by language, if matplotlib is installed.
+
+    Returns:
+        The alignment's picture; None without matplotlib.
+    """
+    if importlib.util.find_spec("matplotlib") is None:
+        logger.warning('no pictures: matplotlib is not installed (pip install "modeling-optical[plot]").')
         return None
+    from hub_cards.alignment import align
+    from hub_cards.pictures import draw_alignment, draw_languages, draw_training
+
     pairs = data.held_out if len(data.held_out) else data.sample
     # A pair that fits on a page: about seven words on either side.
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
     index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))
-    student = load_checkpoint(run.student_folder("optical"))
-    alignment = align(student, teacher, pairs[index]["target"], pairs[index]["source"])
-    return draw_alignment(alignment, run.folder / "alignment.png")
+    folder = run.student_folder("optical")
+    alignment = align(load_checkpoint(folder), teacher, pairs[index]["target"], pairs[index]["source"])
+    drawn = draw_alignment(alignment, folder / "pictures" / "alignment.png")
+    draw_training(read_training_log(folder), folder / "pictures" / "training.png")
+    draw_languages([row for row in rows if row.queries >= FEWEST_QUERIES], folder / "pictures" / "languages.png")
+    shutil.copyfile(drawn, run.folder / "alignment.png")
+    return run.folder / "alignment.png"
 
 
 def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path | None) -> str:
@@ -195,7 +205,7 @@ def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path 
     order = {name: place for place, name in enumerate(["floor", "start", *run.recipe.baselines, "optical", "ceiling"])}
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
-    baselines = dict.fromkeys(run.recipe.baselines, "the same start, vocabulary and updates, another objective")
+    baselines = dict.fromkeys(run.recipe.baselines, BASELINE)
     lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
     if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):
         lines += ["", f"Too few queries to tell systems apart (fewer than {FEWEST_QUERIES}): {', '.join(few)}."]
@@ -214,29 +224,3 @@ def _example_line(example: Example, width: int) -> str:
     found = "  ".join(example.found) if symbols else example.found[0]
     wanted = rank if example.rank == 1 else f"wanted {example.wanted}: {rank}"
     return f"  {example.query.ljust(width)}  ->  {found}   ({wanted})"
-
-
-def _card(run: Run, report: Report, record: dict[str, Any]) -> CardData:
-    recipe = run.recipe
-    return CardData(
-        name=recipe.name,
-        language=recipe.language,
-        teacher_language=recipe.teacher.language,
-        teacher=recipe.teacher.model,
-        start=recipe.teacher.model if recipe.student.start == "teacher" else recipe.student.start,
-        objectives=describe_objectives(recipe.objectives),
-        transport=recipe.transport.to_dict(),
-        training_pairs=record["data"]["training pairs"],
-        sources=sorted(record["files"]) or [source.label for source in recipe.data.bitext],
-        rows=[row for row in report.rows if row.metric != UNJUDGED],
-        systems=SYSTEMS,
-        versions=record["versions"],
-        training_seconds=_training_seconds(run.student_folder("optical")),
-        device=record["machine"]["device"],
-    )
-
-
-def _training_seconds(student: Path) -> float | None:
-    """What the training took, from its own log: it may have been another day's run."""
-    log = json.loads((student / "training_log.json").read_text(encoding="utf-8"))
-    return next((entry["train_runtime"] for entry in reversed(log) if "train_runtime" in entry), None)

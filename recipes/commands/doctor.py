@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 _NEEDED = ("torch", "transformers", "accelerate", "datasets", "safetensors", "huggingface_hub", "POT", "evaluate",
-           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes",
+           "ir_measures", "scipy", "tqdm", "PyYAML", "tokenizers", "numpy", "Jinja2", "langcodes", "language-data",
            "regex", "defusedxml")  # fmt: skip
 _EXTRAS = {
     "matplotlib": ("pictures of alignments", "plot"),
@@ -27,6 +27,8 @@ _EXTRAS = {
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
+    "gradio": ("optical demo", "demo"),
+    "mkdocs": ("the site of the docs", "docs"),
     "mteb": ("evaluation with mteb", "mteb"),
 }
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")

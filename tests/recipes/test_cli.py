@@ -146,8 +146,14 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert set(record["files"]) == {"bitext.jsonl"}
     assert record["data"]["training pairs"] + record["data"]["held-out pairs"] <= 60
     assert yaml.safe_load((run / "recipe.yaml").read_text())["training"]["max_steps"] == 4
+    card = (run / "student" / "README.md").read_text()
+    for name in ("alignment", "languages", "training"):
+        assert (run / "student" / "pictures" / f"{name}.png").is_file() == (f"pictures/{name}.png" in card)
+        assert (f"student/pictures/{name}.png" in (run / "report.md").read_text()) == (f"pictures/{name}.png" in card)
+    assert "pictures/alignment.png" in card
     assert (run / "alignment.png").read_bytes().startswith(b"\x89PNG")
-    assert "| optical |" in (run / "student" / "README.md").read_text()
+    assert "| `floor` | `start` | `pooled_mse` | **this model** | `ceiling` |" in card
+    assert str(workshop) not in card.split("## Training")[1].split("## Citation")[0].replace(str(workshop / "teacher"), "")
     found = read_run(run / "runs" / "optical.collection.sw.trec")
     assert len(found) == 20
     out = capsys.readouterr().out
@@ -183,7 +189,7 @@ def test_a_recipe_may_ask_for_every_objective_and_option(workshop):
     log = json.loads((workshop / "run/student/training_log.json").read_text())
     assert {"transport", "token_mse", "contrastive", "score_kl", "language_adversary"} <= set(log[0])
     names = {path.name for path in (workshop / "run/student").iterdir()}
-    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md"}
+    assert names == {path.name for path in (workshop / "run/baselines/expanded").iterdir()} | {"README.md", "pictures"}
     assert (workshop / "run/token_frequencies.safetensors").is_file()
     assert "0.1 × contrastive (temperature 0.1)" in (workshop / "run/student/README.md").read_text()
 

@@ -30,6 +30,7 @@ class BitextSource:
         max_pairs: the first so many pairs only.
         kind: what the texts are learnt as: `query`, `document`, or `both` (each pair stands twice); documents are for students
             that encode documents, too.
+        license: of the pairs, for the model card (`cc-by-4.0`); for a source on the Hub, None leaves it to the data set's card.
     """
 
     path: str | list[str] | None = None
@@ -43,6 +44,7 @@ class BitextSource:
     revision: str | None = None
     max_pairs: int | None = None
     kind: str = "query"
+    license: str | None = None
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):

@@ -1,0 +1,195 @@
+"""What the demo asks: students by language, one index that the teacher has made, explanations and plans as HTML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from threading import Lock
+
+from modeling_optical import OpticalModel, OpticalRetriever, load_checkpoint
+from modeling_optical.encoding import Encoder
+from modeling_optical.explanation import Explanation
+from modeling_optical.retriever import Passage
+
+from ..alignment import align
+from ..alignment_page import alignment_fragment
+from ..symbols import symbol
+
+LONGEST_TEXT = 10_000
+SHOWN = 8
+SETTINGS_FILE = "settings.json"
+_MET = 0.5  # weaker meetings are not shown
+
+
+@dataclass
+class DemoSettings:
+    """What the demo shows.
+
+    Attributes:
+        students: language code to folder or Hub id.
+        teacher: encodes the documents; None takes the one that the first student names.
+        corpus: file of the documents, a JSON object `{"_id", "text"}` a line; ids such as `U+1F408` are shown as symbols.
+        index: folder of an index that is there; None makes one in the user's cache.
+        examples: language code to pairs of a teacher's text and its translation.
+    """
+
+    students: dict[str, str]
+    teacher: str | None = None
+    corpus: str | None = None
+    index: str | None = None
+    examples: dict[str, list[list[str]]] = field(default_factory=dict)
+
+    def save(self) -> str:
+        """The settings as JSON."""
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> DemoSettings:
+        """Reads the settings; the corpus is looked for beside the file.
+
+        Raises:
+            ValueError: if the file is no settings file.
+        """
+        path = Path(path)
+        try:
+            settings = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise ValueError(f"{path} holds no settings of the demo ({error}).") from None
+        if settings.corpus is not None:
+            settings.corpus = str(path.parent / settings.corpus)
+        return settings
+
+
+class DemoEngine:
+    """Searches and aligns for the page; students are loaded when they are first asked for.
+
+    Raises:
+        ValueError: if there is neither a corpus nor an index, or nothing says what the teacher is.
+    """
+
+    def __init__(self, settings: DemoSettings):
+        if not settings.students:
+            raise ValueError("the demo needs a student: give its folder or its id on the Hub.")
+        self.settings = settings
+        self._students: dict[str, OpticalModel] = {}
+        self._lock = Lock()
+        first = self.student(next(iter(settings.students.values())))
+        name = settings.teacher or first.config.teacher
+        if name is None:
+            raise ValueError("the student does not say what it was distilled from: give its teacher with --teacher.")
+        self.teacher = load_checkpoint(name)
+        self._index = Path(settings.index) if settings.index else self._make_index(name)
+
+    def student(self, name: str) -> OpticalModel:
+        """A student by folder or Hub id."""
+        with self._lock:
+            if name not in self._students:
+                self._students[name] = load_checkpoint(name)
+            return self._students[name]
+
+    def _make_index(self, teacher: str) -> Path:
+        """An index of the corpus in the user's cache, made once per teacher and corpus."""
+        if self.settings.corpus is None:
+            raise ValueError("the demo needs documents: give a corpus (--corpus) or an index (--index).")
+        corpus = Path(self.settings.corpus)
+        digest = hashlib.sha256(f"{Encoder.of(self.teacher).fingerprint}\0".encode() + corpus.read_bytes()).hexdigest()[:16]
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = cache / "modeling-optical" / f"demo-{digest}"
+        if not (folder / "index.json").is_file():
+            OpticalRetriever(self.teacher).index(str(corpus), folder, name=teacher)
+        return folder
+
+    def _retriever(self, name: str) -> OpticalRetriever:
+        student = self.student(name)
+        if student.config.vector_dim != self.teacher.config.vector_dim:
+            raise ValueError(
+                f"{name} has vectors of {student.config.vector_dim} dimensions, this demo's teacher of "
+                f"{self.teacher.config.vector_dim}: it was distilled from another teacher. Start a demo of its own for it."
+            )
+        retriever = OpticalRetriever(student, self.teacher)
+        retriever.open(self._index)
+        return retriever
+
+    def search(self, name: str, query: str) -> str:
+        """The best documents with the tokens that met, as HTML; a note for an empty query."""
+        query = " ".join(query.split())
+        if not query:
+            return note("Type a query first.")
+        cut = len(query) > LONGEST_TEXT
+        retriever = self._retriever(name)
+        (passages,) = retriever.search([query[:LONGEST_TEXT]], k=SHOWN)
+        length = len(retriever.query_model.get_processor().tokenize([query[:LONGEST_TEXT]], "query")[0]["input_ids"])
+        longest = retriever.query_model.config.query_length
+        notes = note(f"A long query: only its first {longest} tokens are read.") if cut or length == longest else ""
+        found = [_passage(p, retriever.explain(query[:LONGEST_TEXT], p.text or "")) for p in passages]
+        return f'{notes}<ol class="optical-results">{"".join(found)}</ol>'
+
+    def plan(self, name: str, sentence: str, translation: str) -> str:
+        """The plans of a pair, with the student and with the untaught teacher, as HTML; a note for an empty side."""
+        sentence, translation = " ".join(sentence.split()), " ".join(translation.split())
+        if not sentence or not translation:
+            return note("Type a sentence and its translation first.")
+        student = self.student(name)
+        options = student.config.transport_options
+        plans = [
+            (caption, align(model, self.teacher, translation, sentence, options=options))
+            for caption, model in (
+                ("The student reads the translation", student),
+                ("The teacher reads it, which never learnt the language", self.teacher),
+            )
+        ]
+        long = max(len(p.student_tokens) for _, p in plans) > 60 or len(plans[0][1].teacher_tokens) > 60
+        warned = note("A long pair: the picture is large. A sentence shows more.") if long else ""
+        return warned + alignment_fragment(plans)
+
+
+def note(text: str) -> str:
+    """A sentence to the visitor, as HTML."""
+    return f'<p class="optical-note" role="status">{escape(text)}</p>'
+
+
+def _passage(passage: Passage, explanation: Explanation) -> str:
+    shown = symbol(passage.id) if passage.id.startswith("U+") else ""
+    met = [
+        (match.query.piece, match.document.piece, match.similarity)
+        for match in sorted(explanation.matches, key=lambda match: -match.similarity)
+        if match.query.start is not None and match.document.start is not None and match.similarity >= _MET
+    ]
+    pairs = "".join(
+        f"<li><bdi>{escape(_bare(query))}</bdi> → <bdi>{escape(_bare(document))}</bdi> <small>{similarity:.2f}</small></li>"
+        for query, document, similarity in met[:6]
+    )
+    head = f'<span class="optical-symbol" aria-hidden="true">{escape(shown)}</span>' if shown else ""
+    return (
+        f'<li class="optical-result">{head}<div><div dir="auto">{_marked(passage.text or passage.id, explanation)}</div>'
+        f'<ul class="optical-met" aria-label="tokens that met">{pairs}</ul></div>'
+        f'<span class="optical-score" title="MaxSim">{passage.score:.2f}</span></li>'
+    )
+
+
+def _bare(piece: str) -> str:
+    return piece.replace("▁", "").replace("##", "").replace("Ġ", "") or piece
+
+
+def _marked(text: str, explanation: Explanation) -> str:
+    """The text with what the query met marked, the stronger the deeper."""
+    parts, last = [], 0
+    for start, end, similarity in explanation.spans():
+        if similarity >= _MET and start >= last:
+            depth = min((similarity - _MET) / (1 - _MET), 1.0) * 0.6 + 0.15
+            mark = f'<mark style="background: rgba(255, 184, 28, {depth:.2f})">{escape(text[start:end])}</mark>'
+            parts += [escape(text[last:start]), mark]
+            last = end
+    return "".join([*parts, escape(text[last:])])
+
+
+def languages_of(metadata: Mapping[str, object], teacher_language: str = "en") -> list[str]:
+    """The student's languages by its card's metadata: all but the teacher's."""
+    stated = metadata.get("language_bcp47") or metadata.get("language") or []
+    codes = [stated] if isinstance(stated, str) else [str(code) for code in stated]  # type: ignore[attr-defined]
+    return [code for code in codes if code != teacher_language] or codes

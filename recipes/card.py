@@ -1,0 +1,197 @@
+"""What the card of a run's student says: made from, licences, cost, recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
+from transformers.utils import logging
+from transformers.utils.hub import cached_file, extract_commit_hash
+
+from hub_cards.licences import CardInput
+from hub_cards.model_card import CardData, Cost, is_hub_id
+from hub_cards.results import CollectionReference
+from modeling_optical.checkpoints import resolve_model_path
+from modeling_optical.checkpoints.files import CheckpointFiles
+from modeling_optical.evaluation import UNJUDGED, ResultRow
+from trainer.objectives import describe_objectives
+
+from .checked_yaml import write_values
+from .recipe import CollectionSource, Recipe
+
+logger = logging.get_logger(__name__)
+
+SYSTEMS = {
+    "floor": "the backbone as it comes, neither adapted nor trained",
+    "start": "the student before training, its vocabulary adapted",
+    "optical": "the student",
+    "ceiling": "the teacher, with the queries in its own language",
+}
+BASELINE = "the same start, vocabulary and updates, another objective"
+
+
+def student_card(
+    recipe: Recipe,
+    record: dict[str, Any],
+    *,
+    rows: Sequence[ResultRow] = (),
+    training_log: Sequence[dict[str, Any]] = (),
+    origins: dict[str, CollectionSource] | None = None,
+) -> CardData:
+    """The card of a run's student.
+
+    Args:
+        recipe: the recipe.
+        record: as `provenance` gives it.
+        rows: results, none before the evaluation.
+        training_log: the trainer's log history.
+        origins: where the collections were read from.
+    """
+    pairs = record["data"].get("training pairs by language") or {recipe.language: record["data"]["training pairs"]}
+    return CardData(
+        name=recipe.name,
+        languages=recipe.languages,
+        teacher_language=recipe.teacher.language,
+        inputs=card_inputs(recipe, record),
+        objectives=describe_objectives(recipe.objectives),
+        transport=recipe.transport.to_dict(),
+        pairs=pairs,
+        rows=[row for row in rows if row.metric != UNJUDGED],
+        systems=SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE),
+        versions=record["versions"],
+        recipe=recipe_of_card(recipe),
+        cost=_cost(record, training_log),
+        license=recipe.license,
+        collections={name: _reference(source) for name, source in (origins or {}).items()},
+        date=record.get("date"),
+        symmetric=any(source.kind != "query" for source in recipe.data.bitext),
+    )
+
+
+def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
+    """Teacher, start and bitext of a run, with revisions, licences and sizes."""
+    teacher, own, data = recipe.teacher, recipe.student, recipe.data
+    inputs = [_model("teacher", teacher.model, teacher.revision, teacher.license)]
+    if own.start != "teacher":
+        inputs.append(_model("start", own.start, own.revision, own.license))
+    if data.annotations is not None:
+        report = record["data"]["annotations"]
+        inputs.append(
+            CardInput(
+                "bitext",
+                Path(data.annotations.path).name,
+                license=data.annotations.license,
+                read=sum(report[key] for key in report if key.startswith("training pairs")),
+                kept=report["training pairs"],
+            )
+        )
+    counts = record["data"].get("bitext", {})
+    for source in data.bitext:
+        name = source.hub or " + ".join(Path(part).name for part in source.label.split(" + "))
+        licence = source.license or (_dataset_licence(source.hub, source.revision) if source.hub else None)
+        read, kept = (counts.get(key, {}).get(source.label) for key in ("read", "kept"))
+        inputs.append(CardInput("bitext", name, source.revision, licence, read, kept))
+    return inputs
+
+
+def recipe_of_card(recipe: Recipe) -> str:
+    """What differs from the defaults, as YAML that `optical run` takes; folders of this machine are left out."""
+    values = _differing(recipe)
+    for key in ("output", "paths"):
+        values.pop(key, None)
+    return write_values(values)
+
+
+def _differing(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kept = {}
+        for field in dataclasses.fields(value):
+            own = getattr(value, field.name)
+            default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+            if own != default:
+                kept[field.name] = _differing(own)
+        return kept
+    if isinstance(value, dict):
+        return {key: _differing(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_differing(one) for one in value]
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
+
+
+def _reference(source: CollectionSource) -> CollectionReference:
+    dataset = source.path if "/" in source.path and is_hub_id(source.path) else None
+    return CollectionReference(dataset, source.split, source.revision)
+
+
+def _cost(record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cost:
+    # From the training's own log: it may have been another day's run.
+    seconds = next((entry["train_runtime"] for entry in reversed(training_log) if "train_runtime" in entry), None)
+    machine = record["machine"]
+    threads = f", {machine['threads']} threads" if machine["device"] == "cpu" and machine["threads"] > 1 else ""
+    return Cost(
+        training_seconds=seconds,
+        total_seconds=record["seconds"].get("total"),
+        device=machine["device"] + threads,
+        processes=record["processes"],
+        updates=max((entry["step"] for entry in training_log if "step" in entry), default=None),
+    )
+
+
+def _model(role: str, name: str, revision: str | None, licence: str | None) -> CardInput:
+    """A model with its revision (or its package's version) and the licence that its own card names."""
+    path = resolve_model_path(name)
+    shown = name if name.startswith("package:") or is_hub_id(name) else Path(name).name
+    if name.startswith("package:"):
+        module = name.removeprefix("package:").partition("/")[0]
+        package = metadata.packages_distributions().get(module, [module])[0]
+        revision = f"{package} {metadata.version(package)}"
+    elif is_hub_id(name):
+        revision = _commit(path, revision) or revision
+    return CardInput(role, shown, revision, licence or _model_licence(name, path, revision if is_hub_id(name) else None))
+
+
+def _commit(repository: str, revision: str | None) -> str | None:
+    """The commit that a model on the Hub was loaded at, from the cache that it was loaded into."""
+    found = cached_file(repository, "config.json", revision=revision, _raise_exceptions_for_missing_entries=False)
+    return None if found is None else extract_commit_hash(found, None)
+
+
+def _model_licence(name: str, path: str, revision: str | None) -> str | None:
+    try:
+        card = CheckpointFiles(name, path, {} if revision is None else {"revision": revision}).find("README.md")
+    except FileNotFoundError:
+        return None  # not to be had now; the card says that it is not stated
+    return None if card is None else _stated(ModelCard.load(card, ignore_metadata_errors=True))
+
+
+def _dataset_licence(dataset: str, revision: str | None) -> str | None:
+    if Path(dataset).is_dir():
+        card = Path(dataset) / "README.md"
+        return _stated(DatasetCard.load(card, ignore_metadata_errors=True)) if card.is_file() else None
+    try:
+        return _stated(DatasetCard.load(dataset, ignore_metadata_errors=True))
+    except (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
+        logger.warning(f"the licence of {dataset} is not known: its card is not to be had ({type(error).__name__}).")
+        return None
+
+
+def _stated(card: ModelCard | DatasetCard) -> str | None:
+    values = card.data.to_dict()
+    licence = values.get("license_name") or values.get("license")
+    if isinstance(licence, list):
+        licence = " and ".join(map(str, licence))
+    return None if licence in (None, "other", "unknown") else str(licence)
+
+
+def read_training_log(student: Path) -> list[dict[str, Any]]:
+    """The trainer's log history that lies beside a student; empty where there is none."""
+    file = student / "training_log.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
