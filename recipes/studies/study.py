@@ -147,6 +147,7 @@ class Study:
     keep_models: bool = False
     report_options: dict[str, Any] = field(default_factory=dict)
     folder: str = ""
+    file: str = "study.yaml"
     profile: str = ""
 
     @property
@@ -181,7 +182,7 @@ def load_study(path: str | Path, profile: str = "full", overrides: Sequence[str]
             override(values, item)
         if output is not None:
             values["output"] = output
-        return _resolve(values | {"profile": profile, "folder": str(file.parent.absolute())})
+        return _resolve(values | {"profile": profile, "folder": str(file.parent.absolute()), "file": file.name})
     except ValueError as error:
         raise ValueError(f"{file}: {error}") from None
 

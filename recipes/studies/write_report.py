@@ -10,6 +10,7 @@ import pandas as pd
 from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from .comparisons import shown_system
 from .low_resource.report import LowResourceOptions, report_low_resource
+from .ranking.report import RankingOptions, report_ranking
 from .report_document import ReportDocument
 from .results_table import StudyResults
 from .study import Study
@@ -17,6 +18,7 @@ from .variance.report import VarianceOptions, report_variance
 
 _REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
     "low_resource": (LowResourceOptions, report_low_resource),
+    "ranking": (RankingOptions, report_ranking),
     "variance": (VarianceOptions, report_variance),
 }
 
@@ -31,9 +33,10 @@ def check_report(study: Study) -> None:
         raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
     build(_REPORTS[study.report][0], study.report_options, "report_options")
     for key in ("main", "against"):
-        system = study.report_options.get(key)
-        if system is not None and system not in study.systems:
-            raise ValueError(unknown_key(f"report_options.{key}={system}", system, study.systems))
+        named = study.report_options.get(key)
+        for system in named if isinstance(named, list) else [named]:
+            if system is not None and system not in study.systems:
+                raise ValueError(unknown_key(f"report_options.{key}={system}", system, study.systems))
 
 
 def write_report(results: StudyResults) -> str:
@@ -82,7 +85,7 @@ def _command(results: StudyResults) -> str:
     own = (
         [] if study.synthetic_data else [f"paths.{name}=…" for name, value in study.paths.items() if Path(str(value)).is_dir()]
     )
-    return " ".join(["optical study", str(shipped / "study.yaml"), "--profile", study.profile, *own])
+    return " ".join(["optical study", str(shipped / study.file), "--profile", study.profile, *own])
 
 
 def _provenance(results: StudyResults, document: ReportDocument) -> None:
