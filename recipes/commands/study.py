@@ -23,6 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     study.add_argument("--jobs", type=int, default=1, help="runs at the same time, each in a process of its own (default: 1)")
     study.add_argument("--plan", action="store_true", help="show the runs and what they cost, and stop")
     study.add_argument("--report-only", action="store_true", help="write the report anew from the results table alone")
+    study.add_argument("--results", help="with --report-only: folder of another study, whose runs answer this question, too")
     study.add_argument("--cell", help=argparse.SUPPRESS)  # how a study starts one of its runs in a process
     study.set_defaults(work=_study)
 
@@ -37,12 +38,19 @@ def _study(options: argparse.Namespace) -> int:
 
     if options.cell is not None:
         return carry_out_by_name(Path(options.study).parent, options.cell)
+    if options.results is not None and not options.report_only:
+        raise ValueError("--results makes a report from runs that are there: give --report-only, too.")
     if options.report_only:
-        from ..studies.results_table import read_results_table
+        from ..studies.results_table import read_results_table, with_question
         from ..studies.write_report import write_report
 
-        place = options.output or load_study(options.study, options.profile, options.overrides).output
-        print(write_report(read_results_table(read_study(Path(place).expanduser()))))
+        if options.results is not None:
+            study = load_study(options.study, options.profile, options.overrides, options.output)
+            results = with_question(read_results_table(read_study(Path(options.results).expanduser())), study)
+        else:
+            place = options.output or load_study(options.study, options.profile, options.overrides).output
+            results = read_results_table(read_study(Path(place).expanduser()))
+        print(write_report(results))
         return 0
     run = StudyRun(load_study(options.study, options.profile, options.overrides, options.output), jobs=options.jobs)
     if options.plan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Container
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,7 @@ class StudyResults:
         cells: a row per cell: its keys, `state`, `seconds`, `error`.
         not_run: references that were not run: system, language, collection, reason.
         provenance: versions, machine, data.
+        runs_of: the study whose runs these are, where it is another one.
     """
 
     study: Study
@@ -87,6 +88,7 @@ class StudyResults:
     cells: pd.DataFrame
     not_run: list[dict[str, str]]
     provenance: dict[str, Any]
+    runs_of: Study | None = None
 
     @property
     def folder(self) -> Path:
@@ -179,3 +181,29 @@ def read_results_table(study: Study) -> StudyResults:
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     cells = pd.read_csv(folder / "cells.csv", dtype=dict.fromkeys(study.factors, str), keep_default_na=False)
     return StudyResults(study, pd.read_parquet(folder / "queries.parquet"), cells, provenance.pop("not run"), provenance)
+
+
+def with_question(results: StudyResults, study: Study) -> StudyResults:
+    """The same runs under another study's question, systems and languages; the report goes into that study's folder.
+
+    Raises:
+        ValueError: if the runs vary other factors, or have none of the study's systems or metrics.
+    """
+    theirs = results.study
+    if set(theirs.factors) != set(study.factors):
+        raise ValueError(
+            f"{results.folder}: its runs vary {', '.join(theirs.factors) or 'nothing'}, {study.name} varies "
+            f"{', '.join(study.factors) or 'nothing'}: they cannot answer its question."
+        )
+    metrics = [metric for metric in study.metrics if metric in theirs.metrics]
+    systems = {name: shown for name, shown in study.systems.items() if name in set(results.queries["system"])}
+    if not systems or not metrics:
+        raise ValueError(
+            f"{results.folder}: it has the systems {', '.join(theirs.systems)} and the metrics {', '.join(theirs.metrics)}; "
+            f"{study.name} is about {', '.join(study.systems)} and {', '.join(study.metrics)}."
+        )
+    references = results.queries["seed"] == REFERENCE_SEED
+    queries = results.queries[references | results.queries["system"].isin([*systems, "start"])]
+    queries = queries[queries["language"].isin([*study.languages])]
+    study = replace(study, metrics=metrics, systems=systems)
+    return replace(results, study=study, queries=queries.reset_index(drop=True), runs_of=theirs)

@@ -88,8 +88,16 @@ def _command(results: StudyResults) -> str:
     return " ".join(["optical study", str(shipped / study.file), "--profile", study.profile, *own])
 
 
+def _whose(results: StudyResults) -> str:
+    other = results.runs_of
+    seeds = f"; seeds {', '.join(map(str, (other or results.study).seeds))}"
+    if other is None:
+        return seeds
+    return f"{seeds}; all of them of the study `{other.name}`, profile {other.profile} (`--report-only --results`)"
+
+
 def _provenance(results: StudyResults, document: ReportDocument) -> None:
-    study, record = results.study, results.provenance
+    record = results.provenance
     document.heading("Provenance")
     done = results.cells[results.cells["state"] == "done"]
     seconds = pd.to_numeric(done["seconds"]).sum()
@@ -102,7 +110,7 @@ def _provenance(results: StudyResults, document: ReportDocument) -> None:
     document.bullets(
         [
             f"Command: `{_command(results)}`; the study with all settings is `study.yaml`, each run's recipe is in `cells/`.",
-            f"Runs: {runs}; seeds {', '.join(map(str, study.seeds))}; {seconds / 3600:.1f} hours of computing.",
+            f"Runs: {runs}{_whose(results)}; {seconds / 3600:.1f} hours of computing.",
             f"Queries: {tested}.",
             f"Machine: {machine}. Versions: {versions}.",
             "Data (first 16 digits of SHA-256): "

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recipes.studies.results_table import StudyResults
+from recipes.studies.results_table import StudyResults, with_question
 from recipes.studies.study import load_study
 from recipes.studies.write_report import write_report
 
@@ -78,3 +78,26 @@ def test_seeds_that_differ_between_languages_give_a_mean_without_an_interval(tmp
 def test_the_report_names_the_file_that_was_started(tmp_path):
     write_report(results(ranked(0.1), tmp_path))
     assert "`optical study recipes/seven_languages/table.yaml --profile smoke`" in written(tmp_path)
+
+
+def test_the_runs_of_one_study_answer_the_question_of_another(tmp_path):
+    found = ranked(0.1)
+    ours = results(found, tmp_path / "table")
+    other = load_study(
+        "recipes/studies/variance/study.yaml",
+        "smoke",
+        ["systems={optical: transport, pooled_mse: pooled MSE}", "report_options.against=pooled_mse"],
+        str(tmp_path / "variance"),
+    )
+    answer = write_report(with_question(ours, other))
+    assert answer.startswith("transport against pooled MSE")
+    text = written(tmp_path / "variance")
+    assert "all of them of the study `table`, profile smoke" in text
+    assert "greedy" not in text
+
+
+def test_runs_without_the_systems_of_a_question_are_refused(tmp_path):
+    ours = results(ranked(0.1), tmp_path / "table")
+    other = load_study("recipes/studies/variance/study.yaml", "smoke", ["systems={a: b}", "report_options={main: a, against: a}"])
+    with pytest.raises(ValueError, match="it has the systems optical, pooled_mse, greedy"):
+        with_question(ours, other)
