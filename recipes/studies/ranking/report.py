@@ -117,31 +117,25 @@ def _macro_languages(panel: _Panel, options: RankingOptions) -> list[str]:
 
 
 def _show_panel(document: ReportDocument, panel: _Panel, options: RankingOptions, count: int) -> None:
+    names = panel.results.study.systems
     chosen = _macro_languages(panel, options)
-    shown, plain = [], []
-    trained = [system for system in panel.systems if system in panel.results.study.systems]
+    mean = f"mean of {', '.join(chosen)}"
     macros = {system: panel.macro(system, chosen) for system in panel.systems}
-    best = max((m[0] for s in trained if (m := macros[s]) is not None), default=None)
-    for system in panel.systems:
-        name = shown_system(system, panel.results.study.systems)
-        macro = macros[system]
-        text = MISSING if macro is None else number(*macro)
-        if macro is not None and system in trained and macro[0] == best:
-            text = f"**{text}**"
+    best = max((found[0] for system, found in macros.items() if found is not None and system in names), default=None)
+    shown: list[dict[str, object]] = []
+    plain: list[dict[str, object]] = []
+    for system, macro in macros.items():
         values = {code: panel.estimate(system, code) for code in panel.languages}
+        text = MISSING if macro is None else number(*macro)
+        is_best = macro is not None and system in names and macro[0] == best
         cells = {code: MISSING if one is None else number(one.value) for code, one in values.items()}
-        shown.append({"system": name, f"mean of {', '.join(chosen)}": text} | cells)
-        low, high = (None, None) if macro is None or macro[1] is None else macro[1]
-        plain.append(
-            {"system": system, "mean": macro and macro[0], "mean_low": low, "mean_high": high}
-            | {code: None if one is None else one.value for code, one in values.items()}
-        )
+        shown.append({"system": shown_system(system, names), mean: f"**{text}**" if is_best else text} | cells)
+        value, (low, high) = (None, (None, None)) if macro is None else (macro[0], macro[1] or (None, None))
+        numbers = {code: None if one is None else one.value for code, one in values.items()}
+        plain.append({"system": system, "mean": value, "mean_low": low, "mean_high": high, **numbers})
     if options.main in panel.systems:
-        shown.append(
-            {"system": f"way from floor to ceiling, {shown_system(options.main, panel.results.study.systems)}"}
-            | {f"mean of {', '.join(chosen)}": MISSING}
-            | {code: _percent(_way(panel, options.main, code)) for code in panel.languages}
-        )
+        way = {code: _percent(_way(panel, options.main, code)) for code in panel.languages}
+        shown.append({"system": f"way from floor to ceiling, {shown_system(options.main, names)}", mean: MISSING} | way)
     document.heading(panel.label)
     document.table(f"panel_{count}", f"{panel.metric}, the best mean in bold.", pd.DataFrame(shown), pd.DataFrame(plain))
 
