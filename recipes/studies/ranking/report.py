@@ -125,16 +125,16 @@ def _show_panel(document: ReportDocument, panel: _Panel, options: RankingOptions
     shown: list[dict[str, object]] = []
     plain: list[dict[str, object]] = []
     for system, macro in macros.items():
-        values = {code: panel.estimate(system, code) for code in panel.languages}
+        found = [(code, panel.estimate(system, code)) for code in panel.languages]
         text = MISSING if macro is None else number(*macro)
         is_best = macro is not None and system in names and macro[0] == best
-        cells = {code: MISSING if one is None else number(one.value) for code, one in values.items()}
-        shown.append({"system": shown_system(system, names), mean: f"**{text}**" if is_best else text} | cells)
+        row: dict[str, object] = {"system": shown_system(system, names), mean: f"**{text}**" if is_best else text}
+        shown.append(row | {code: MISSING if one is None else number(one.value) for code, one in found})
         value, (low, high) = (None, (None, None)) if macro is None else (macro[0], macro[1] or (None, None))
-        numbers = {code: None if one is None else one.value for code, one in values.items()}
-        plain.append({"system": system, "mean": value, "mean_low": low, "mean_high": high, **numbers})
+        row = {"system": system, "mean": value, "mean_low": low, "mean_high": high}
+        plain.append(row | {code: None if one is None else one.value for code, one in found})
     if options.main in panel.systems:
-        way = {code: _percent(_way(panel, options.main, code)) for code in panel.languages}
+        way: dict[str, object] = {code: _percent(_way(panel, options.main, code)) for code in panel.languages}
         shown.append({"system": f"way from floor to ceiling, {shown_system(options.main, names)}", mean: MISSING} | way)
     document.heading(panel.label)
     document.table(f"panel_{count}", f"{panel.metric}, the best mean in bold.", pd.DataFrame(shown), pd.DataFrame(plain))
