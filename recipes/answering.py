@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from transformers.utils import logging
 
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation import NotRun, ResultRow, result_rows
 from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet, save_answers
-from modeling_optical.evaluation.questions.late_interaction import answer, fit_choice_head, with_choice_head
+from modeling_optical.evaluation.questions.late_interaction import answer, encode_choices, fit_choice_head, with_choice_head
 
 from .recipe import Recipe
 
@@ -37,6 +38,7 @@ class QuestionAnswerer:
         self.recipe, self.questions, self.teacher, self.folder = recipe, questions, teacher, folder
         own = recipe.evaluation
         self.not_run: list[NotRun] = []
+        self._choices: dict[tuple[str, str], dict[str, torch.Tensor]] = {}
         self.head = None
         if own.choice_head is not None:
             language = recipe.teacher.language
@@ -67,10 +69,19 @@ class QuestionAnswerer:
             system,
             with_choice_head(model, self.head),
             questions,
-            choice_encoder=self.teacher if questions.choice_language == self.recipe.teacher.language else None,
+            choices=self._teachers_choices(questions),
             question_length=own.question_length,
             batch_size=own.batch_size,
         )
+
+    def _teachers_choices(self, questions: QuestionSet) -> dict[str, torch.Tensor] | None:
+        """The choices as the teacher reads them, once for all systems; None where they are not in its language."""
+        if questions.choice_language != self.recipe.teacher.language:
+            return None
+        key = (questions.name, questions.language)
+        if key not in self._choices:
+            self._choices[key] = encode_choices(self.teacher, questions, batch_size=self.recipe.evaluation.batch_size)
+        return self._choices[key]
 
     def _rows(self, answers: Answers) -> list[ResultRow]:
         save_answers(self.folder, answers)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 import torch.nn.functional as functional
@@ -31,12 +31,18 @@ def with_choice_head(encoder: OpticalModel, weight: torch.Tensor | None = None) 
     return model.to(encoder.device).train(encoder.training)
 
 
+def encode_choices(encoder: OpticalModel, questions: QuestionSet, *, batch_size: int = 32) -> dict[str, torch.Tensor]:
+    """Every choice of the questions, read as a document, to its token vectors (tokens, dim) on the CPU."""
+    texts = list(dict.fromkeys(choice for question in questions.questions for choice in question.choices))
+    return dict(zip(texts, encoder.encode_documents(texts, batch_size=batch_size, convert_to_tensor=True), strict=True))
+
+
 def answer(
     system: str,
     model: OpticalForMultipleChoice,
     questions: QuestionSet,
     *,
-    choice_encoder: OpticalModel | None = None,
+    choices: Mapping[str, torch.Tensor] | None = None,
     question_length: int | None = None,
     batch_size: int = 32,
 ) -> Answers:
@@ -46,13 +52,15 @@ def answer(
         system: name of the system.
         model: reads the questions, as queries, and the choices, as documents.
         questions: the questions.
-        choice_encoder: reads the choices in the model's place (the English teacher, for choices in English).
+        choices: the choices as `encode_choices` gives them, read by another model of the same space (the English teacher, for
+            choices in English); None: the model reads them.
         question_length: tokens of the longest question; the model's query length if None.
         batch_size: texts or questions at a time.
     """
+    if choices is None:
+        choices = encode_choices(model, questions, batch_size=batch_size)
     scores: list[torch.Tensor] = []
-    encoder = choice_encoder or model
-    for batch in _encoded(model, encoder, questions.questions, question_length, batch_size):
+    for batch in _encoded(model, choices, questions.questions, question_length, batch_size):
         with torch.inference_mode():
             scores += list(model.choose(*(tensor.to(model.device) for tensor in batch)).float().cpu())
     return choose(system, questions, scores)
@@ -74,9 +82,10 @@ def fit_choice_head(
     Returns:
         (1, 3) float32, for `with_choice_head`.
     """
+    choices = encode_choices(model, questions, batch_size=batch_size)
     found = [
         (choice_features(*batch).double(), batch[3].any(-1))
-        for batch in _encoded(model, model, questions.questions, question_length, batch_size)
+        for batch in _encoded(model, choices, questions.questions, question_length, batch_size)
     ]
     most = max(features.shape[1] for features, _ in found)
     features = torch.cat([functional.pad(one, (0, 0, 0, most - one.shape[1])) for one, _ in found])
@@ -117,21 +126,25 @@ def fit_conditional_logit(
 
 
 def _encoded(
-    model: OpticalModel, encoder: OpticalModel, questions: Sequence[Question], question_length: int | None, batch_size: int
+    model: OpticalModel,
+    choices: Mapping[str, torch.Tensor],
+    questions: Sequence[Question],
+    question_length: int | None,
+    batch_size: int,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]]:
     """Batches of question vectors, their mask, choice vectors and their mask, as `choose` takes them."""
     texts = list(dict.fromkeys(question.text for question in questions))
     asked = dict(zip(texts, _question_vectors(model, texts, question_length, batch_size), strict=True))
-    choices = list(dict.fromkeys(choice for question in questions for choice in question.choices))
-    offered = dict(zip(choices, encoder.encode_documents(choices, batch_size=batch_size, convert_to_tensor=True), strict=True))
     empty = torch.zeros(0, model.config.vector_dim)
     for start in range(0, len(questions), batch_size):
         batch = questions[start : start + batch_size]
         most = max(len(question.choices) for question in batch)
         vectors, mask = pad_vectors([asked[question.text] for question in batch])
-        flat = [offered[choice] for question in batch for choice in question.choices]
-        padded = iter(flat)
-        rows = [next(padded) if place < len(question.choices) else empty for question in batch for place in range(most)]
+        rows = [
+            choices[question.choices[place]] if place < len(question.choices) else empty
+            for question in batch
+            for place in range(most)
+        ]
         choice_vectors, choice_mask = pad_vectors(rows)
         yield vectors, mask, choice_vectors.unflatten(0, (-1, most)), choice_mask.unflatten(0, (-1, most))
 

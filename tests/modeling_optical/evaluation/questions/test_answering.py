@@ -10,6 +10,7 @@ from modeling_optical.evaluation.questions import answer_by_likelihood, mean_log
 from modeling_optical.evaluation.questions.answers import choose
 from modeling_optical.evaluation.questions.late_interaction import (
     answer,
+    encode_choices,
     fit_choice_head,
     fit_conditional_logit,
     with_choice_head,
@@ -51,7 +52,8 @@ def test_the_choices_may_come_from_another_encoder(student, bert):
     torch.manual_seed(1)
     other = OpticalModel.from_backbone(bert, embedding_dim=16, document_length=32)
     model = with_choice_head(student)
-    own, mixed = (answer("a", model, questions(), choice_encoder=encoder).chosen for encoder in (None, other))
+    theirs = encode_choices(other, questions())
+    own, mixed = (answer("a", model, questions(), choices=choices).chosen for choices in (None, theirs))
     scores = {
         q.identifier: [
             (torch.from_numpy(student.encode_queries([q.text])[0]) @ torch.from_numpy(other.encode_documents([c])[0]).T)
