@@ -141,11 +141,12 @@ class StudyRun:
                 check_fine_tuning(recipe)
             self._check_unchanged(cell)
         for recipe in self.recipes.values():
-            for collection in [*recipe.evaluation.collections, *recipe.evaluation.questions]:
-                path = Path(collection.path).expanduser()
+            own = recipe.evaluation
+            for name in [*(one.path for one in own.collections), *(one.path for one in own.questions)]:
+                path = Path(name).expanduser()
                 inside = self.places.prepared in path.parents
                 if path.is_absolute() and not inside and not path.is_dir():
-                    raise FileNotFoundError(f"collection folder {collection.path!r} does not exist.")
+                    raise FileNotFoundError(f"collection folder {name!r} does not exist.")
 
     def _check_unchanged(self, cell: Cell) -> None:
         folder = self.places.cell(cell)

@@ -22,6 +22,7 @@ from .mcnemar import McNemar, mcnemar
 _LEVEL = 0.05
 IN_DOMAIN, OUT_OF_DOMAIN = "in domain", "out of domain"
 _SIDES = (IN_DOMAIN, OUT_OF_DOMAIN)
+_BETWEEN = "in less out of domain"
 _CAUSAL = "causal_"
 Interval = tuple[float, float] | None
 
@@ -127,58 +128,52 @@ def _describe(document: ReportDocument, rows: _Rows) -> None:
 
 @dataclass
 class _Gain:
-    """What the high share gives over the low one, mean over languages."""
+    """What the high share gives over the low one, mean over languages; the accuracies are None for a difference of gains."""
 
     system: str
     side: str
     languages: list[str]
-    low: float
-    high: float
+    value: float
     interval: Interval
-
-    @property
-    def value(self) -> float:
-        return self.high - self.low
+    low: float | None = None
+    high: float | None = None
 
 
 def _gains(rows: _Rows, system: str) -> list[_Gain]:
     """In the domain, out of it, and, as a third, the one less the other."""
     found: list[_Gain] = []
-    samples: dict[str, np.ndarray] = {}
+    samples: list[np.ndarray] = []
     for place, side in enumerate(_SIDES):
-        pairs = {code: pair for code in rows.languages if (pair := _paired(rows, system, code, side)) is not None}
+        shares = rows.options.low, rows.options.high
+        pairs = {code: pair for code in rows.languages if (pair := _paired(rows, system, code, side, *shares)) is not None}
         if not pairs:
             return []
         # A language's seeds are one draw for both sides; questions are the same ones in every language.
         drawn = [
-            resampled_means(
-                high - low, resamples=RESAMPLES, seeds=[0, 2 + rows.languages.index(code)], queries=[0, 100 + place]
-            )
-            for code, (low, high) in pairs.items()
+            resampled_means(two - one, resamples=RESAMPLES, seeds=[0, 2 + rows.languages.index(code)], queries=[0, 100 + place])
+            for code, (one, two) in pairs.items()
         ]
-        samples[side] = np.mean(drawn, axis=0)
-        means = [float(np.mean([pair[i].mean() for pair in pairs.values()])) for i in (0, 1)]
-        single = any(low.shape[1] == 1 for low, _ in pairs.values())
-        interval = None if single else percentile_interval(samples[side])
-        found.append(_Gain(system, side, list(pairs), *means, interval))
+        samples.append(np.mean(drawn, axis=0))
+        low, high = (float(np.mean([pair[i].mean() for pair in pairs.values()])) for i in (0, 1))
+        single = any(one.shape[1] == 1 for one, _ in pairs.values())
+        interval = None if single else percentile_interval(samples[-1])
+        found.append(_Gain(system, side, list(pairs), high - low, interval, low, high))
     inside, outside = found
-    between = percentile_interval(samples[IN_DOMAIN] - samples[OUT_OF_DOMAIN]) if inside.interval and outside.interval else None
-    difference = _Gain(system, "in less out of domain", inside.languages, outside.value, inside.value, between)
-    return [inside, outside, difference]
+    between = percentile_interval(samples[0] - samples[1]) if inside.interval and outside.interval else None
+    return [*found, _Gain(system, _BETWEEN, inside.languages, inside.value - outside.value, between)]
 
 
-def _paired(rows: _Rows, system: str, language: str, side: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """(seeds, questions) at the low and at the high share, of what both have."""
-    tables = [
-        table_of(rows.of(system, language, share, side=side), ACCURACY) for share in (rows.options.low, rows.options.high)
-    ]
-    if tables[0] is None or tables[1] is None:
+def _paired(
+    rows: _Rows, system: str, language: str, side: str, low: float, high: float
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(seeds, questions) at two shares, of the seeds and questions that both have."""
+    one, two = (table_of(rows.of(system, language, share, side=side), ACCURACY) for share in (low, high))
+    if one is None or two is None:
         return None
-    queries, seeds = tables[0].columns.intersection(tables[1].columns), tables[0].index.intersection(tables[1].index)
+    queries, seeds = one.columns.intersection(two.columns), one.index.intersection(two.index)
     if not len(queries) or not len(seeds):
         return None
-    low, high = (table.loc[seeds, queries].to_numpy() for table in tables if table is not None)
-    return low, high
+    return one.loc[seeds, queries].to_numpy(), two.loc[seeds, queries].to_numpy()
 
 
 @dataclass
@@ -212,15 +207,11 @@ def _tests(rows: _Rows) -> list[_Test]:
 
 
 def _test(rows: _Rows, system: str, language: str, side: str, share: float) -> _Test | None:
-    one = table_of(rows.of(system, language, share, side=side), ACCURACY)
-    two = table_of(rows.of(system, language, rows.options.low, side=side), ACCURACY)
-    if one is None or two is None:
+    pair = _paired(rows, system, language, side, rows.options.low, share)
+    if pair is None:
         return None
-    queries, seeds = one.columns.intersection(two.columns), one.index.intersection(two.index)
-    if not len(queries) or not len(seeds):
-        return None
-    first, second = one.loc[seeds, queries].to_numpy(), two.loc[seeds, queries].to_numpy()
-    return _Test(system, language, side, share, float(first.mean() - second.mean()), mcnemar(first, second))
+    low, high = pair
+    return _Test(system, language, side, share, float(high.mean() - low.mean()), mcnemar(high, low))
 
 
 def _answer(rows: _Rows, gains: Sequence[_Gain], tests: Sequence[_Test]) -> str:
@@ -232,7 +223,7 @@ def _answer(rows: _Rows, gains: Sequence[_Gain], tests: Sequence[_Test]) -> str:
             parts.append(f"{name}: the runs do not answer the question, a share is missing")
             continue
         said = [_said(own[side], tests, rows.options.high) for side in _SIDES]
-        between = own["in less out of domain"]
+        between = own[_BETWEEN]
         apart = "differ" if _is_apart(between) else "are not distinguishable"
         parts.append(
             f"{name}: {'; '.join(said)}; the two effects {apart} ({number(between.value, between.interval, sign=True)})"
@@ -257,7 +248,7 @@ def _said(gain: _Gain, tests: Sequence[_Test], share: float) -> str:
     direction = "higher" if gain.value > 0 else "lower"
     verdict = direction if _is_apart(gain) else "not distinguishable"
     return (
-        f"{gain.side} {verdict}, {gain.low:.3f} to {gain.high:.3f} ({number(gain.value, gain.interval, sign=True)}, "
+        f"{gain.side} {verdict}, {number(gain.low)} to {number(gain.high)} ({number(gain.value, gain.interval, sign=True)}, "
         f"McNemar below {_LEVEL} after Holm in {significant} of {len(own)} languages)"
     )
 
@@ -272,8 +263,8 @@ def _gain_table(document: ReportDocument, rows: _Rows, gains: Sequence[_Gain]) -
             {
                 "system": shown_system(gain.system, names),
                 "questions": gain.side,
-                f"at {rows.options.low:.0%}": number(gain.low) if gain.side in _SIDES else MISSING,
-                f"at {rows.options.high:.0%}": number(gain.high) if gain.side in _SIDES else MISSING,
+                f"at {rows.options.low:.0%}": number(gain.low),
+                f"at {rows.options.high:.0%}": number(gain.high),
                 "difference": number(gain.value, gain.interval, sign=True),
             }
         )

@@ -140,7 +140,7 @@ def test_its_smoke_study_measures_every_system_at_every_share_and_both_answerers
     assert set(table[table["share"] == "all"]["system"]) == {"floor", "ceiling", "causal_floor", "causal_ceiling"}
     counts = trained.groupby(["system", "share", "language"]).size()
     assert (counts == 1).all()
-    assert len(counts) == 9 * 2 * 2
+    assert len(counts) == 9 * 3
     record = json.loads((output / "cells/distil-sw-share_0.0-seed_0/run.json").read_text())
     assert record["data"]["training pairs by group"] == {"domain": 0, "general": 16}
     assert record["data"]["training pairs"] == 16
