@@ -24,6 +24,7 @@ IN_DOMAIN, OUT_OF_DOMAIN = "in domain", "out of domain"
 _SIDES = (IN_DOMAIN, OUT_OF_DOMAIN)
 _BETWEEN = "in less out of domain"
 _CAUSAL = "causal_"
+_NO_SHARE = -1.0
 Interval = tuple[float, float] | None
 
 
@@ -52,29 +53,30 @@ class DomainOptions:
 
 
 class _Rows:
-    """The questions' rows with side, group and share."""
+    """The questions' rows with side and group, found by system, language and share: there may be many millions."""
 
     def __init__(self, results: StudyResults, options: DomainOptions):
         self.results, self.options = results, options
-        subjects = results.queries["query"].map(subject_of)
-        inside = subjects.isin(options.in_domain)
-        # The same question id may stand in several collections.
-        self.table = results.queries.assign(
-            subject=subjects,
-            side=np.where(inside, IN_DOMAIN, OUT_OF_DOMAIN),
-            group=[SUBJECT_GROUPS.get(subject, subject) for subject in subjects],
-            share=pd.to_numeric(results.queries["share"], errors="coerce"),
-            query=results.queries["collection"] + "/" + results.queries["query"],
+        queries = results.queries.reset_index(drop=True)
+        subjects = {query: subject_of(query) for query in queries["query"].unique()}
+        inside = set(options.in_domain)
+        self.table = queries.assign(
+            subject=queries["query"].map(subjects),
+            side=queries["query"].map({q: IN_DOMAIN if s in inside else OUT_OF_DOMAIN for q, s in subjects.items()}),
+            group=queries["query"].map({q: SUBJECT_GROUPS.get(s, s) for q, s in subjects.items()}),
+            share=pd.to_numeric(queries["share"], errors="coerce").fillna(_NO_SHARE),
         )
-        there = set(self.table["language"])
+        if queries["collection"].nunique() > 1:  # which may have the same ids
+            self.table["query"] = queries["collection"] + "/" + queries["query"]
+        self._places = self.table.groupby(["system", "language", "share"], observed=True).indices
+        there = {language for _, language, _ in self._places}
         self.languages = [code for code in results.study.languages if code in there]
-        self.shares = sorted(self.table["share"].dropna().unique())
-        self.systems = in_order(list(self.table["system"].unique()), results.study.systems)
-        absent = [side for side in _SIDES if side not in set(self.table["side"])]
+        self.shares = sorted({share for _, _, share in self._places if share != _NO_SHARE})
+        self.systems = in_order(list(dict.fromkeys(system for system, _, _ in self._places)), results.study.systems)
+        absent = [side for side in _SIDES if side not in set(self.table["side"].unique())]
         if absent:
-            raise ValueError(
-                f"report_options.in_domain: no question is {absent[0]}. Subjects here: {', '.join(sorted(set(subjects)))}."
-            )
+            known = ", ".join(sorted(set(subjects.values())))
+            raise ValueError(f"report_options.in_domain: no question is {absent[0]}. Subjects here: {known}.")
 
     @property
     def mains(self) -> list[str]:
@@ -83,13 +85,14 @@ class _Rows:
         return [name for name in names if name in self.systems]
 
     def of(self, system: str, language: str, share: float | None = None, **keys: str) -> pd.DataFrame:
-        """Rows of a system; a reference has no share."""
-        found = selected(self.table, system=system, language=language, **keys)
-        return found if share is None or found["share"].isna().all() else found[found["share"] == share]
+        """Rows of a system at a share; None for a reference, which has none."""
+        found = self.table.iloc[self._places.get((system, language, _NO_SHARE if share is None else share), [])]
+        return selected(found, **keys)
 
-    def is_reference(self, system: str) -> bool:
-        """Whether a system is not trained on a mixture."""
-        return bool(selected(self.table, system=system)["share"].isna().all())
+    def shares_of(self, system: str) -> list[float | None]:
+        """The shares that a system is shown at; for a reference, None alone."""
+        own = {share for name, _, share in self._places if name == system}
+        return [None] if own == {_NO_SHARE} else list(self.shares)
 
 
 def report_domain(results: StudyResults, document: ReportDocument) -> str:
@@ -284,7 +287,7 @@ def _system_table(document: ReportDocument, rows: _Rows) -> None:
     """Every system at every share, in and out of the domain, mean over languages."""
     shown, numbers = [], []
     for system in rows.systems:
-        for share in [None] if rows.is_reference(system) else rows.shares:
+        for share in rows.shares_of(system):
             line: dict[str, object] = {
                 "system": shown_system(system, rows.results.study.systems),
                 "share": MISSING if share is None else f"{share:g}",
@@ -346,7 +349,7 @@ def _by(rows: _Rows, column: str) -> pd.DataFrame:
 def _slices(rows: _Rows, column: str) -> Iterator[tuple[str, str, float | None, str, pd.DataFrame]]:
     for system in rows.systems:
         for code in rows.languages:
-            for share in [None] if rows.is_reference(system) else rows.shares:
+            for share in rows.shares_of(system):
                 own = rows.of(system, code, share)
                 for value in sorted(own[column].unique()):
                     yield system, code, share, value, selected(own, **{column: value})

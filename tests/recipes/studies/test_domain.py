@@ -108,6 +108,14 @@ def test_references_alone_still_have_a_report(tmp_path):
     written(tmp_path)
 
 
+def test_the_same_question_in_two_collections_is_two_questions(tmp_path):
+    found = world(0.2, 0.0)
+    write_report(results([*found, *(row | {"collection": "other"} for row in found)], tmp_path))
+    groups = pd.read_csv(tmp_path / "report/tables/by_language.csv").set_index(["system", "language", "share", "side"])
+    assert groups.loc[("optical", "sw", 1.0, "in domain"), "questions"] == 600
+    assert groups.loc[("optical", "sw", 1.0, "in domain"), "accuracy"] == pytest.approx(0.6)
+
+
 def test_a_domain_of_no_subject_is_told(tmp_path):
     with pytest.raises(ValueError, match=r"no question is in domain\. Subjects here: astronomy"):
         write_report(results(world(0.2, 0.0), tmp_path, "report_options.in_domain=[anatomy]"))
