@@ -30,6 +30,9 @@ class QuestionAnswerer:
         teacher: the teacher; with a choice head, its English answers teach it.
         folder: the answers' folder.
 
+    Raises:
+        ValueError: if the choice head would be learned from questions that are tested.
+
     Attributes:
         not_run: ceilings that could not be measured.
     """
@@ -43,6 +46,7 @@ class QuestionAnswerer:
         if own.choice_head is not None:
             language = recipe.teacher.language
             examples = own.choice_head.questions.load(language)
+            _check_apart(examples, questions)
             self.head = fit_choice_head(teacher, examples, question_length=own.question_length, batch_size=own.batch_size)
 
     def __call__(self, system: str, model: OpticalModel) -> list[ResultRow]:
@@ -86,3 +90,13 @@ class QuestionAnswerer:
     def _rows(self, answers: Answers) -> list[ResultRow]:
         save_answers(self.folder, answers)
         return result_rows(answers.system, answers.language, answers.collection, {ACCURACY: answers.accuracy})
+
+
+def _check_apart(examples: QuestionSet, tested: Sequence[QuestionSet]) -> None:
+    known = {question.identifier for question in examples.questions}
+    for own in tested:
+        both = [question.identifier for question in own.questions if question.identifier in known]
+        if both:
+            raise ValueError(
+                f"evaluation.choice_head: {len(both)} of its questions are tested, too, such as {both[0]}. Take another split."
+            )

@@ -233,14 +233,14 @@ class QuestionSource:
         if self.max_questions is not None and self.max_questions < 1:
             raise ValueError(f"max_questions is {self.max_questions!r}; it must be at least 1, or null for all.")
 
-    def load(self, language: str, *, in_english: bool = False, split: str | None = None) -> QuestionSet:
-        """Reads the questions of a language, or the same ones in English; `split` in place of the source's own."""
+    def load(self, language: str, *, in_english: bool = False) -> QuestionSet:
+        """Reads the questions of a language, or the same ones in English."""
         return load_questions(
             self.path,
             language,
             in_english=in_english,
             format=self.format,
-            split=split or self.split,
+            split=self.split,
             revision=self.revision,
             documents=self.documents,
             topic=self.topic,
