@@ -229,16 +229,13 @@ def _answer(rows: _Rows, gains: Sequence[_Gain], tests: Sequence[_Test]) -> str:
         between = own[_BETWEEN]
         apart = "differ" if _is_apart(between) else "are not distinguishable"
         parts.append(
-            f"{name}: {'; '.join(said)}; the two effects {apart} ({number(between.value, between.interval, sign=True)})"
+            f"{name} (languages: {len(between.languages)}): {'; '.join(said)}; the two effects {apart} "
+            f"({number(between.value, between.interval, sign=True)})"
         )
     if not parts:
         return "The runs do not answer the question: no student was measured."
     low, high = rows.options.low, rows.options.high
-    return (
-        f"From {low:.0%} to {high:.0%} domain bitext at the same total, accuracy in {len(rows.languages)} languages. "
-        + ". ".join(parts)
-        + "."
-    )
+    return f"Mean accuracy from {low:.0%} to {high:.0%} domain bitext at the same total. {'. '.join(parts)}."
 
 
 def _is_apart(gain: _Gain) -> bool:
@@ -291,6 +288,7 @@ def _system_table(document: ReportDocument, rows: _Rows) -> None:
             line: dict[str, object] = {
                 "system": shown_system(system, rows.results.study.systems),
                 "share": MISSING if share is None else f"{share:g}",
+                "languages": sum(not rows.of(system, code, share).empty for code in rows.languages),
             }
             for side in _SIDES:
                 found = [one for code in rows.languages if (one := estimate(rows.of(system, code, share, side=side), ACCURACY))]
@@ -298,7 +296,7 @@ def _system_table(document: ReportDocument, rows: _Rows) -> None:
                 line[side] = number(value)
                 numbers.append({"system": system, "share": share, "side": side, "accuracy": value, "languages": len(found)})
             shown.append(line)
-    caption = f"Accuracy of all systems, mean over languages. Guessing gives {rows.options.chance:.3f}."
+    caption = f"Accuracy of all systems, mean over the languages that have the share. Guessing gives {rows.options.chance:.3f}."
     document.table("systems", caption, pd.DataFrame(shown), pd.DataFrame(numbers))
 
 

@@ -58,7 +58,9 @@ def world(gain_inside: float, gain_outside: float) -> list[dict]:
 def test_an_effect_within_the_domain_alone_is_found_and_said_first(tmp_path):
     answer = write_report(results(world(0.2, 0.0), tmp_path))
     text = written(tmp_path)
-    assert text.split("\n\n")[1].startswith("**From 0% to 100% domain bitext at the same total, accuracy in 2 languages.")
+    assert text.split("\n\n")[1].startswith(
+        "**Mean accuracy from 0% to 100% domain bitext at the same total. transport (languages: 2): in"
+    )
     assert "in domain higher, 0.400 to 0.600 (+0.200 [" in answer
     assert "below 0.05 after Holm in 2 of 2 languages" in answer
     assert "out of domain not distinguishable, 0.500 to 0.500" in answer
@@ -83,9 +85,9 @@ def test_a_price_outside_of_the_domain_is_called_lower(tmp_path):
 def test_every_system_share_and_reference_is_in_the_tables(tmp_path):
     write_report(results(world(0.2, 0.0), tmp_path))
     text = written(tmp_path)
-    assert "| teacher, English queries | – | 0.800 | 0.700 |" in text
-    assert "| untrained student | – | 0.300 | 0.300 |" in text
-    assert "| pooled MSE | 1 | 0.500 | 0.400 |" in text
+    assert "| teacher, English queries | – | 2 | 0.800 | 0.700 |" in text
+    assert "| untrained student | – | 2 | 0.300 | 0.300 |" in text
+    assert "| pooled MSE | 1 | 2 | 0.500 | 0.400 |" in text
     groups = pd.read_csv(tmp_path / "report/tables/by_subject_group.csv")
     one = groups[(groups["system"] == "optical") & (groups["language"] == "sw") & (groups["share"] == 1)].set_index("group")
     assert dict(one["questions"]) == {"STEM": 150, "humanities": 150, "other": 450, "social sciences": 150}

@@ -47,7 +47,8 @@ def test_a_report_answers_first_and_ends_with_where_it_comes_from(finished, name
     assert paragraphs[0].startswith("# ")
     assert paragraphs[1].startswith("**")
     assert text.index("## Provenance") > text.index("| ")
-    assert "translated queries, teacher: not run: no model" in text
+    if name != "domain":  # which searches nothing
+        assert "translated queries, teacher: not run: no model" in text
     assert "nan" not in text.lower().replace("distinguishable", "").replace("provenance", "")
     for figure in report.glob("figures/*.png"):
         assert figure.with_suffix(".pdf").is_file()
