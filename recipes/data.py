@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from datasets import Dataset, IterableDataset
 from transformers.utils import logging
 
 from modeling_optical.evaluation import Collection
+from modeling_optical.evaluation.questions import QuestionSet
 from trainer.bitext import (
     BitextReport,
     Cleaning,
@@ -19,6 +20,7 @@ from trainer.bitext import (
     NearDuplicateIndex,
     NearDuplicateOptions,
     add_short_pairs,
+    draw_mixture,
     fingerprint,
     load_bitext,
     mix_languages,
@@ -43,6 +45,7 @@ class Data:
         held_out: pairs that are never trained on.
         collections: test collections with queries in the student's languages.
         ceilings: the same with queries in the teacher's language.
+        questions: multiple-choice questions in the student's languages.
         origins: name of a test collection to where it was read from.
         report: counts, for the record of the run.
     """
@@ -52,6 +55,7 @@ class Data:
     held_out: Dataset
     collections: list[Collection] = field(default_factory=list)
     ceilings: list[Collection] = field(default_factory=list)
+    questions: list[QuestionSet] = field(default_factory=list)
     origins: dict[str, CollectionSource] = field(default_factory=dict)
     report: dict[str, Any] = field(default_factory=dict)
 
@@ -65,7 +69,8 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         ValueError, FileNotFoundError: naming file, line, field or language.
     """
     collections, ceilings, origins = _collections(recipe)
-    index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings])
+    questions = [source.load(language) for source in recipe.evaluation.questions for language in recipe.languages]
+    index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings], questions)
     report: dict[str, Any] = {}
     parts: list[Dataset] = []
     if recipe.data.annotations is not None:
@@ -89,6 +94,10 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     )
     if recipe.data.max_training_pairs is not None:
         sample = drawn(sample, recipe.data.max_training_pairs, recipe.seed)
+    if recipe.data.mixture is not None:
+        sample = draw_mixture(sample, recipe.data.mixture, recipe.data.bitext, seed=recipe.seed)
+        report["training pairs by group"] = recipe.data.mixture.counts
+        say("Mixture: " + ", ".join(f"{group} {count:,}" for group, count in recipe.data.mixture.counts.items()))
     train: Dataset | IterableDataset
     if recipe.data.streaming is not None:
         sample = _with_lengths(sample)
@@ -117,7 +126,7 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     report["held-out pairs"] = len(held_out)
     report["fingerprint"] = fingerprint(sample)
     say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
-    return Data(train, sample, held_out, collections, ceilings, origins, report)
+    return Data(train, sample, held_out, collections, ceilings, questions, origins, report)
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
@@ -126,9 +135,11 @@ def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
     return pairs.select(sorted(order[:count]))
 
 
-def near_duplicate_index(options: NearDuplicateOptions | None, collections: list[Collection]) -> NearDuplicateIndex | None:
-    """An index of the texts of test collections; None if nothing is to be checked."""
-    if options is None or not collections:
+def near_duplicate_index(
+    options: NearDuplicateOptions | None, collections: list[Collection], questions: Sequence[QuestionSet] = ()
+) -> NearDuplicateIndex | None:
+    """An index of the texts of test collections and questions; None if nothing is to be checked."""
+    if options is None or not (collections or questions):
         return None
     index = NearDuplicateIndex(options)
     corpora: set[int] = set()
@@ -139,6 +150,10 @@ def near_duplicate_index(options: NearDuplicateOptions | None, collections: list
             corpora.add(id(collection.corpus))
             for identifier, text in collection.corpus.items():
                 index.add(text, f"document {identifier} of {collection.name}")
+    for own in questions:
+        for question in own.questions:
+            for text in (question.text, *(question.choices if options.documents else ())):
+                index.add(text, f"question {question.identifier} of {own.name}")
     return index
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .recipe import Recipe
+from .recipe import DataRecipe, Recipe
 
 _PACKAGES = (
     "modeling-optical",
@@ -57,13 +57,20 @@ def file_fingerprint(path: str | Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
-def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], processes: int = 1) -> dict[str, Any]:
-    """The record that is saved with a result: recipe, data, versions, machine, time."""
+def bitext_files(data: DataRecipe) -> dict[str, str]:
+    """Name to fingerprint of the bitext's files."""
     files: dict[str, str] = {}
-    for source in recipe.data.bitext:
+    for source in data.bitext:
         for path in source.files():
             # Files of one name in several folders are several files.
-            files["/".join(Path(path).parts[-2:]) if "*" in source.label else Path(path).name] = file_fingerprint(path)
+            several = "*" in source.label or data.mixture is not None
+            files["/".join(Path(path).parts[-2:]) if several else Path(path).name] = file_fingerprint(path)
+    return files
+
+
+def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], processes: int = 1) -> dict[str, Any]:
+    """The record that is saved with a result: recipe, data, versions, machine, time."""
+    files = bitext_files(recipe.data)
     if recipe.data.annotations is not None:
         path = recipe.data.annotations.path
         files[Path(path).name] = file_fingerprint(path)

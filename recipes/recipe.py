@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from modeling_optical.evaluation import Collection, load_collection
+from modeling_optical.evaluation.questions import QuestionSet, load_questions
 from modeling_optical.transport import TransportOptions
 from trainer.bitext import (
     BitextSource,
     Cleaning,
+    MixtureOptions,
     NearDuplicateOptions,
     ShorteningOptions,
     StreamingOptions,
+    check_groups,
     check_temperature,
 )
 from trainer.objectives import parse_objectives
@@ -128,6 +131,8 @@ class DataRecipe:
         max_held_out: the most held-out pairs.
         max_training_pairs: train on so many pairs at most, drawn at random by the recipe's seed (fewer are a part of more);
             null takes all. The held-out pairs stay the same.
+        mixture: train on a fixed number of pairs, drawn from groups of sources (`group` of a source) by shares; null takes
+            them as they are.
         max_length_ratio: pairs whose lengths in characters differ more are dropped.
         max_characters: longer texts are dropped with their pair.
         script_share: the least share of a text's letters in a script of its language; 0 checks nothing.
@@ -144,6 +149,7 @@ class DataRecipe:
     held_out: float = 0.02
     max_held_out: int = 1000
     max_training_pairs: int | None = None
+    mixture: MixtureOptions | None = None
     max_length_ratio: float = 4.0
     max_characters: int = 2000
     script_share: float = 0.3
@@ -161,6 +167,13 @@ class DataRecipe:
             raise ValueError(f"max_training_pairs is {self.max_training_pairs}; it must be at least 1, or null for all.")
         if self.max_training_pairs is not None and self.streaming is not None:
             raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps in place of it.")
+        if self.mixture is not None:
+            if self.annotations is not None or self.streaming is not None or self.max_training_pairs is not None:
+                raise ValueError(
+                    "mixture cannot go together with annotations, streaming or max_training_pairs: it draws a fixed number of "
+                    "pairs from `bitext`. Leave the others out."
+                )
+            check_groups(self.mixture, self.bitext)
         if self.streaming is not None and self.annotations is not None:
             raise ValueError("streaming and annotations cannot go together: the annotations are small. Leave one out.")
 
@@ -196,20 +209,80 @@ class CollectionSource:
 
 
 @dataclass
+class QuestionSource:
+    """Multiple-choice questions, see `modeling_optical.evaluation.questions.load_questions`.
+
+    Args:
+        path: folder or Hub id.
+        format: name of the layout, where the files do not tell.
+        split: of the questions (none: the layout's own choice).
+        revision: of the Hub data set.
+        documents, topic: for questions made from documents: which ones, and what they are about.
+        max_questions: so many at most, drawn by their ids, the same in every language.
+    """
+
+    path: str
+    format: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    documents: list[str] = field(default_factory=list)
+    topic: str = ""
+    max_questions: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_questions is not None and self.max_questions < 1:
+            raise ValueError(f"max_questions is {self.max_questions!r}; it must be at least 1, or null for all.")
+
+    def load(self, language: str, *, in_english: bool = False) -> QuestionSet:
+        """Reads the questions of a language, or the same ones in English."""
+        return load_questions(
+            self.path,
+            language,
+            in_english=in_english,
+            format=self.format,
+            split=self.split,
+            revision=self.revision,
+            documents=self.documents,
+            topic=self.topic,
+        ).drawn(self.max_questions)
+
+
+@dataclass
+class ChoiceHeadRecipe:
+    """Weights of the choice head, learned from the teacher's own English answers and used for all systems and languages.
+
+    Args:
+        questions: English questions with their answers; none of them is tested.
+    """
+
+    questions: QuestionSource
+
+
+@dataclass
 class EvaluationRecipe:
     """What is measured.
 
     Args:
         collections: test collections with queries in the student's language.
+        questions: multiple-choice questions in the student's language, answered by late interaction.
+        question_length: tokens of the longest question; null takes each model's query length.
+        choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
         metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
         batch_size: texts per batch when encoding.
         examples: example searches that the report shows.
     """
 
     collections: list[CollectionSource] = field(default_factory=list)
+    questions: list[QuestionSource] = field(default_factory=list)
+    question_length: int | None = None
+    choice_head: ChoiceHeadRecipe | None = None
     metrics: list[str] = field(default_factory=lambda: ["AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"])
     batch_size: int = 32
     examples: int = 8
+
+    def __post_init__(self) -> None:
+        if self.choice_head is not None and not self.questions:
+            raise ValueError("choice_head is for multiple-choice questions: set `questions`, or leave it out.")
 
 
 @dataclass
@@ -276,6 +349,31 @@ class Recipe:
             values[key] = values[key] | change
         return build(Recipe, values, "")
 
+    def locate(self, folder: Path) -> None:
+        """Makes names of files that lie in `folder` paths, in place."""
+
+        def place(path: str) -> str:
+            beside = folder / path
+            return (
+                str(beside) if not Path(path).expanduser().is_absolute() and beside.exists() else str(Path(path).expanduser())
+            )
+
+        for source in self.data.bitext:
+            if source.path is not None:
+                source.path = [place(p) for p in source.path] if isinstance(source.path, list) else place(source.path)
+        for objectives in (self.objectives, *(b["objectives"] for b in self.baselines.values() if "objectives" in b)):
+            score_kl = objectives.get("score_kl")
+            if isinstance(score_kl, dict) and score_kl.get("passages"):
+                score_kl["passages"] = place(score_kl["passages"])
+        if self.data.annotations is not None:
+            self.data.annotations.path = place(self.data.annotations.path)
+        for collection in self.evaluation.collections:
+            if (folder / collection.path).exists():
+                collection.path = str(folder / collection.path)
+        for questions in self.evaluation.questions:
+            if (folder / questions.path).exists():
+                questions.path = str(folder / questions.path)
+
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Reads a recipe, applies `key=value` overrides, checks every key and value.
@@ -314,7 +412,7 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
         except ValueError as error:
             raise ValueError(f"baselines.{name}: {error}") from None
     _check_streaming(recipe)
-    _locate(recipe, folder)
+    recipe.locate(folder)
     return recipe
 
 
@@ -329,22 +427,3 @@ def _check_streaming(recipe: Recipe) -> None:
             raise ValueError(f"data.streaming needs `{name}training.max_steps`: nobody knows the length of a stream.")
     if not recipe.teacher.live:
         raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")
-
-
-def _locate(recipe: Recipe, folder: Path) -> None:
-    def place(path: str) -> str:
-        beside = folder / path
-        return str(beside) if not Path(path).expanduser().is_absolute() and beside.exists() else str(Path(path).expanduser())
-
-    for source in recipe.data.bitext:
-        if source.path is not None:
-            source.path = [place(p) for p in source.path] if isinstance(source.path, list) else place(source.path)
-    for objectives in (recipe.objectives, *(b["objectives"] for b in recipe.baselines.values() if "objectives" in b)):
-        score_kl = objectives.get("score_kl")
-        if isinstance(score_kl, dict) and score_kl.get("passages"):
-            score_kl["passages"] = place(score_kl["passages"])
-    if recipe.data.annotations is not None:
-        recipe.data.annotations.path = place(recipe.data.annotations.path)
-    for collection in recipe.evaluation.collections:
-        if (folder / collection.path).exists():
-            collection.path = str(folder / collection.path)

@@ -29,7 +29,9 @@ from modeling_optical.evaluation import (
     unjudged_share,
     write_results,
 )
+from modeling_optical.evaluation.questions import ACCURACY
 
+from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
 
 if TYPE_CHECKING:
@@ -104,8 +106,10 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
         rows.extend(result_rows(system, collection.language, collection.name, values))
         return found
 
+    answerer = QuestionAnswerer(run.recipe, data.questions, teacher, run.folder)
     for system, model in _systems(run, teacher):
         model.to(run.state.device)
+        rows += answerer(system, model)
         for collection in collections:
             found = measure(system, model, collection)
             if system == "optical" and not examples and collection.name != HELD_OUT:
@@ -117,6 +121,7 @@ def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
             gc.collect()
     for collection in data.ceilings:
         measure("ceiling", teacher, collection)
+    rows += answerer.ceilings()
     write_results(run.folder / "results.json", rows)
     return Report(rows, _text(run, rows, examples, pictures(run, data, teacher, rows)), examples, data.origins)
 
@@ -202,6 +207,8 @@ def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path 
     present = list(dict.fromkeys(row.system for row in rows))
     metrics = run.recipe.evaluation.metrics
     shown = [m for m in ("AP@100", "RR@10", "Success@1") if m in metrics] or metrics[:3]
+    if run.recipe.evaluation.questions:
+        shown = [ACCURACY, *shown]
     order = {name: place for place, name in enumerate(["floor", "start", *run.recipe.baselines, "optical", "ceiling"])}
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]

@@ -130,6 +130,8 @@ def resolve_in(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
         raise ValueError("`documents.model` is not set: give the model that encodes the documents, or leave `documents` out.")
     if not recipe.data.train:
         raise ValueError("`data.train` is empty: give at least one source of labelled queries.")
+    if recipe.evaluation.questions:
+        raise ValueError("`evaluation.questions` is for recipes of `optical run`: a retriever trained on labels answers none.")
     parse_retrieval_objectives(recipe.objectives)
     _locate(recipe, folder)
     return recipe

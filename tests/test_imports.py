@@ -17,6 +17,7 @@ ALLOWED = {
 TRAVELLING = (
     "configuration_optical",
     "modeling_optical",
+    "multiple_choice",
     "processing_optical",
     "transport",
     "transport_newton",

@@ -2,6 +2,7 @@
 
 from .arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
+from .causal_distillation import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
 from .collators import DistillationCollator
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
@@ -27,6 +28,9 @@ __all__ = [
     "OBJECTIVES",
     "BitextReport",
     "BitextSource",
+    "CausalCollator",
+    "CausalDistillationArguments",
+    "CausalDistillationTrainer",
     "DistillationCollator",
     "InverseDocumentFrequencies",
     "LabelledDataset",

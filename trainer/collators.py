@@ -68,7 +68,7 @@ class DistillationCollator:
         if self.translations is not None and self.lexical_prior > 0:
             batch["solving_bonus"] = self._solving_bonus(batch, entries, self.translations)
         if self.with_source_keys:
-            batch["source_keys"] = torch.tensor([_text_key(feature["source"]) for feature in features])
+            batch["source_keys"] = torch.tensor([text_key(feature["source"]) for feature in features])
         if self.languages:
             batch["language_ids"] = torch.tensor([self._language(feature) for feature in features])
         return batch
@@ -156,5 +156,6 @@ class DistillationCollator:
             ) from None
 
 
-def _text_key(text: str) -> int:
+def text_key(text: str) -> int:
+    """A number by which the same text is known again: 63 bits and a sign of its hash."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)

@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..causal_recipe import CausalRecipe, resolve_causal
 from ..checked_yaml import merged, read_values, set_key
 from ..recipe import Recipe, resolve
 from ..retrieval_recipe import RetrievalRecipe, resolve_in
 from .study import ALL_LANGUAGES, Stage, Study
 
-STAGES = ("reference", "distil", "fine_tune")
+STAGES = ("reference", "distil", "causal", "fine_tune")
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Cell:
     """One run of the grid.
 
     Attributes:
-        stage: `reference` (what is not trained), `distil` or `fine_tune`.
+        stage: `reference` (what is not trained), `distil`, `causal` or `fine_tune`.
         language: of the student; for a reference, of the queries.
         seed: of training; None for a reference.
         factors: name and value of what the sweeps vary, for this stage and those before it.
@@ -55,6 +56,9 @@ def cells_of(study: Study) -> list[Cell]:
                 chosen = dict(zip(study.factors, values, strict=True))
                 for seed in study.seeds:
                     distil = _distil(study, language, seed, chosen)
+                    if study.causal is not None and not _is_left_out(study.causal, chosen):
+                        own = tuple((name, chosen[name]) for name in study.causal.factors)
+                        found["causal"][Cell("causal", language, seed, own)] = None
                     if distil is not None:
                         found["distil"][distil] = None
                     for one in _fine_tune(study, language, seed, chosen, distil):
@@ -133,6 +137,23 @@ def distillation_recipe(study: Study, cell: Cell) -> Recipe:
     values.setdefault("teacher", {}).setdefault("cache", str(places.root / "teacher_cache"))
     try:
         return resolve(values, file.parent)
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
+
+
+def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
+    """The recipe of a causal model's distillation, or, for a reference, of the one whose model and questions it shares.
+
+    Raises:
+        ValueError: naming the recipe's file and the key.
+    """
+    assert study.causal is not None
+    values, file = _values(study, study.causal, cell, study.languages[cell.language].values)
+    output = str(Places(Path(study.output).expanduser()).cell(cell))
+    values |= {"output": output, "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
+    values["paths"] = {**values.get("paths", {}), **_paths(study)}
+    try:
+        return resolve_causal(values, file.parent)
     except ValueError as error:
         raise ValueError(f"{file}: {error} (cell {cell.name})") from None
 

@@ -97,11 +97,12 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Differ
 def shown_system(system: str, names: Mapping[str, str]) -> str:
     """The name that the report shows."""
     own = {"floor": "untrained student", "start": "student before distillation", "ceiling": "teacher, English queries",
-           "bm25": "BM25", "translation": "translated queries, teacher"}  # fmt: skip
+           "bm25": "BM25", "translation": "translated queries, teacher", "causal_floor": "causal model before distillation",
+           "causal_ceiling": "causal model, English questions"}  # fmt: skip
     return names.get(system, own.get(system, system))
 
 
 def in_order(found: Sequence[str], names: Mapping[str, str]) -> list[str]:
     """Systems in the report's order: references, then the study's, then others."""
-    known = ["ceiling", "translation", "bm25", "floor", "start", *names]
+    known = ["ceiling", "causal_ceiling", "translation", "bm25", "floor", "causal_floor", "start", *names]
     return [system for system in known if system in found] + [system for system in found if system not in known]

@@ -15,9 +15,12 @@ from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 
+from ..answering import QuestionAnswerer
+from ..causal_pipeline import answer_all, load_causal
+from ..causal_recipe import CausalRecipe
 from ..pipeline import load_start
 from ..recipe import Recipe
-from .cells import Cell, Places, distillation_recipe
+from .cells import Cell, Places, causal_recipe, distillation_recipe
 from .study import References, Study
 
 NOT_RUN = "not_run.json"
@@ -60,8 +63,29 @@ def measure_references(study: Study, cell: Cell) -> None:
                 not_run.append(NotRun(system, cell.language, collection.name, found))
             else:
                 save_run(folder / "runs", system, collection, found)
+    answerer = QuestionAnswerer(recipe, [one.load(cell.language) for one in recipe.evaluation.questions], teacher, folder)
+    seen |= {f"{one.name}.{cell.language}": one.fingerprint for one in answerer.questions}
+    answerer("floor", untrained)
+    answerer.ceilings()
+    not_run += answerer.not_run
+    if study.causal is not None:
+        _measure_causal(causal_recipe(study, cell), folder, device)
     write_text(folder / COLLECTIONS, json.dumps(seen, indent=1) + "\n")
     write_text(folder / NOT_RUN, json.dumps([dataclasses.asdict(one) for one in not_run], indent=1) + "\n")
+
+
+def _measure_causal(recipe: CausalRecipe, folder: Path, device: str) -> None:
+    """The causal model as it comes, on the language's questions and on the same ones in English."""
+    model, tokenizer = load_causal(recipe.model)
+    model = model.to(device)
+    own = [source.load(recipe.language) for source in recipe.evaluation.questions]
+    answer_all(recipe, "causal_floor", model, tokenizer, own, folder)
+    for source in recipe.evaluation.questions:
+        try:
+            english = source.load(recipe.language, in_english=True)
+        except FileNotFoundError:
+            continue  # the encoder's ceiling has been noted as not run for the same reason
+        answer_all(recipe, "causal_ceiling", model, tokenizer, [english], folder)
 
 
 def _fingerprint(collection: Collection) -> str:

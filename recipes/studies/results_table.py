@@ -14,6 +14,7 @@ import pandas as pd
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
+from modeling_optical.evaluation.questions import ACCURACY, read_answers
 
 from ..provenance import machine, package_versions
 from ..report import HELD_OUT
@@ -32,7 +33,8 @@ def write_cell_values(study: Study, cell: Cell) -> None:
     """Measures what a cell has found, query by query, and keeps it beside the cell."""
     folder = Places(Path(study.output).expanduser()).cell(cell)
     rows: list[dict[str, Any]] = []
-    for judged in read_judged_runs([folder]):
+    retrieval = [metric for metric in study.metrics if metric != ACCURACY]
+    for judged in read_judged_runs([folder]) if retrieval else ():
         collection, _, language = judged.collection.rpartition(".")
         if collection == HELD_OUT:
             continue  # other seeds hold out other pairs
@@ -40,17 +42,30 @@ def write_cell_values(study: Study, cell: Cell) -> None:
             name = _system(cell, system, judged.runs)
             if name is None:
                 continue
-            values = per_query(judged.qrels, run, study.metrics)
+            values = per_query(judged.qrels, run, retrieval)
             for query in judged.qrels:
                 row = dict(zip(_KEYS, (name, collection, language, query), strict=True))
-                rows.append(row | {metric: values[metric][query] for metric in study.metrics})
+                rows.append(row | {metric: values[metric][query] for metric in retrieval})
+    answered = read_answers(folder) if ACCURACY in study.metrics else []
+    for answers in answered:
+        name = _system(cell, answers.system, {one.system for one in answered})
+        if name is not None:
+            keys = (name, answers.collection, answers.language)
+            rows += [
+                dict(zip(_KEYS, (*keys, query), strict=True)) | {ACCURACY: value} for query, value in answers.accuracy.items()
+            ]
     if not rows:
-        raise ValueError(f"{folder}: the run has measured nothing on a test collection; set `evaluation.collections`.")
+        raise ValueError(
+            f"{folder}: the run has measured nothing on a test collection; set `evaluation.collections` or "
+            "`evaluation.questions`."
+        )
     write_frame(folder / CELL_VALUES, pd.DataFrame(rows))
 
 
 def _system(cell: Cell, system: str, measured: Container[str]) -> str | None:
     """The system's name in the table; None for what another cell measures."""
+    if cell.stage == "causal":
+        return f"causal_{system}"
     if cell.stage == "fine_tune":
         return cell.system if system == "trained" else None
     if cell.stage == "distil" and system == "floor":

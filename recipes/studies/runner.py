@@ -21,7 +21,10 @@ from typing import Any
 import torch
 
 from modeling_optical.atomic_write import write_text
+from modeling_optical.evaluation.questions import ACCURACY
 
+from ..causal_pipeline import CausalRun, check_causal_training
+from ..causal_recipe import CausalRecipe
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
 from ..pipeline import Run, check_training
 from ..recipe import Recipe
@@ -29,12 +32,13 @@ from ..retrieval_pipeline import RetrievalRun
 from ..retrieval_pipeline import check_training as check_fine_tuning
 from ..retrieval_recipe import RetrievalRecipe
 from ..run_folder import differing_keys
-from .cells import STAGES, Cell, Places, cells_of, distillation_recipe, fine_tuning_recipe, source_of
+from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
 from .study import Study
 from .synthetic_data import write_synthetic_data
+from .synthetic_questions import write_synthetic_questions
 from .write_report import check_report, write_report
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
@@ -56,6 +60,8 @@ class StudyRun:
         self.places = Places(Path(study.output).expanduser())
         if study.synthetic_data:
             study.paths |= write_synthetic_data(self.places.root / "synthetic", [*study.languages])
+            if ACCURACY in study.metrics:
+                study.paths |= write_synthetic_questions(self.places.root / "synthetic_questions", [*study.languages])
         self.cells = cells_of(study)
         self._has_devices = torch.cuda.device_count() > 1
         self._devices: SimpleQueue[int] = SimpleQueue()
@@ -114,6 +120,9 @@ class StudyRun:
             return f"{trainings} trainings of {_updates(recipes[0].training)}"
         if isinstance(recipes[0], RetrievalRecipe):
             return f"{len(recipes)} trainings of {_updates(recipes[0].training)}"
+        if isinstance(recipes[0], CausalRecipe):
+            trainings = sum(len(recipe.systems) for recipe in recipes if isinstance(recipe, CausalRecipe))
+            return f"{trainings} trainings of {_updates(recipes[0].training)}"
         return "no training"
 
     def _check(self) -> None:
@@ -124,15 +133,20 @@ class StudyRun:
                 check_training(recipe)
                 for bitext in recipe.data.bitext:
                     bitext.files()
+            elif isinstance(recipe, CausalRecipe):
+                check_causal_training(recipe)
+                for bitext in recipe.data.bitext:
+                    bitext.files()
             elif isinstance(recipe, RetrievalRecipe):
                 check_fine_tuning(recipe)
             self._check_unchanged(cell)
         for recipe in self.recipes.values():
-            for collection in recipe.evaluation.collections:
-                path = Path(collection.path).expanduser()
+            own = recipe.evaluation
+            for name in [*(one.path for one in own.collections), *(one.path for one in own.questions)]:
+                path = Path(name).expanduser()
                 inside = self.places.prepared in path.parents
                 if path.is_absolute() and not inside and not path.is_dir():
-                    raise FileNotFoundError(f"collection folder {collection.path!r} does not exist.")
+                    raise FileNotFoundError(f"collection folder {name!r} does not exist.")
 
     def _check_unchanged(self, cell: Cell) -> None:
         folder = self.places.cell(cell)
@@ -243,6 +257,8 @@ def carry_out(study: Study, cell: Cell) -> None:
         recipe = _recipe(study, cell)
         if cell.stage == "reference":
             measure_references(study, cell)
+        elif isinstance(recipe, CausalRecipe):
+            CausalRun(recipe)()
         elif isinstance(recipe, Recipe):
             Run(recipe)()
         else:
@@ -279,11 +295,13 @@ def read_study(folder: Path) -> Study:
     return study
 
 
-def _recipe(study: Study, cell: Cell) -> Recipe | RetrievalRecipe:
+def _recipe(study: Study, cell: Cell) -> Recipe | CausalRecipe | RetrievalRecipe:
+    if cell.stage == "causal":
+        return causal_recipe(study, cell)
     return fine_tuning_recipe(study, cell) if cell.stage == "fine_tune" else distillation_recipe(study, cell)
 
 
-def _plain(recipe: Recipe | RetrievalRecipe) -> dict[str, Any]:
+def _plain(recipe: Recipe | CausalRecipe | RetrievalRecipe) -> dict[str, Any]:
     return json.loads(json.dumps(recipe.to_dict()))
 
 

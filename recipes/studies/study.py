@@ -107,15 +107,17 @@ class Study:
     Args:
         name: short name.
         question: what it answers, in one sentence.
-        report: which report is written: `low_resource` or `variance`.
+        report: which report is written: `domain`, `low_resource` or `variance`.
         output: its folder; `{name}` and `{profile}` may stand in it.
         paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
-        metrics: names of `ir_measures`; the first one decides.
+        metrics: names of `ir_measures`, or `accuracy` for multiple-choice questions; the first one decides.
         languages: code to what it is.
         seeds: of training, one run each.
         sweeps: each a mapping of `language` and the stages' factors to lists of values; all combinations in one are run, and
             what several have in common is run once.
         distil: the distillation.
+        causal: the distillation of a causal language model that answers the same questions by likelihood; null: none. Its
+            systems are called `causal_NAME`.
         fine_tune: fine-tuning on labelled pairs of each prepared collection, starting from the systems of `fine_tuned`.
         fine_tuned: which systems of the distillation are fine-tuned.
         systems: system of the distillation to the name that the report shows, in its order.
@@ -137,6 +139,7 @@ class Study:
     languages: dict[str, StudiedLanguage] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
     sweeps: list[dict[str, list[Any]]] = field(default_factory=list)
+    causal: Stage | None = None
     fine_tune: Stage | None = None
     fine_tuned: list[str] = field(default_factory=list)
     systems: dict[str, str] = field(default_factory=dict)
@@ -153,7 +156,7 @@ class Study:
     @property
     def factors(self) -> dict[str, Any]:
         """Every factor of the stages, and the value with which its stage is left out (None if it never is)."""
-        stages = [self.distil, *([self.fine_tune] if self.fine_tune else [])]
+        stages = [stage for stage in (self.distil, self.causal, self.fine_tune) if stage is not None]
         return {factor: stage.left_out.get(factor) for stage in stages for factor in stage.factors}
 
     def to_yaml(self) -> str:

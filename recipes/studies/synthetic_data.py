@@ -84,9 +84,9 @@ def write_synthetic_data(folder: Path, languages: Sequence[str]) -> dict[str, st
         _write_teacher(scratch / "teacher")
         generator = random.Random(0)
         for number, code in enumerate(codes):
-            sentences = [_sentence(generator) for _ in range(_PAIRS)]
+            sentences = [sentence(generator) for _ in range(_PAIRS)]
             rows = [{"en": text, code: cipher(text, number)} for text in sentences]
-            _write_lines(scratch / "bitext" / "tiny" / f"{code}.jsonl", rows)
+            write_lines(scratch / "bitext" / "tiny" / f"{code}.jsonl", rows)
         _write_collection(scratch / "collections" / "tiny", codes, generator)
     return places
 
@@ -97,22 +97,24 @@ def cipher(text: str, shift: int) -> str:
     return " ".join(letter + word[::-1] for word in text.split())
 
 
-def _sentence(generator: random.Random) -> str:
+def sentence(generator: random.Random) -> str:
+    """Four to eight words of the made-up world."""
     return " ".join(generator.sample(_WORDS, generator.randint(4, 8)))
 
 
 def _write_collection(folder: Path, codes: Sequence[str], generator: random.Random) -> None:
-    documents = [_sentence(generator) for _ in range(_DOCUMENTS)]
-    _write_lines(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)])
+    documents = [sentence(generator) for _ in range(_DOCUMENTS)]
+    write_lines(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)])
     asked = [" ".join(documents[i % _DOCUMENTS].split()[:3]) for i in range(_QUERIES)]
     for number, code in [(None, "en"), *enumerate(codes)]:
         texts = asked if number is None else [cipher(text, number) for text in asked]
-        _write_lines(folder / f"queries.{code}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(texts)])
+        write_lines(folder / f"queries.{code}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(texts)])
     lines = [f"q{i}\td{i % _DOCUMENTS}\t1" for i in range(_QUERIES)]
     write_text(folder / "qrels.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
 
-def _write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
+def write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Writes a JSON object a line."""
     write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 

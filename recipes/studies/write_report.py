@@ -9,6 +9,7 @@ import pandas as pd
 
 from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from .comparisons import shown_system
+from .domain.report import DomainOptions, report_domain
 from .low_resource.report import LowResourceOptions, report_low_resource
 from .ranking.report import RankingOptions, report_ranking
 from .report_document import ReportDocument
@@ -17,6 +18,7 @@ from .study import Study
 from .variance.report import VarianceOptions, report_variance
 
 _REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
+    "domain": (DomainOptions, report_domain),
     "low_resource": (LowResourceOptions, report_low_resource),
     "ranking": (RankingOptions, report_ranking),
     "variance": (VarianceOptions, report_variance),

@@ -4,6 +4,7 @@ from .files import BitextFile
 from .languages import LanguageDetector, expected_scripts, script_share
 from .loading import Cleaning, clean_pairs, load_bitext
 from .mixing import check_temperature, language_shares, mix_languages
+from .mixture import MixtureOptions, check_groups, draw_mixture
 from .near_duplicates import NearDuplicateIndex, NearDuplicateOptions
 from .report import BitextReport
 from .shortening import ShorteningOptions, add_short_pairs, shorten
@@ -17,13 +18,16 @@ __all__ = [
     "BitextSource",
     "Cleaning",
     "LanguageDetector",
+    "MixtureOptions",
     "NearDuplicateIndex",
     "NearDuplicateOptions",
     "ShorteningOptions",
     "StreamingOptions",
     "add_short_pairs",
+    "check_groups",
     "check_temperature",
     "clean_pairs",
+    "draw_mixture",
     "expected_scripts",
     "fingerprint",
     "language_shares",

@@ -109,12 +109,17 @@ def clean_pairs(sources: Sequence[BitextSource], cleaning: Cleaning, report: Bit
         label = source.label
         report.read[label] = report.kept[label] = 0
         cleaning.note_unchecked(source, report)
+        left_out: set[str] = set()
         for place, pair, unreadable in read_pairs(source):
             if source.max_pairs is not None and report.read[label] >= source.max_pairs:
                 break
             report.read[label] += 1
             if pair is None:
                 report.drop(label, str(unreadable), place)
+                continue
+            if pair[2] in source.left_out_documents:
+                left_out.add(pair[2])
+                report.drop(label, "left-out document", place)
                 continue
             problem = cleaning.problem(pair, source)
             if problem is None and _repeated(pair, source, seen, cleaning.remembered):
@@ -124,11 +129,22 @@ def clean_pairs(sources: Sequence[BitextSource], cleaning: Cleaning, report: Bit
                 continue
             report.kept[label] += 1
             yield dict(zip(COLUMNS, (pair[0], pair[1], str(source.language), pair[2], label, source.kind), strict=True))
+        _check_left_out(source, left_out)
         if report.kept[label] == 0:
             raise ValueError(
                 f"no usable pair in {label} (fields {source.source!r} and {source.target!r}; "
                 f"{report.read[label]} lines read).\n{report}"
             )
+
+
+def _check_left_out(source: BitextSource, found: set[str]) -> None:
+    """A document that is to be left out and is not there is a slip, and a slip would train on what is tested."""
+    missing = [document for document in source.left_out_documents if document not in found]
+    if missing and source.max_pairs is None:
+        raise ValueError(
+            f"left_out_documents: {source.label} has no pair of the document {missing[0]!r} (field `document`). "
+            "Check its name, or leave it out of the list."
+        )
 
 
 def _repeated(pair: Pair, source: BitextSource, seen: dict[bytes, None], remembered: int | None) -> bool:

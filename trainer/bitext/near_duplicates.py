@@ -23,7 +23,8 @@ class NearDuplicateOptions:
         share: share of word sequences in common, from which on it does: of the shorter text's, if both texts have 8 words or
             more (so a sentence of a passage counts), else of the longer text's.
         words: length of the sequences; characters for scripts without spaces.
-        documents: check against the documents of the collections, too, not only against their queries.
+        documents: check against the documents of collections and the choices of questions, too, not only against queries and
+            questions.
     """
 
     share: float = 0.7

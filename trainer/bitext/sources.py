@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..symmetric import KINDS
 from .languages import check_scripts
@@ -31,6 +31,8 @@ class BitextSource:
         kind: what the texts are learnt as: `query`, `document`, or `both` (each pair stands twice); documents are for students
             that encode documents, too.
         license: of the pairs, for the model card (`cc-by-4.0`); for a source on the Hub, None leaves it to the data set's card.
+        group: what the source is counted among in a mixture (`domain`, `general`).
+        left_out_documents: documents (field `document` of a pair) that are not read, because something is tested on them.
     """
 
     path: str | list[str] | None = None
@@ -45,6 +47,8 @@ class BitextSource:
     max_pairs: int | None = None
     kind: str = "query"
     license: str | None = None
+    group: str = ""
+    left_out_documents: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if (self.path is None) == (self.hub is None):

@@ -1,0 +1,72 @@
+"""MMMLU: the test questions of MMLU in 14 languages, by professional translators.
+
+Files, as `openai/MMMLU` holds them on the Hub:
+
+    test/mmlu_<LANGUAGE>-<REGION>.csv      AR-XY BN-BD DE-DE ES-LA FR-FR HI-IN ID-ID IT-IT JA-JP KO-KR PT-BR SW-KE YO-NG ZH-CN
+
+Columns: a first one without a name (the question's number), `Question`, `A`, `B`, `C`, `D`, `Answer` (A to D), `Subject`. Every
+file has the same questions in the same order, so subject and number make the id. The data set has no English; the English
+questions in the same order and columns are `mmlu_EN-US.csv`, to be laid beside the others, otherwise there is no ceiling.
+Licence: MIT. Documented at https://huggingface.co/datasets/openai/MMMLU.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from ..collections.files import no_queries
+from .question import Question, QuestionLayout, QuestionRequest, QuestionSet, question_set
+
+_FILE = re.compile(r"(?:^|/)mmlu_([A-Z]{2})-([A-Z]{2})\.csv$")
+_LETTERS = ("A", "B", "C", "D")
+_COLUMNS = ("Question", *_LETTERS, "Answer", "Subject")
+
+
+def read(request: QuestionRequest) -> QuestionSet:
+    """Reads one language of MMMLU."""
+    if request.split not in (None, "test"):
+        raise ValueError(f"{request.files.label}: MMMLU has the split 'test' only, not {request.split!r}.")
+    language = "en" if request.in_english else request.language
+    there = {found[1].lower(): name for name in request.files.names if (found := _FILE.search(name))}
+    if language not in there:
+        raise no_queries(request.files, language, there)
+    return question_set("mmmlu", request.language, _read_file(request.files.path(there[language])), language)
+
+
+def _read_file(path: Path) -> list[Question]:
+    questions: list[Question] = []
+    with open(path, encoding="utf-8-sig", newline="") as stream:
+        rows = csv.DictReader(stream, strict=True)
+        try:
+            missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
+            if missing:
+                raise ValueError(
+                    f"{path}: the column {missing[0]!r} is missing. There are: {', '.join(rows.fieldnames or ())}."
+                )
+            for number, row in enumerate(rows):
+                questions.append(_question(f"{path}:{rows.line_num}", number, row))
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}:{rows.line_num}: not CSV in UTF-8 ({error}).") from None
+    return questions
+
+
+def _question(place: str, number: int, row: dict[str, str | None]) -> Question:
+    empty = [name for name in _COLUMNS if not (row[name] or "").strip()]
+    if empty:
+        raise ValueError(f"{place}: `{empty[0]}` is empty.")
+    answer = str(row["Answer"]).strip().upper()
+    if answer not in _LETTERS:
+        raise ValueError(f"{place}: the answer is {row['Answer']!r}; it must be A, B, C or D.")
+    choices = tuple(str(row[name]) for name in _LETTERS)
+    return Question(f"{row['Subject']}/test/{number}", str(row["Question"]), choices, _LETTERS.index(answer))
+
+
+LAYOUT = QuestionLayout(
+    "mmmlu",
+    "test/mmlu_LANGUAGE-REGION.csv",
+    lambda names: any(_FILE.search(name) for name in names),
+    read,
+    hub_ids=("openai/MMMLU",),
+)

@@ -1,0 +1,138 @@
+"""Multiple-choice questions and what a layout's reader is asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ..collections.files import Files
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question with its choices.
+
+    Attributes:
+        identifier: the subject, a `/` and the rest; the same in every language.
+        text: the question.
+        choices: what is chosen from, at least two.
+        right: position of the right choice.
+    """
+
+    identifier: str
+    text: str
+    choices: tuple[str, ...]
+    right: int
+
+    def __post_init__(self) -> None:
+        if "/" not in self.identifier or self.identifier.startswith("/") or any(c.isspace() for c in self.identifier):
+            raise ValueError(f"question id {self.identifier!r}: it is the subject, a `/` and the rest, without white space.")
+        if len(self.choices) < 2 or not 0 <= self.right < len(self.choices):
+            raise ValueError(f"question {self.identifier}: {len(self.choices)} choices, of which number {self.right} is right.")
+
+    @property
+    def subject(self) -> str:
+        """What the question is about."""
+        return subject_of(self.identifier)
+
+
+def subject_of(identifier: str) -> str:
+    """The subject of a question's identifier."""
+    return identifier.partition("/")[0]
+
+
+@dataclass(frozen=True)
+class QuestionSet:
+    """Questions in one language.
+
+    Attributes:
+        name: short name, as it stands in results.
+        language: of the questions.
+        questions: the questions.
+        choice_language: of the choices, where it is another one than that of the questions.
+    """
+
+    name: str
+    language: str
+    questions: tuple[Question, ...]
+    choice_language: str
+
+    def __len__(self) -> int:
+        return len(self.questions)
+
+    @property
+    def fingerprint(self) -> str:
+        """First 16 digits of the SHA-256 of all questions."""
+        digest = hashlib.sha256()
+        for question in self.questions:
+            digest.update("\t".join((question.identifier, question.text, *question.choices, str(question.right))).encode())
+        return digest.hexdigest()[:16]
+
+    def drawn(self, count: int | None, seed: int = 0) -> QuestionSet:
+        """So many of the questions at random, by their ids: the same in every language; with fewer, a part of more."""
+        if count is None or count >= len(self.questions):
+            return self
+        ordered = sorted(self.questions, key=lambda question: question.identifier)
+        kept = {question.identifier for question in random.Random(seed).sample(ordered, len(ordered))[:count]}
+        own = tuple(question for question in self.questions if question.identifier in kept)
+        return QuestionSet(self.name, self.language, own, self.choice_language)
+
+
+@dataclass(frozen=True)
+class QuestionRequest:
+    """What is asked of a reader.
+
+    Attributes:
+        files: where the questions are.
+        name: last part of the folder's name or Hub id.
+        language: code of the language, as the user wrote it.
+        in_english: the same questions, in English.
+        split: of the questions; None for the reader's own choice.
+        documents: for questions made from documents, which ones; empty for all.
+        topic: for questions made from documents, what they are about.
+    """
+
+    files: Files
+    name: str
+    language: str
+    in_english: bool = False
+    split: str | None = None
+    documents: Sequence[str] = field(default=())
+    topic: str = ""
+
+
+@dataclass(frozen=True)
+class QuestionLayout:
+    """A published layout of multiple-choice questions and its reader.
+
+    Attributes:
+        name: what `format` takes.
+        marks: the files by which a folder is recognised, for messages.
+        recognises: whether these paths are this layout.
+        read: the reader.
+        hub_ids: data sets on the Hub in this layout.
+    """
+
+    name: str
+    marks: str
+    recognises: Callable[[list[str]], bool]
+    read: Callable[[QuestionRequest], QuestionSet]
+    hub_ids: tuple[str, ...] = ()
+
+
+def question_set(name: str, language: str, questions: Sequence[Question], choice_language: str | None = None) -> QuestionSet:
+    """A checked set.
+
+    Raises:
+        ValueError: if there is no question, or an id stands twice.
+    """
+    if not questions:
+        raise ValueError(f"{name}: there is no question in {language!r}.")
+    seen: set[str] = set()
+    for question in questions:
+        if question.identifier in seen:
+            raise ValueError(f"{name}, {language}: the question id {question.identifier!r} stands twice.")
+        seen.add(question.identifier)
+    return QuestionSet(name, language, tuple(questions), choice_language or language)

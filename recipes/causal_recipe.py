@@ -1,0 +1,122 @@
+"""The recipe of a causal language model whose hidden states are distilled, and which answers questions by likelihood."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modeling_optical.transport import TransportOptions
+from trainer.causal_distillation import parse_causal_objectives
+
+from .checked_yaml import build, fill_in_names, write_values
+from .recipe import DataRecipe, EvaluationRecipe, Recipe
+
+
+@dataclass
+class CausalModelRecipe:
+    """The causal language model: frozen it is the teacher that reads English, a copy of it is the student.
+
+    Args:
+        start: folder or Hub id of a model that `AutoModelForCausalLM` loads.
+        revision: of the Hub repository.
+        dtype: of the weights (`float32`, `bfloat16`).
+        layers: whose hidden states are compared, from 1, or from -1 backwards; null: the middle layer.
+        max_length: tokens of a text of the bitext.
+        max_question_length: tokens of question and choice together.
+    """
+
+    start: str = ""
+    revision: str | None = None
+    dtype: str = "float32"
+    layers: list[int] | None = None
+    max_length: int = 128
+    max_question_length: int = 512
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype is {self.dtype!r}; allowed: 'float32', 'bfloat16', 'float16'.")
+
+
+@dataclass
+class CausalRecipe:
+    """A whole run.
+
+    Args:
+        name: short name.
+        language: code of the language. `{language}` in any text stands for it.
+        output: folder of the run.
+        seed: of everything random.
+        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
+        model, data: see their classes.
+        objectives: `transport`, `pooled_mse`, `token_mse`, `contrastive` between hidden states, and `next_token`.
+        transport: options of the transport.
+        training: arguments of `CausalDistillationArguments`.
+        baselines: other systems from the same start; each may change `objectives` and `training`.
+        evaluation: its questions; the causal model searches no collections.
+    """
+
+    name: str = "causal"
+    language: str = ""
+    output: str = "runs/{name}-{language}"
+    seed: int = 0
+    paths: dict[str, str | None] = field(default_factory=dict)
+    model: CausalModelRecipe = field(default_factory=CausalModelRecipe)
+    data: DataRecipe = field(default_factory=DataRecipe)
+    objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0, "next_token": 1.0})
+    transport: TransportOptions = field(default_factory=TransportOptions)
+    training: dict[str, Any] = field(default_factory=dict)
+    baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
+    evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML."""
+        return write_values(self.to_dict())
+
+    def system(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Objectives and training arguments of `optical`, the recipe itself, or of a baseline."""
+        changes = {} if name == "optical" else self.baselines[name]
+        for key in changes:
+            if key not in ("objectives", "training"):
+                raise ValueError(f"baselines.{name}.{key}: a baseline may change objectives and training only.")
+        return changes.get("objectives", self.objectives), self.training | changes.get("training", {})
+
+    @property
+    def systems(self) -> list[str]:
+        """What is trained: the baselines, then `optical`."""
+        return [*self.baselines, "optical"]
+
+    @property
+    def bitext_recipe(self) -> Recipe:
+        """A recipe with the same bitext and questions, for what loads them."""
+        return Recipe(name=self.name, language=self.language, seed=self.seed, data=self.data, evaluation=self.evaluation)
+
+
+def resolve_causal(values: Mapping[str, Any], folder: Path) -> CausalRecipe:
+    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    recipe = fill_in_names(build(CausalRecipe, values, ""))
+    if not recipe.language:
+        raise ValueError("`language` is not set: give the language, for instance language=sw.")
+    if not recipe.model.start:
+        raise ValueError("`model.start` is not set: give the causal language model.")
+    if recipe.evaluation.collections or recipe.evaluation.choice_head is not None:
+        raise ValueError(
+            "a causal model answers `evaluation.questions` by likelihood; it has no collections and no choice head."
+        )
+    for name in recipe.systems:
+        try:
+            parse_causal_objectives(recipe.system(name)[0])
+        except ValueError as error:
+            raise ValueError(str(error) if name == "optical" else f"baselines.{name}: {error}") from None
+    recipe.bitext_recipe.locate(folder)
+    return recipe
