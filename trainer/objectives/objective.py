@@ -39,7 +39,7 @@ class Objective(nn.Module):
 
     | argument | what | shape |
     |---|---|---|
-    | output | the student's forward output: `token_vectors`, `token_mask`; `loss`, `plan`, `pooled_vector` | (batch, tokens, dim) |
+    | output | the student's output: `token_vectors`, `token_mask`; `loss`, `plan`, `pooled_vector` | (batch, tokens, dim) |
     | batch | the batch that the collator made: `teacher_vectors`, `teacher_mask`, … | (batch, teacher tokens, dim) |
 
     Returns a scalar, and its named parts for the log, detached.
