@@ -151,19 +151,20 @@ def _measure_references(
     recipe = distillation_recipe(study, cell)
     length = recipe.student.max_length
     teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments())
-    measured.add("clip", captioned, _encoded(teacher, captioned.texts, length))
     if english.image_of == captioned.image_of and english.images == captioned.images:
         measured.add("ceiling", captioned, _encoded(teacher, english.texts, length))
     else:
         measured.leave_out("ceiling", captioned, "the set has other images or numbers of captions in English")
-    translator = study.references.translator
-    if translator is None:
-        measured.leave_out("translation", captioned, "no model")
-    elif captioned.language != recipe.teacher.language:
-        source, target = study.references.translator_languages.get(captioned.language, (None, None))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        texts = translate(captioned.texts, translator, source=source, target=target, device=device)
-        measured.add("translation", captioned, _encoded(teacher, texts, length))
+    if captioned.language != recipe.teacher.language:
+        measured.add("clip", captioned, _encoded(teacher, captioned.texts, length))
+        translator = study.references.translator
+        if translator is None:
+            measured.leave_out("translation", captioned, "no model")
+        else:
+            source, target = study.references.translator_languages.get(captioned.language, (None, None))
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+            texts = translate(captioned.texts, translator, source=source, target=target, device=device)
+            measured.add("translation", captioned, _encoded(teacher, texts, length))
     if recipe.student.start != "teacher":  # else it is CLIP's own text tower
         untrained = load_start(recipe, teacher.config.vector_dim).eval()
         measured.add("floor", captioned, _encoded(untrained, captioned.texts, length))

@@ -30,6 +30,7 @@ class Panel:
         languages: those tested, in the study's order.
         settings: those run, the one with the most languages first.
         systems: trained ones, in the study's order.
+        references: the others that were measured.
         images: how many.
     """
 
@@ -42,7 +43,7 @@ class Panel:
         self.languages = [code for code in results.study.languages if code in there]
         self.settings = sorted(self._trained[SEEN].unique(), key=lambda setting: -len(setting.split("+")))
         self.systems = in_order(list(self._trained["system"].unique()), results.study.systems)
-        self.references = in_order(list(self._references["system"].unique()), results.study.systems)
+        self.references = set(self._references["system"])
         self.images = rows["query"].nunique()
 
     @property

@@ -19,8 +19,8 @@ from .languages import Interval, Panel, Unit, deviation, difference_of, first_le
 
 _REFERENCES = {
     "ceiling": "CLIP, English captions",
-    "clip": "CLIP, captions as they are",
     "translation": "CLIP, translated captions",
+    "clip": "CLIP, captions as they are",
     "floor": "untrained student",
 }
 
@@ -63,6 +63,10 @@ def _shown(system: str, results: StudyResults) -> str:
     return _REFERENCES.get(system) or shown_system(system, results.study.systems)
 
 
+def _references(panel: Panel) -> list[str]:
+    return [system for system in _REFERENCES if system in panel.references]
+
+
 def _columns(name: str, value: float | None, interval: Interval) -> dict[str, float | None]:
     low, high = interval or (None, None)
     return {name: value, f"{name}_low": low, f"{name}_high": high}
@@ -102,7 +106,7 @@ def _summary(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
     targets = "; ".join(dict.fromkeys(", ".join(panel.targets) for panel in panels))
     caption = (
         f"{metric} over the target languages ({targets}), those with bitext and those without, with 95 % intervals over seeds "
-        "and images; the languages are taken as given."
+        "and images; the languages are taken as given. The draws' noise adds to a deviation, so its interval leans upwards."
     )
     document.table("summary", caption, pd.DataFrame(shown), pd.DataFrame(numbers))
 
@@ -174,7 +178,7 @@ def _show_comparisons(
         return
     caption = (
         f"{_shown(options.main, results)} less each other arm, {results.study.metrics[0]}, with 95 % intervals over seeds "
-        "and images. Loss without bitext: what a language loses when it is left out of the bitext, mean over the languages that were."
+        "and images. Loss without bitext: what a language loses when it is left out of the bitext, mean over those that were."
     )
     document.table("comparisons", caption, pd.DataFrame(list(shown.values())).fillna(MISSING), pd.DataFrame(numbers))
 
@@ -220,7 +224,7 @@ def _recalls(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
     shown = []
     for panel in panels:
         for code in panel.languages:
-            own = [(system, panel.reference_rows(system, code)) for system in panel.references]
+            own = [(system, panel.reference_rows(system, code)) for system in _references(panel)]
             own += [(system, panel.rows_of(system, (panel.settings[0], code))) for system in panel.systems if panel.settings]
             for system, rows in own:
                 values = {metric: estimate(rows, metric) for metric in results.study.metrics}
@@ -255,7 +259,7 @@ def _languages(panels: Sequence[Panel], results: StudyResults) -> pd.DataFrame:
 
     for panel in panels:
         for code in panel.languages:
-            for system in panel.references:
+            for system in _references(panel):
                 add(panel, "", code, system, panel.reference_rows(system, code))
             for setting in panel.settings:
                 for system in panel.systems:
@@ -288,7 +292,7 @@ def _figures(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
     bars, points = [], []
     for panel in panels:
         for code in panel.languages:
-            for system in panel.references:
+            for system in _references(panel):
                 bars.append(_drawn(panel, code, system, estimate(panel.reference_rows(system, code), panel.metric)))
             for system in panel.systems:
                 unit = (panel.settings[0], code)
@@ -333,7 +337,7 @@ def _draw_languages(axis: Axes, panel: Panel, results: StudyResults) -> None:
             label = _shown(system, results) if place == 0 else None
             axis.bar(x, found.value, width * 0.92, color=colour(position), label=label, edgecolor="white", linewidth=0.4)
             axis.errorbar(x, found.value, yerr=_reach(found), color="black", linewidth=0.7, capsize=1)
-        for number_, system in enumerate(panel.references):
+        for number_, system in enumerate(_references(panel)):
             found = estimate(panel.reference_rows(system, code), panel.metric)
             if found is not None:
                 label = _shown(system, results) if place == 0 else None
