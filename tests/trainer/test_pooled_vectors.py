@@ -8,6 +8,7 @@ from modeling_optical import OpticalForDistillation, load_checkpoint
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
 from trainer.collators import DistillationCollator
 from trainer.objectives import NoOptions, ObjectiveContext, PooledVectorMSE
+from trainer.teacher_projection import fit_projection, project_model
 
 from .conftest import make_bitext
 
@@ -106,3 +107,9 @@ def test_a_teacher_without_a_pooled_vector_is_refused(teacher, backbones, tmp_pa
     model = make_student(backbones["xlm-roberta"], embedding_dim=8)
     with pytest.raises(ValueError, match="the teacher has none"):
         OpticalTrainer(model=model, args=arguments(tmp_path), teacher=teacher, train_dataset=make_bitext(8))
+
+
+def test_a_text_tower_is_not_projected_out_of_the_space_of_its_images(text_tower):
+    projection = fit_projection(text_tower.model, [row["source"] for row in make_bitext(30)], 4)
+    with pytest.raises(ValueError, match="would leave the space of the images"):
+        project_model(text_tower.model, projection)

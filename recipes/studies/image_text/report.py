@@ -102,6 +102,8 @@ def _summary(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
                         "standard deviation": number(*found["deviation"]),
                     }
                 )
+    if not shown:
+        return
     metric = results.study.metrics[0]
     targets = "; ".join(dict.fromkeys(", ".join(panel.targets) for panel in panels))
     caption = (

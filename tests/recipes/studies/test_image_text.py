@@ -122,8 +122,7 @@ def test_a_clone_must_be_named(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_students_learn_to_find_pictures(tmp_path):
-    short = ["seeds=[0]", "sweeps=[{language: [mul], seen: [de+fr]}]", "synthetic_images.training_steps=300",
-             "distil.values.training.max_steps=100", "distil.values.training.save_steps=100"]  # fmt: skip
+    short = ["seeds=[0]", "sweeps=[{language: [mul], seen: [de+fr]}]", "synthetic_images.training_steps=250"]
     assert main(["study", FILE, "--profile", "local", "--output", str(tmp_path), *short]) == 0
     table = pd.read_csv(tmp_path / "results.csv")
     values = table[table["metric"] == "mean recall"].set_index(["system", "language"])["value"]
