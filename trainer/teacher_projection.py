@@ -142,8 +142,8 @@ def project_model(model: OpticalModel, projection: TeacherProjection) -> Optical
     """
     if model.config.project_pooled:
         raise ValueError(
-            "this model's pooled vector shares the projection of its token vectors (project_pooled, as in CLIP) and would leave "
-            "the space of the images with it: it cannot be projected."
+            "this model's pooled vector shares the projection of its token vectors (project_pooled, as in CLIP) and would leave"
+            " the space of the images with it: it cannot be projected."
         )
     size = model.config.vector_dim
     if projection.components.shape[1] != size:
