@@ -93,7 +93,7 @@ def test_the_report_names_images_and_says_how_many(finished):
         (["image_text.splits=[test_2017_flickr]"], "there is no set 'test_2017_flickr' in 'en'"),
         (["image_text.images=/nowhere"], "images '/nowhere': there is no such folder"),
         (["image_text.captions=/nowhere"], "captions '/nowhere': there is no such folder"),
-        (["image_text.captions={paths.nowhere}"], "{paths.nowhere} is not known"),
+        (['image_text.captions="{paths.nowhere}"'], "{paths.nowhere} is not known"),
         (["distil.values.student.config={embedding_dim: 32}"], "need a pooled vector in CLIP's space"),
         (["synthetic_images.pictures=400"], "there are 324 different pictures"),
         (["synthetic_images.pictures=1"], "must be at least 2"),
