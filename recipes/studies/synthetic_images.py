@@ -74,7 +74,7 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
     return places
 
 
-_Scene = tuple[tuple[str, str], tuple[str, str]]
+_Scene = tuple[tuple[str, str], ...]  # the left shape and the right one, each colour and form
 
 
 def _caption(scene: _Scene) -> str:

@@ -194,10 +194,8 @@ def _left_out(document: ReportDocument, panels: Sequence[Panel], results: StudyR
                 seen = panel.of(system, (panel.settings[0], code))
                 unseen = panel.of(system, unit)
                 loss = panel.value([system], [(panel.settings[0], code), unit], first_less_rest(1))
-                key = {"collection": panel.collection, "language": code, "system": system}
-                numbers.append(
-                    key | _estimated("with_bitext", seen) | _estimated("without_bitext", unseen) | _columns("loss", *loss)
-                )
+                own = _estimated("with_bitext", seen) | _estimated("without_bitext", unseen) | _columns("loss", *loss)
+                numbers.append({"collection": panel.collection, "language": code, "system": system, **own})
                 shown.append(
                     {
                         "images": panel.collection,
@@ -257,7 +255,7 @@ def _languages(panels: Sequence[Panel], results: StudyResults) -> pd.DataFrame:
             if found is not None:
                 key = {"collection": panel.collection, "bitext": setting, "language": code, "system": system, "metric": metric}
                 size = {"seeds": found.seeds, "images": found.queries}
-                rows.append(key | _columns("value", found.value, found.interval) | size)
+                rows.append({**key, **_columns("value", found.value, found.interval), **size})
 
     for panel in panels:
         for code in panel.languages:
@@ -325,7 +323,7 @@ def _figures(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
 
 
 def _drawn(panel: Panel, code: str, system: str, found: Estimate | None) -> dict[str, object]:
-    return {"panel": panel.collection, "language": code, "system": system} | _estimated("value", found)
+    return {"panel": panel.collection, "language": code, "system": system, **_estimated("value", found)}
 
 
 def _draw_languages(axis: Axes, panel: Panel, results: StudyResults) -> None:
