@@ -340,7 +340,7 @@ def _draw_languages(axis: Axes, panel: Panel, results: StudyResults) -> None:
         for number_, system in enumerate(_references(panel)):
             found = estimate(panel.reference_rows(system, code), panel.metric)
             if found is not None:
-                label = _shown(system, results) if place == 0 else None
+                label = _shown(system, results)
                 axis.plot(
                     [place - 0.42, place + 0.42], [found.value] * 2, color="black", linewidth=0.9,
                     linestyle=("-", "--", ":", "-.")[number_ % 4], label=label,
