@@ -15,6 +15,7 @@ _PAGES = (
     "recipes/quickstart/DATA_CARD.md",
     "recipes/optical/README.md",
     "recipes/seven_languages/README.md",
+    *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("recipes/studies/*/README.md")),
 )
 
 

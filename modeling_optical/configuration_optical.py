@@ -13,7 +13,7 @@ QUERY_EXPANSIONS = ("none", "min", "fixed")
 SKIPLISTS = ("none", "punctuation", "punctuation_and_symbols")
 SCORED_TOKENS = ("all", "content")
 KINDS = ("query", "document")
-POOLING_MODES = ("mean", "cls", "max")
+POOLING_MODES = ("mean", "cls", "max", "last")
 _LAYER_KEYS = ("out_features", "bias", "activation", "residual")
 
 
@@ -61,10 +61,13 @@ class OpticalConfig(PreTrainedConfig):
         strip_text (`bool`, defaults to `True`):
             Whether space around a text is removed before the prompt is put on.
         pooling_mode (`str`, *optional*):
-            `"mean"`, `"cls"` or `"max"` for a backbone that is a sentence encoder, too: how its one vector per text comes from
-            the hidden states. `None`: there is no such vector.
+            `"mean"`, `"cls"` (first token), `"last"` (last token: CLIP's end of text) or `"max"` for a model with one vector
+            per text beside its token vectors: how it comes from the hidden states. `None`: there is no such vector.
         pooled_layers (`list[dict]`, *optional*):
             Dense layers after the pooling, as `projection_layers`.
+        project_pooled (`bool`, defaults to `False`):
+            Whether the pooled hidden state goes through the token vectors' projection, so that both lie in one space, as in
+            CLIP. There are no `pooled_layers` then.
         normalize_pooled (`bool`, defaults to `False`):
             Whether the pooled vector has unit length.
         transport (`dict` or `TransportOptions`, *optional*):
@@ -109,6 +112,7 @@ class OpticalConfig(PreTrainedConfig):
         strip_text: bool = True,
         pooling_mode: str | None = None,
         pooled_layers: list[dict[str, Any]] | None = None,
+        project_pooled: bool = False,
         normalize_pooled: bool = False,
         transport: TransportOptions | dict[str, Any] | None = None,
         teacher: str | None = None,
@@ -142,6 +146,7 @@ class OpticalConfig(PreTrainedConfig):
         self.strip_text = strip_text
         self.pooling_mode = pooling_mode
         self.pooled_layers = _layers("pooled_layers", pooled_layers)
+        self.project_pooled = project_pooled
         self.normalize_pooled = normalize_pooled
         options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
         self.transport = options.to_dict()
@@ -181,9 +186,11 @@ class OpticalConfig(PreTrainedConfig):
                 raise ValueError(f"{key} is {value!r}; it must be {kind}, or null.")
         if self.teacher is not None and not isinstance(self.teacher, str):
             raise ValueError(f"teacher is {self.teacher!r}; it must be the name of a model, or null.")
-        for key in ("attend_to_expansion_tokens", "strip_text", "normalize_pooled"):
+        for key in ("attend_to_expansion_tokens", "strip_text", "project_pooled", "normalize_pooled"):
             if not isinstance(getattr(self, key), bool):
                 raise ValueError(f"{key} must be true or false.")
+        if self.project_pooled and (self.pooling_mode is None or self.pooled_layers):
+            raise ValueError("project_pooled needs a pooling_mode, such as 'mean', and no pooled_layers.")
 
     def get_text_config(self, *args: Any, **kwargs: Any) -> PreTrainedConfig:
         """The backbone's configuration, which owns the vocabulary size."""
@@ -198,6 +205,15 @@ class OpticalConfig(PreTrainedConfig):
     def vector_dim(self) -> int:
         """Size of a token vector: `embedding_dim`, or the backbone's hidden size where there is no projection."""
         return self.get_text_config().hidden_size if self.embedding_dim is None else self.embedding_dim
+
+    @property
+    def pooled_dim(self) -> int | None:
+        """Size of the pooled vector; None where there is none."""
+        if self.pooling_mode is None:
+            return None
+        if self.project_pooled:
+            return self.vector_dim
+        return self.pooled_layers[-1]["out_features"] if self.pooled_layers else self.get_text_config().hidden_size
 
 
 def _layers(name: str, layers: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

@@ -56,12 +56,13 @@ def pool(hidden: torch.Tensor, attention_mask: torch.Tensor, mode: str) -> torch
     Args:
         hidden: hidden states.
         attention_mask: non-zero where a token counts.
-        mode: `"mean"`, `"cls"` (the first token that counts) or `"max"`.
+        mode: `"mean"`, `"cls"` (the first token that counts), `"last"` (the last one that counts) or `"max"`.
     """
     mask = attention_mask.bool().unsqueeze(2)
-    if mode == "cls":
-        first = attention_mask.bool().int().argmax(1)
-        return hidden[torch.arange(hidden.shape[0], device=hidden.device), first]
+    if mode in ("cls", "last"):
+        counting = attention_mask.bool().int()
+        place = counting.argmax(1) if mode == "cls" else counting.shape[1] - 1 - counting.flip(1).argmax(1)
+        return hidden[torch.arange(hidden.shape[0], device=hidden.device), place]
     if mode == "max":
         return hidden.masked_fill(~mask, torch.finfo(hidden.dtype).min).amax(1)
     total = torch.where(mask, hidden, 0).sum(1)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
@@ -32,8 +32,8 @@ class OpticalModelOutput(ModelOutput):
     Args:
         token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors, zero where `token_mask` is False.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
-        pooled_vector (`torch.FloatTensor` of shape `(batch, pooled dim)`): one vector per text, where `config.pooling_mode` is
-            set.
+        pooled_vector (`torch.FloatTensor` of shape `(batch, config.pooled_dim)`): one vector per text, where
+            `config.pooling_mode` is set.
         token_weights (`dict` of `torch.FloatTensor` of shape `(batch, tokens)`): what was asked for by `weigh_tokens_by`.
         hidden_states, attentions: the backbone's, where asked for.
     """
@@ -56,6 +56,7 @@ class OpticalDistillationOutput(ModelOutput):
         token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors of every token that scores or carries
             mass, zero elsewhere.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
+        pooled_vector (`torch.FloatTensor` of shape `(batch, config.pooled_dim)`): as in [`OpticalModelOutput`].
         plan ([`TransportPlan`]): the solution behind the loss, without gradient.
         token_weights (`torch.FloatTensor` of shape `(batch, tokens)`): what the mass of the tokens is proportional to, where it
             is not uniform.
@@ -65,6 +66,7 @@ class OpticalDistillationOutput(ModelOutput):
     loss: torch.Tensor | None = None
     token_vectors: torch.Tensor | None = None
     token_mask: torch.Tensor | None = None
+    pooled_vector: torch.Tensor | None = None
     plan: TransportPlan | None = None
     token_weights: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
@@ -162,15 +164,36 @@ class OpticalModel(OpticalPreTrainedModel):
         backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
         backbone = load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
+        return cls.around_backbone(backbone, tokenizer, os.fspath(pretrained_model_name_or_path), **config_values)
+
+    @classmethod
+    def around_backbone(
+        cls, backbone: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, name: str, **config_values: Any
+    ) -> OpticalModel:
+        """
+        Starts a late-interaction model from an encoder in memory.
+
+        Args:
+            backbone: the encoder; it becomes a part of the model.
+            tokenizer: its tokenizer.
+            name: folder or Hub id that they came from.
+            **config_values: as for `from_backbone`.
+
+        Returns:
+            The model in eval mode, its `processor` set. A projection starts random.
+
+        Raises:
+            ValueError: if the tokenizer is another model's.
+        """
         # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
         backbone_config = backbone.config
-        if os.path.isdir(pretrained_model_name_or_path):
+        if os.path.isdir(name):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
         config_values.setdefault("attn_implementation", backbone_config._attn_implementation)
         rows, largest = backbone.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
         if largest >= rows:
             raise ValueError(
-                f"the tokenizer of {os.fspath(pretrained_model_name_or_path)!r} has ids up to {largest}, but its embedding "
+                f"the tokenizer of {name!r} has ids up to {largest}, but its embedding "
                 f"matrix has {rows} rows: they are not of the same model."
             )
         config = cls.config_class(backbone_config=backbone_config, **config_values)
@@ -224,12 +247,13 @@ class OpticalModel(OpticalPreTrainedModel):
         )
 
     def _pool(self, hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor | None:
-        """The vector of a backbone that is a sentence encoder, too."""
+        """The one vector per text, where there is one."""
         if self.config.pooling_mode is None:
             return None
         pooled = pool(hidden, attention_mask, self.config.pooling_mode)
-        if self.pooled_projection is not None:
-            pooled = self.pooled_projection(pooled)
+        projection = self.projection if self.config.project_pooled else self.pooled_projection
+        if projection is not None:
+            pooled = projection(pooled)
         return functional.normalize(pooled.float(), dim=-1).to(pooled.dtype) if self.config.normalize_pooled else pooled
 
     def _token_vectors(
@@ -252,7 +276,9 @@ class OpticalModel(OpticalPreTrainedModel):
             kwargs.setdefault("output_attentions", True)
         if "attention" in weigh_tokens_by:
             kwargs["output_attentions"] = True
-        outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, inputs_embeds=inputs_embeds, **kwargs)
+        if inputs_embeds is not None:  # some backbones (CLIP's text tower) do not know the argument
+            kwargs["inputs_embeds"] = inputs_embeds
+        outputs = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = outputs.last_hidden_state
         if self.projection is not None:
             hidden = self.projection(hidden)
@@ -313,7 +339,7 @@ class OpticalModel(OpticalPreTrainedModel):
     def encode_pooled(
         self,
         texts: Sequence[str],
-        kind: str,
+        kind: str = "query",
         *,
         batch_size: int = 32,
         max_length: int | None = None,
@@ -321,22 +347,21 @@ class OpticalModel(OpticalPreTrainedModel):
         processor: OpticalProcessor | None = None,
     ) -> torch.Tensor:
         """
-        One vector per text, of a model that came from a sentence encoder (`config.pooling_mode`).
+        One vector per text, of a model with a pooling (`config.pooling_mode`): a sentence encoder, or CLIP's text tower and its
+        students, whose vectors meet CLIP's image vectors.
 
         Args:
             texts, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
 
         Returns:
-            (texts, pooled dim) float32 on the CPU.
+            (texts, `config.pooled_dim`) float32 on the CPU.
 
         Raises:
             ValueError: if the model has no pooling.
         """
-        if self.config.pooling_mode is None:
+        if self.config.pooled_dim is None:
             raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
-        layers = self.config.pooled_layers
-        dim = layers[-1]["out_features"] if layers else self.config.get_text_config().hidden_size
-        results = torch.empty(len(texts), dim)
+        results = torch.empty(len(texts), self.config.pooled_dim)
         for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
             results[chosen] = output["pooled_vector"].float().cpu()
         return results
@@ -449,6 +474,7 @@ class OpticalForDistillation(OpticalModel):
         output = OpticalDistillationOutput(
             token_vectors=_mask(vectors, token_mask | content_mask),
             token_mask=token_mask,
+            pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
             token_weights=weights[by[0]] if by else token_weights,
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),

@@ -24,7 +24,7 @@ from trainer.bitext import (
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from .checked_yaml import build, fill_in_names, override, read_values, write_values
+from .checked_yaml import build, fill_in_names, override, read_values, unknown_key, write_values
 
 
 @dataclass
@@ -126,6 +126,7 @@ class DataRecipe:
 
     Args:
         bitext: where the pairs come from.
+        languages: train on the sources of `bitext` in these languages alone, joined by `+` (`de+fr`); null takes all.
         annotations: names of emoji in place of, or beside, `bitext`.
         held_out: share of the pairs kept for validation, by document where documents are known.
         max_held_out: the most held-out pairs.
@@ -145,6 +146,7 @@ class DataRecipe:
     """
 
     bitext: list[BitextSource] = field(default_factory=list)
+    languages: str | None = None
     annotations: AnnotationsSource | None = None
     held_out: float = 0.02
     max_held_out: int = 1000
@@ -405,6 +407,7 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     if not recipe.language:
         raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
     recipe = fill_in_names(recipe)
+    _choose_languages(recipe.data)
     parse_objectives(recipe.objectives)
     for name in recipe.baselines:
         try:
@@ -414,6 +417,18 @@ def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
     _check_streaming(recipe)
     recipe.locate(folder)
     return recipe
+
+
+def _choose_languages(data: DataRecipe) -> None:
+    """Leaves the sources of the languages that are asked for."""
+    if data.languages is None:
+        return
+    known = list(dict.fromkeys(str(source.language) for source in data.bitext))
+    wanted = data.languages.split("+")
+    for language in wanted:
+        if language not in known:
+            raise ValueError(unknown_key("data.languages", language, known))
+    data.bitext = [source for source in data.bitext if source.language in wanted]
 
 
 def _check_streaming(recipe: Recipe) -> None:

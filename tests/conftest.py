@@ -15,6 +15,10 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import (
     BertConfig,
     BertModel,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    CLIPTokenizer,
     DistilBertConfig,
     DistilBertModel,
     ModernBertConfig,
@@ -140,6 +144,23 @@ def save_backbone(family: str, folder: Path, seed: int = 0) -> str:
     return str(folder)
 
 
+def save_clip(folder: Path, *, legacy: bool = False, seed: int = 0) -> str:
+    """A tiny random CLIP with tokenizer and image processor; `legacy`: with the end-of-text id of older configurations."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer({piece: i for i, piece in enumerate(pieces)}, [], model_max_length=77)
+    ids = {"bos_token_id": len(pieces) - 2, "eos_token_id": 2 if legacy else len(pieces) - 1}
+    text = {"vocab_size": len(pieces), "max_position_embeddings": 77} | ids | _SIZES
+    torch.manual_seed(seed)
+    # The towers' own projection_dim is left at its default, as in published files where it is another than the weights'.
+    CLIPModel(
+        CLIPConfig(text_config=text, vision_config={"image_size": 16, "patch_size": 8} | _SIZES, projection_dim=24)
+    ).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}).save_pretrained(folder)
+    return str(folder)
+
+
 FAMILIES = ("bert", "xlm-roberta", "modernbert")
 MORE_FAMILIES = ("xmod", "distilbert")
 
@@ -160,6 +181,12 @@ def backbone(request: pytest.FixtureRequest, backbones: dict[str, str]) -> str:
 def bert(backbones: dict[str, str]) -> str:
     """Folder of the tiny BERT."""
     return backbones["bert"]
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of the tiny CLIP."""
+    return save_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,10 @@ _NAMES = {
     "path/to/english-colbert": "TEACHER",
     "google-bert/bert-base-uncased": "BACKBONE",
     "student-onnx": "ONNX",
+    "openai/clip-vit-base-patch32": "made/clip",
+    "path/to/image-text-student": "STUDENT_CLIP",
+    "multi30k": "made/multi30k",
+    "flickr30k-images": "made/images",
 }
 # Blocks that need what a test cannot have, by a line of theirs.
 _NOT_RUN = {
@@ -60,6 +64,19 @@ def workplace(bert, tmp_path, monkeypatch):
     return model
 
 
+def make_images(folder: Path) -> None:
+    """Pictures, captions, a tiny CLIP and a student of it."""
+    from recipes.studies.image_text_source import SyntheticImages
+    from recipes.studies.synthetic_images import write_synthetic_images
+
+    write_synthetic_images(folder / "made", ["de"], SyntheticImages())
+    shutil.copy(folder / "made/images/0.png", folder / "dog.jpg")
+    own = {"embedding_dim": 32, "pooling_mode": "mean", "project_pooled": True, "normalize_pooled": True}
+    student = OpticalModel.from_backbone(str(folder / "made/student"), **own)
+    student.save_pretrained(folder / "STUDENT_CLIP")
+    student.get_processor().save_pretrained(folder / "STUDENT_CLIP")
+
+
 @pytest.mark.parametrize("code", blocks())
 def test_the_python_of_the_docs_runs(code, workplace, tmp_path):
     for word, package in _PACKAGES.items():
@@ -76,6 +93,8 @@ def test_the_python_of_the_docs_runs(code, workplace, tmp_path):
         from modeling_optical.checkpoints.exporting import export_checkpoint
 
         export_checkpoint(workplace, tmp_path / "STUDENT_ST", "sentence-transformers")
+    if "image-text-student" in code or "clip-vit" in code:
+        make_images(tmp_path)
     for name, stand_in in _NAMES.items():
         code = code.replace(f'"{name}"', f'"{stand_in}"')
     given = {

@@ -35,12 +35,13 @@ class DistillationCollator:
         frequencies: for `marginals="idf"`.
         with_source_keys: add `source_keys`, by which an objective sees that two sources are the same text.
         languages: add `language_ids`, positions in this list.
+        with_pooled: add `teacher_pooled`, the teacher's one vector per text.
 
     Returns of a call:
         `input_ids`, `attention_mask`, `token_mask`, `content_mask` (batch, tokens); `teacher_vectors` (batch, teacher tokens,
         dim) float32; `teacher_mask`, `teacher_content_mask` (batch, teacher tokens); with a table also `solving_bonus`; with
         marginals other than uniform `teacher_weights` and, for idf, `token_weights`; `source_keys` and `language_ids` (batch,)
-        int64 where asked for.
+        int64 and `teacher_pooled` (batch, pooled dim) float32 where asked for.
     """
 
     processor: OpticalProcessor
@@ -54,6 +55,7 @@ class DistillationCollator:
     frequencies: InverseDocumentFrequencies | None = None
     with_source_keys: bool = False
     languages: Sequence[str] = ()
+    with_pooled: bool = False
 
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
         kinds = [feature.get("kind", "query") for feature in features]
@@ -69,6 +71,8 @@ class DistillationCollator:
             batch["solving_bonus"] = self._solving_bonus(batch, entries, self.translations)
         if self.with_source_keys:
             batch["source_keys"] = torch.tensor([text_key(feature["source"]) for feature in features])
+        if self.with_pooled:
+            batch["teacher_pooled"] = _pooled(entries)
         if self.languages:
             batch["language_ids"] = torch.tensor([self._language(feature) for feature in features])
         return batch
@@ -154,6 +158,16 @@ class DistillationCollator:
                 f"the pair {feature['target'][:60]!r} is in {feature['language']!r}, which is none of the languages trained on "
                 f"({', '.join(self.languages)})."
             ) from None
+
+
+def _pooled(entries: Sequence[TeacherVectors]) -> torch.Tensor:
+    rows = [entry.pooled for entry in entries if entry.pooled is not None]
+    if len(rows) < len(entries):
+        raise ValueError(
+            "pooled_vector_mse needs the teacher's pooled vectors, and the cache was made without them. Name another folder "
+            "for the teacher cache."
+        )
+    return torch.stack(rows).float()
 
 
 def text_key(text: str) -> int:

@@ -62,6 +62,28 @@ def check_inputs(
         )
 
 
+def check_pooling(model: OpticalForDistillation, args: OpticalTrainingArguments, teacher: TeacherCache | Teacher) -> None:
+    """Refuses `pooled_vector_mse` where there are no pooled vectors, or they cannot be compared."""
+    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
+    sizes = {"teacher": owner.model.config.pooled_dim, "student": model.config.pooled_dim}
+    for side, size in sizes.items():
+        if size is None:
+            raise ValueError(
+                f"objectives.pooled_vector_mse compares pooled vectors, and the {side} has none: set its pooling_mode (of the "
+                "student in a recipe: student.config.pooling_mode=mean, project_pooled=true)."
+            )
+    if sizes["teacher"] != sizes["student"]:
+        raise ValueError(
+            f"the teacher's pooled vector has {sizes['teacher']} dimensions, the student's {sizes['student']}: they must share "
+            "a space. With project_pooled=true the student's goes through the projection of its token vectors."
+        )
+    if args.gradient_cache_chunk_size is not None:
+        raise ValueError(
+            "objectives.pooled_vector_mse and gradient_cache_chunk_size cannot go together: gradients are cached for token "
+            "vectors alone. Leave gradient_cache_chunk_size out, or use gradient accumulation."
+        )
+
+
 def languages_of(*datasets: Dataset | IterableDataset | None) -> tuple[str, ...]:
     """All languages of the data sets, sorted.
 

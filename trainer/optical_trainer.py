@@ -19,7 +19,7 @@ from .arguments import OpticalTrainingArguments
 from .collators import DistillationCollator
 from .embedding_adversary import EmbeddingAdversary
 from .gradient_cache import cached_backward
-from .input_checks import check_inputs, count_frequencies, languages_of
+from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of
 from .moving_average import MovingAverage, MovingAverageCallback
 from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
@@ -33,7 +33,7 @@ from .vocabulary import TranslationTable
 
 # What the batch has for the transport alone, and what for other objectives: neither is the encoder's.
 _TRANSPORT_INPUTS = ("teacher_vectors", "teacher_mask", "teacher_content_mask", "teacher_weights", "solving_bonus")
-_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "passage_vectors", "passage_mask")
+_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "teacher_pooled", "passage_vectors", "passage_mask")
 
 
 class OpticalTrainer(Trainer):
@@ -95,6 +95,8 @@ class OpticalTrainer(Trainer):
         assert isinstance(args.objectives, dict)  # the arguments have parsed it
         languages = languages_of(train_dataset, eval_dataset) if "language_adversary" in args.objectives else ()
         self.objectives = build_objectives(args.objectives, ObjectiveContext(model.config.vector_dim, languages, args.seed))
+        if self.objectives.needs_pooled:
+            check_pooling(model, args, teacher)
         adversary = embedding_adversary_setting(args.objectives)
         self.adversary = None if adversary is None else EmbeddingAdversary(adversary.options, model.get_input_embeddings())
         self.adversary_weight = None if adversary is None else adversary.weight
@@ -125,6 +127,7 @@ class OpticalTrainer(Trainer):
                 frequencies=frequencies,
                 with_source_keys=self.objectives.needs_source_keys,
                 languages=languages,
+                with_pooled=self.objectives.needs_pooled,
             ),
         )
         # Before the parent sees the model: its weights belong to the optimizer and to every process.

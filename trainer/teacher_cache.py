@@ -122,6 +122,7 @@ class TeacherCache:
             handle.get_slice("input_ids")[start:stop].long(),
             handle.get_slice("expansion_mask")[start:stop].bool() if "expansion_mask" in keys else None,
             {k.removeprefix("weights."): handle.get_slice(k)[start:stop] for k in keys if k.startswith("weights.")},
+            handle.get_slice("pooled")[row] if "pooled" in keys else None,
         )
 
     def _key(self, text: str, kind: str) -> str:
@@ -172,6 +173,9 @@ class TeacherCache:
         expansions = [entry.expansion_mask for entry in entries if entry.expansion_mask is not None]
         if expansions:
             tensors["expansion_mask"] = torch.cat(expansions).to(torch.uint8)
+        pooled = [entry.pooled for entry in entries if entry.pooled is not None]
+        if pooled:
+            tensors["pooled"] = torch.stack(pooled).to(_DTYPES[self.dtype])
         for weight in entries[0].weights:
             tensors[f"weights.{weight}"] = torch.cat([entry.weights[weight] for entry in entries]).float()
         needed = sum(t.numel() * t.element_size() for t in tensors.values())

@@ -137,8 +137,14 @@ def project_model(model: OpticalModel, projection: TeacherProjection) -> Optical
     layers the projection is one more. The backbone is shared with the given model, not copied.
 
     Raises:
-        ValueError: if the projection is for vectors of another size.
+        ValueError: if the projection is for vectors of another size, or the pooled vector goes through the token vectors'
+            projection and would be changed with it (CLIP).
     """
+    if model.config.project_pooled:
+        raise ValueError(
+            "this model's pooled vector shares the projection of its token vectors (project_pooled, as in CLIP) and would leave"
+            " the space of the images with it: it cannot be projected."
+        )
     size = model.config.vector_dim
     if projection.components.shape[1] != size:
         raise ValueError(

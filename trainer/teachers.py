@@ -23,6 +23,7 @@ class TeacherVectors:
         input_ids: (tokens,) int64.
         expansion_mask: (tokens,) bool, the mask tokens that the text was padded with for `transport.tokens="with_expansion"`.
         weights: name ("norm", "attention") to (tokens,), see `TransportOptions.marginals`; what the teacher was asked for.
+        pooled: (pooled dim,), of a teacher that has one vector per text beside its token vectors.
     """
 
     vectors: torch.Tensor
@@ -30,6 +31,7 @@ class TeacherVectors:
     input_ids: torch.Tensor
     expansion_mask: torch.Tensor | None = None
     weights: dict[str, torch.Tensor] = field(default_factory=dict)
+    pooled: torch.Tensor | None = None
 
     def first(self, tokens: int) -> TeacherVectors:
         """The first so many tokens. A text's vectors do not depend on mask tokens that nothing attends to."""
@@ -39,6 +41,7 @@ class TeacherVectors:
             self.input_ids[:tokens],
             None if self.expansion_mask is None else self.expansion_mask[:tokens],
             {name: weights[:tokens] for name, weights in self.weights.items()},
+            self.pooled,
         )
 
     @property
@@ -151,6 +154,7 @@ class Teacher:
         output = self.model(**batch, **weighing)
         vectors, mask, ids = output.token_vectors.float().cpu(), output.token_mask.cpu(), batch["input_ids"].cpu()
         weights = {name: values.float().cpu() for name, values in (output.token_weights or {}).items()}
+        pooled = None if output.pooled_vector is None else output.pooled_vector.float().cpu()
         expansion = torch.arange(mask.shape[1]) >= torch.tensor(own_lengths).unsqueeze(1)
         return [
             TeacherVectors(
@@ -159,6 +163,7 @@ class Teacher:
                 ids[row][mask[row]],
                 expansion[row][mask[row]] if self.expand else None,
                 {name: values[row][mask[row]] for name, values in weights.items()},
+                None if pooled is None else pooled[row],
             )
             for row in range(len(features))
         ]

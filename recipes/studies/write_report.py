@@ -10,6 +10,7 @@ import pandas as pd
 from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from .comparisons import shown_system
 from .domain.report import DomainOptions, report_domain
+from .image_text.report import ImageTextOptions, report_image_text
 from .low_resource.report import LowResourceOptions, report_low_resource
 from .ranking.report import RankingOptions, report_ranking
 from .report_document import ReportDocument
@@ -22,6 +23,7 @@ _REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] 
     "low_resource": (LowResourceOptions, report_low_resource),
     "ranking": (RankingOptions, report_ranking),
     "variance": (VarianceOptions, report_variance),
+    "image_text": (ImageTextOptions, report_image_text),
 }
 
 
@@ -85,7 +87,9 @@ def _command(results: StudyResults) -> str:
     study, folder = results.study, Path(results.study.folder)
     shipped = folder.relative_to(PACKAGE_FOLDER.parent) if folder.is_relative_to(PACKAGE_FOLDER) else Path(folder.name)
     own = (
-        [] if study.synthetic_data else [f"paths.{name}=…" for name, value in study.paths.items() if Path(str(value)).is_dir()]
+        []
+        if study.synthetic_data or study.synthetic_images
+        else [f"paths.{name}=…" for name, value in study.paths.items() if Path(str(value)).is_dir()]
     )
     return " ".join(["optical study", str(shipped / study.file), "--profile", study.profile, *own])
 
@@ -108,16 +112,17 @@ def _provenance(results: StudyResults, document: ReportDocument) -> None:
     counted = done.groupby("stage", sort=False).size()
     runs = ", ".join(f"{count} {stage}" for stage, count in counted.items())
     queries = results.queries.groupby(["collection", "language"])["query"].nunique()
+    kind = "queries" if results.study.image_text is None else "images"
     tested = ", ".join(f"{collection} {language} {count:,}" for (collection, language), count in queries.items())
     document.bullets(
         [
             f"Command: `{_command(results)}`; the study with all settings is `study.yaml`, each run's recipe is in `cells/`.",
             f"Runs: {runs}{_whose(results)}; {seconds / 3600:.1f} hours of computing.",
-            f"Queries: {tested}.",
+            f"{kind.capitalize()}: {tested}.",
             f"Machine: {machine}. Versions: {versions}.",
             "Data (first 16 digits of SHA-256): "
             + (", ".join(f"{k} {v}" for k, v in record["files"].items()) or "from the Hub"),
-            "Intervals: 95 %, percentile bootstrap over seeds and queries, all seeds of a sample on the same queries. Tests: "
+            f"Intervals: 95 %, percentile bootstrap over seeds and {kind}, all seeds of a sample on the same {kind}. Tests: "
             "two-sided.",
         ]
     )

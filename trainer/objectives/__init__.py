@@ -6,6 +6,7 @@ from .objective import NoOptions, Objective, ObjectiveContext
 from .objective_sum import ObjectiveSum
 from .passage_contrastive import PassageContrastive, PassageContrastiveOptions
 from .pooled_mse import PooledMSE
+from .pooled_vector_mse import PooledVectorMSE
 from .schedules import WeightSchedule
 from .score_distillation import ScoreDistillation, ScoreDistillationOptions
 from .score_kl import ScoreKL, ScoreKLOptions
@@ -39,6 +40,7 @@ __all__ = [
     "PassageContrastive",
     "PassageContrastiveOptions",
     "PooledMSE",
+    "PooledVectorMSE",
     "ScoreDistillation",
     "ScoreDistillationOptions",
     "ScoreKL",

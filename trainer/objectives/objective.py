@@ -39,7 +39,7 @@ class Objective(nn.Module):
 
     | argument | what | shape |
     |---|---|---|
-    | output | the student's forward output: `token_vectors`, `token_mask`; `loss`, `plan` (transport) | (batch, tokens, dim) |
+    | output | the student's output: `token_vectors`, `token_mask`; `loss`, `plan`, `pooled_vector` | (batch, tokens, dim) |
     | batch | the batch that the collator made: `teacher_vectors`, `teacher_mask`, … | (batch, teacher tokens, dim) |
 
     Returns a scalar, and its named parts for the log, detached.
@@ -56,6 +56,8 @@ class Objective(nn.Module):
     """Whether it reads `source_keys` of the batch."""
     needs_languages: ClassVar[bool] = False
     """Whether it reads `language_ids` of the batch."""
+    needs_pooled: ClassVar[bool] = False
+    """Whether it reads `pooled_vector` of the output and `teacher_pooled` of the batch."""
 
     def __init__(self, options: Any, context: ObjectiveContext):
         super().__init__()

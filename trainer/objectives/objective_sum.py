@@ -54,6 +54,11 @@ class ObjectiveSum(nn.Module):
         return any(objective.needs_languages for objective in self.objectives)
 
     @property
+    def needs_pooled(self) -> bool:
+        """Whether the models' pooled vectors are compared."""
+        return any(objective.needs_pooled for objective in self.objectives)
+
+    @property
     def has_weights(self) -> bool:
         """Whether an objective has weights of its own."""
         return any(True for _ in self.parameters())

@@ -14,6 +14,7 @@ from .objective import Objective, ObjectiveContext
 from .objective_sum import ObjectiveSum
 from .passage_contrastive import PassageContrastive
 from .pooled_mse import PooledMSE
+from .pooled_vector_mse import PooledVectorMSE
 from .schedules import WeightSchedule
 from .score_distillation import ScoreDistillation
 from .score_kl import ScoreKL
@@ -21,7 +22,7 @@ from .token_mse import TokenMSE
 from .transport import Transport
 
 OBJECTIVES: dict[str, type[Objective]] = {
-    cls.name: cls for cls in (Transport, PooledMSE, TokenMSE, Contrastive, ScoreKL, LanguageAdversary)
+    cls.name: cls for cls in (Transport, PooledMSE, TokenMSE, Contrastive, PooledVectorMSE, ScoreKL, LanguageAdversary)
 }
 RETRIEVAL_OBJECTIVES: dict[str, type[Objective]] = {cls.name: cls for cls in (PassageContrastive, ScoreDistillation)}
 EMBEDDING_ADVERSARY = "embedding_adversary"

@@ -98,6 +98,8 @@ def test_the_runs_of_one_study_answer_the_question_of_another(tmp_path):
 
 def test_runs_without_the_systems_of_a_question_are_refused(tmp_path):
     ours = results(ranked(0.1), tmp_path / "table")
-    other = load_study("recipes/studies/variance/study.yaml", "smoke", ["systems={a: b}", "report_options={main: a, against: a}"])
+    other = load_study(
+        "recipes/studies/variance/study.yaml", "smoke", ["systems={a: b}", "report_options={main: a, against: a}"]
+    )
     with pytest.raises(ValueError, match="it has the systems optical, pooled_mse, greedy"):
         with_question(ours, other)

@@ -1,0 +1,171 @@
+"""Images by their file name: in a folder, in a zip archive, in Parquet files, on the Hub; read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..collections.files import HubFiles
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
+
+
+class ImageFiles(Protocol):
+    """Encoded images (JPEG, PNG …) by file name."""
+
+    label: str
+
+    @property
+    def names(self) -> list[str]:
+        """File names, without folders, in the order in which they are read fastest."""
+        ...
+
+    def signature(self, name: str) -> str:
+        """Changes when the image does, as far as that can be told without reading it."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The encoded image."""
+        ...
+
+
+class FolderImages:
+    """The images below a folder."""
+
+    def __init__(self, folder: Path):
+        self.label = str(folder)
+        self._places: dict[str, Path] = {}
+        for root, _, files in sorted(os.walk(folder)):
+            for name in sorted(files):
+                if name.lower().endswith(_ENDINGS):
+                    self._places.setdefault(name, Path(root, name))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._places)
+
+    def signature(self, name: str) -> str:
+        return str(self._places[name].stat().st_size)
+
+    def read(self, name: str) -> bytes:
+        return self._places[name].read_bytes()
+
+
+class ZipImages:
+    """The images of a zip archive, which is not unpacked.
+
+    Raises:
+        ValueError: if it is no zip archive.
+    """
+
+    def __init__(self, file: Path, label: str | None = None):
+        self.label = label or str(file)
+        try:
+            self._archive = zipfile.ZipFile(file)
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{file} is no whole zip archive ({error}). Fetch it again.") from None
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._archive.infolist():
+            parts = member.filename.split("/")
+            # Archives made on a Mac have a twin of every file there.
+            if parts[0] != "__MACOSX" and parts[-1].lower().endswith(_ENDINGS):
+                self._members.setdefault(parts[-1], member)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._members)
+
+    def signature(self, name: str) -> str:
+        return f"{self._members[name].CRC:08x}"
+
+    def read(self, name: str) -> bytes:
+        return self._archive.read(self._members[name])
+
+
+class ParquetImages:
+    """The images of Parquet files as `datasets` writes them: columns `filename` and `image` (a structure with `bytes`).
+
+    Rows are read in groups, as they lie in the file, and one group is held at a time.
+
+    Raises:
+        ValueError: for a file without these columns.
+    """
+
+    def __init__(self, files: Sequence[Path], label: str):
+        import pyarrow.parquet as parquet
+
+        self.label = label
+        self._files: list[Any] = []
+        self._rows: dict[str, tuple[int, int, int]] = {}  # file, group, row in the group
+        self._group: tuple[tuple[int, int], Any] | None = None
+        for number, path in enumerate(files):
+            file = parquet.ParquetFile(path)
+            if not {"filename", "image"} <= set(file.schema_arrow.names):
+                raise ValueError(
+                    f"{path}: Parquet files of images have the columns `filename` and `image`; this one has "
+                    f"{', '.join(file.schema_arrow.names)}."
+                )
+            self._files.append(file)
+            for group in range(file.num_row_groups):
+                for row, name in enumerate(file.read_row_group(group, columns=["filename"])["filename"].to_pylist()):
+                    self._rows.setdefault(name, (number, group, row))
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._rows)
+
+    def signature(self, name: str) -> str:
+        file, group, row = self._rows[name]
+        described = self._files[file].metadata.row_group(group)
+        return hashlib.sha256(f"{described.total_byte_size}:{described.num_rows}:{row}".encode()).hexdigest()[:16]
+
+    def read(self, name: str) -> bytes:
+        file, group, row = self._rows[name]
+        if self._group is None or self._group[0] != (file, group):
+            self._group = (file, group), self._files[file].read_row_group(group, columns=["image"])["image"]
+        return self._group[1][row].as_py()["bytes"]
+
+
+def open_image_files(path: str | os.PathLike, revision: str | None = None) -> ImageFiles:
+    """Finds images.
+
+    Args:
+        path: a folder of images, or of Parquet files with images, or with a zip archive of them; a zip archive; or a data set
+            on the Hub with either (`nlphuji/flickr30k`, whose archive is fetched once into the Hub's cache).
+        revision: of the Hub data set.
+
+    Raises:
+        FileNotFoundError: if there is no such folder or data set. ValueError: without images, or for a damaged archive.
+    """
+    written = os.fspath(path)
+    place = Path(written).expanduser()
+    if place.is_file():
+        return ZipImages(place)
+    found: ImageFiles
+    if place.is_dir():
+        found = FolderImages(place)
+        if not found.names:
+            found = _packed({file.name: file for file in sorted(place.rglob("*")) if file.is_file()}, written)
+    elif written.startswith((".", "/", "~")) or written.count("/") != 1:
+        raise FileNotFoundError(f"images {written!r}: there is no such folder, archive or data set.")
+    else:
+        files = HubFiles(written, revision)
+        wanted = [name for name in files.names if name.endswith((".zip", ".parquet"))]
+        found = _packed({name: files.path(name) for name in wanted}, files.label)
+    if not found.names:
+        raise ValueError(f"images {written!r}: there are none ({', '.join(_ENDINGS)}, a zip archive or Parquet files).")
+    return found
+
+
+def _packed(files: dict[str, Path], label: str) -> ImageFiles:
+    tables = [path for name, path in files.items() if name.endswith(".parquet")]
+    if tables:
+        return ParquetImages(tables, label)
+    archives = [path for name, path in files.items() if name.endswith(".zip")]
+    if len(archives) != 1:
+        raise ValueError(f"images {label!r}: {len(archives)} zip archives and no image and no Parquet file; name one archive.")
+    return ZipImages(archives[0], label)

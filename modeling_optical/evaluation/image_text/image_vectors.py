@@ -1,0 +1,198 @@
+"""CLIP's vectors of images on disk, computed once."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as functional
+from transformers import AutoImageProcessor
+from transformers.utils import logging
+
+from ...atomic_write import write_text
+from ...batching import batched
+from ...checkpoints import resolve_model_path
+from ...clip_towers import load_image_tower
+from ...vector_shards import ShardDescription, VectorShard, checksum, write_shard
+from .image_files import ImageFiles
+
+logger = logging.get_logger(__name__)
+
+
+class ImageVectors:
+    """Unit vectors of images in CLIP's joint space, in checksummed shards.
+
+    The folder is keyed by the image tower (weights and the processor's settings), each image by its file name and what its
+    file says of itself: a changed input never meets a stale vector. Shards are written under a temporary name and moved into
+    place; a killed run goes on with the images that are missing. A shard that fails its checksum is named, dropped and
+    computed again.
+
+    Args:
+        folder: parent folder; each image tower gets a folder of its own in it.
+        model: folder or Hub id of the CLIP checkpoint, whose text tower is the teacher.
+        revision: of the Hub repository.
+        device: where images are encoded; None: the GPU if there is one.
+        shard_size: images per shard.
+
+    Raises:
+        ValueError: if the checkpoint has no image tower. ImportError: without Pillow; says how to install it.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        model: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        device: str | None = None,
+        shard_size: int = 512,
+    ):
+        try:
+            import PIL  # noqa: F401
+        except ImportError as error:
+            raise ImportError('images need Pillow: pip install "modeling-optical[studies]"') from error
+        name = resolve_model_path(model)
+        hub = {"revision": revision} if revision else {}
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.tower = load_image_tower(name, **hub).to(self.device)
+        # Pixels by Pillow on every machine: torchvision resizes to other values.
+        self.processor = AutoImageProcessor.from_pretrained(name, backend="pil", **hub)
+        self.shard_size = shard_size
+        self.folder = Path(folder).expanduser() / self._key()
+        self._shards: dict[str, ShardDescription] = {}
+        self._places: dict[str, tuple[str, int]] = {}
+        self._load()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @property
+    def dim(self) -> int:
+        """Size of a vector."""
+        return self.tower.visual_projection.out_features
+
+    def build(self, files: ImageFiles, names: Sequence[str], *, batch_size: int = 64, show_progress_bar: bool = True) -> int:
+        """Computes what is missing.
+
+        Args:
+            files: where the images are.
+            names: the wanted file names.
+            batch_size: images per forward pass.
+            show_progress_bar: whether to show progress.
+
+        Returns:
+            How many images were encoded.
+
+        Raises:
+            FileNotFoundError: naming the images that are not there. ValueError: for a file that is no image. OSError: for a
+                full disk; what is written is kept.
+        """
+        check_images(files, names)
+        wanted = set(names)
+        missing = [name for name in files.names if name in wanted and self._identifier(files, name) not in self._places]
+        if missing:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with logging.tqdm(total=len(missing), desc="Images", unit="image", disable=not show_progress_bar or not missing) as bar:
+            for chunk in batched(missing, self.shard_size):
+                vectors = torch.cat([self._encode(files, part, bar) for part in batched(chunk, batch_size)])
+                self._write([self._identifier(files, name) for name in chunk], vectors)
+        return len(missing)
+
+    def of(self, files: ImageFiles, names: Sequence[str]) -> torch.Tensor:
+        """(images, dim) float32 unit vectors of images that `build` has seen.
+
+        Raises:
+            KeyError: for an image that was not encoded.
+        """
+        open_shards: dict[str, VectorShard] = {}
+        rows = []
+        for name in names:
+            place = self._places.get(self._identifier(files, name))
+            if place is None:
+                raise KeyError(f"the image {name!r} was not encoded; call build() with it first.")
+            if place[0] not in open_shards:
+                open_shards[place[0]] = VectorShard(self.folder / place[0])
+            rows.append(open_shards[place[0]].document(place[1])[0])
+        return functional.normalize(torch.stack(rows), dim=-1)
+
+    @torch.inference_mode()
+    def _encode(self, files: ImageFiles, names: Sequence[str], bar: Any) -> torch.Tensor:
+        pixels = self.processor(images=[_picture(files, name) for name in names], return_tensors="pt")["pixel_values"]
+        vectors = self.tower(pixel_values=pixels.to(self.device)).image_embeds.float().cpu()
+        bar.update(len(names))
+        return functional.normalize(vectors, dim=-1)
+
+    def _identifier(self, files: ImageFiles, name: str) -> str:
+        return f"{name}\t{files.signature(name)}"
+
+    def _key(self) -> str:
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tower.state_dict().items()):
+            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest.update(json.dumps(self.processor.to_dict(), sort_keys=True, default=str).encode())
+        return digest.hexdigest()[:20]
+
+    @property
+    def _manifest(self) -> Path:
+        return self.folder / "manifest.json"
+
+    def _write(self, identifiers: list[str], vectors: torch.Tensor) -> None:
+        name = f"shard-{hashlib.sha256(chr(10).join(identifiers).encode()).hexdigest()[:16]}.safetensors"
+        described = write_shard(self.folder / name, identifiers, list(vectors.unsqueeze(1)), "float32")
+        self._shards[name] = described
+        self._register(name, identifiers)
+        write_text(self._manifest, json.dumps({"shards": [asdict(shard) for shard in self._shards.values()]}, indent=1) + "\n")
+
+    def _register(self, name: str, identifiers: list[str]) -> None:
+        self._places |= {identifier: (name, row) for row, identifier in enumerate(identifiers)}
+
+    def _load(self) -> None:
+        if not self._manifest.is_file():
+            return
+        try:
+            described = json.loads(self._manifest.read_text(encoding="utf-8"))["shards"]
+            shards = [ShardDescription(**shard) for shard in described]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
+            logger.warning(f"image vectors {self.folder}: manifest.json is damaged; all vectors are computed again.")
+            return
+        for shard in shards:
+            path = self.folder / shard.file
+            if not path.is_file() or checksum(path) != shard.sha256:
+                logger.warning(
+                    f"image vectors {self.folder}: {shard.file} is missing or damaged; its images are computed again."
+                )
+                continue
+            self._shards[shard.file] = shard
+            self._register(shard.file, VectorShard(path).identifiers())
+
+
+def check_images(files: ImageFiles, names: Sequence[str]) -> None:
+    """Whether all images are there.
+
+    Raises:
+        FileNotFoundError: naming some that are not.
+    """
+    known = set(files.names)
+    lost = [name for name in names if name not in known]
+    if lost:
+        raise FileNotFoundError(
+            f"images {files.label}: {len(lost)} of {len(names)} are missing, such as {', '.join(lost[:3])}. (test_2017_flickr, "
+            "test_2017_mscoco and test_2018_flickr have images of their own, which Flickr30k lacks.)"
+        )
+
+
+def _picture(files: ImageFiles, name: str) -> Any:
+    from PIL import Image
+
+    try:
+        return Image.open(io.BytesIO(files.read(name))).convert("RGB")
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{name} in {files.label} is no image that can be read ({error}). Fetch it again.") from None

@@ -1,0 +1,73 @@
+"""Images and captions that students of CLIP's text tower are tested on, as a study names them or has them made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modeling_optical.evaluation.image_text import CaptionedImages, ImageFiles, load_captions, open_image_files
+
+from ..checked_yaml import substitute
+
+
+@dataclass
+class ImageTextSource:
+    """What is retrieved; `{paths.NAME}` may stand in every text.
+
+    Args:
+        clip: checkpoint whose image tower encodes the images; its text tower is the teacher.
+        revision: of its Hub repository.
+        captions: folder of captions, as `modeling_optical.evaluation.image_text.load_captions` reads it.
+        images: folder, zip archive or Hub data set of images, as `open_image_files` reads it.
+        images_revision: of the Hub data set.
+        splits: the sets of captions, a collection each.
+        batch_size: images and texts per forward pass.
+    """
+
+    clip: str
+    captions: str
+    images: str
+    revision: str | None = None
+    images_revision: str | None = None
+    splits: list[str] = field(default_factory=lambda: ["test_2016_flickr"])
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        if not self.splits:
+            raise ValueError("splits is empty: name a set of captions, such as test_2016_flickr.")
+
+    def located(self, paths: Mapping[str, str | None]) -> ImageTextSource:
+        """The source with paths filled in.
+
+        Raises:
+            ValueError: for a path that is not set.
+        """
+        return ImageTextSource(**substitute(dataclasses.asdict(self), {f"paths.{name}": path for name, path in paths.items()}))
+
+    def load(self, language: str, split: str) -> CaptionedImages:
+        """A set's captions in a language."""
+        return load_captions(self.captions, language, split)
+
+    def files(self) -> ImageFiles:
+        """The images."""
+        return open_image_files(self.images, self.images_revision)
+
+
+@dataclass
+class SyntheticImages:
+    """What is made in place of published images, see `synthetic_images.py`.
+
+    Args:
+        pictures: for testing.
+        training_pictures: for the captions of the bitext, and to train the tiny CLIP.
+        training_steps: of the tiny CLIP; 0 leaves it random.
+    """
+
+    pictures: int = 24
+    training_pictures: int = 60
+    training_steps: int = 0
+
+    def __post_init__(self) -> None:
+        if self.pictures < 2 or self.training_pictures < 2 or self.training_steps < 0:
+            raise ValueError("pictures and training_pictures must be at least 2, training_steps at least 0.")

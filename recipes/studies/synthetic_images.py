@@ -1,0 +1,150 @@
+"""Pictures of two coloured shapes, captions in languages that are English in cipher, and a tiny CLIP, made on the spot.
+
+A CLIP that is trained on the pictures finds them by English captions, so that a student has something to learn; one that is not
+shows that every step runs. Neither says anything about real images, languages or models.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import itertools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import pre_tokenizers
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+from transformers.utils import logging
+
+from modeling_optical.atomic_write import replacing_folder
+
+from .image_text_source import SyntheticImages
+from .synthetic_data import cipher, write_backbone
+
+_COLOURS = {
+    "red": "#d62728",
+    "green": "#2ca02c",
+    "blue": "#1f4fd8",
+    "yellow": "#f2d024",
+    "black": "#101010",
+    "white": "#f8f8f8",
+}
+_SHAPES = ("disc", "box", "bar")
+_SIZE = 32
+_LAYERS = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+_BATCH = 64
+_START, _END = "<|startoftext|>", "<|endoftext|>"
+
+
+def write_synthetic_images(folder: Path, languages: Sequence[str], options: SyntheticImages) -> dict[str, str | None]:
+    """Writes them, unless they are there, and gives the names `clip`, `student`, `multi30k` and `images` of a study's `paths`.
+
+    Captions are in Multi30k's layout, in English and in `languages`.
+
+    Raises:
+        ValueError: if more pictures are asked for than there are.
+    """
+    places: dict[str, str | None] = {name: str(folder / name) for name in ("clip", "student", "multi30k", "images")}
+    if folder.is_dir():
+        return places
+    scenes = list(itertools.product(itertools.product(_COLOURS, _SHAPES), repeat=2))
+    if options.pictures + options.training_pictures > len(scenes):
+        raise ValueError(f"synthetic_images: there are {len(scenes)} different pictures; make fewer.")
+    random.Random(0).shuffle(scenes)
+    tested, trained = scenes[: options.pictures], scenes[options.pictures :][: options.training_pictures]
+    codes = ["en", *(language for language in languages if language != "en")]
+    with replacing_folder(folder) as scratch:
+        (scratch / "images").mkdir()
+        for number, scene in enumerate(tested):
+            (scratch / "images" / f"{number}.png").write_bytes(_drawn(scene))
+        raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
+        splits.mkdir(parents=True)
+        raw.mkdir()
+        (splits / "test_2016_flickr.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))))
+        for number, code in enumerate(codes):
+            for part, own in (("test_2016_flickr", tested), ("train", trained)):
+                captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]
+                with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
+                    stream.write("".join(f"{caption}\n" for caption in captions))
+        _write_clip(scratch / "clip", trained, options.training_steps)
+        write_backbone(scratch / "student")
+    return places
+
+
+_Scene = tuple[tuple[str, str], ...]  # the left shape and the right one, each colour and form
+
+
+def _caption(scene: _Scene) -> str:
+    (left, one), (right, other) = scene
+    return f"{left} {one} beside {right} {other}"
+
+
+def _drawn(scene: _Scene) -> bytes:
+    """The picture as PNG: grey ground, one shape on the left, one on the right."""
+    from PIL import Image, ImageDraw
+
+    picture = Image.new("RGB", (_SIZE, _SIZE), "#808080")
+    pen = ImageDraw.Draw(picture)
+    for left, (colour, shape) in zip((1, 17), scene, strict=True):
+        if shape == "disc":
+            pen.ellipse((left, 9, left + 13, 22), fill=_COLOURS[colour])
+        elif shape == "box":
+            pen.rectangle((left, 9, left + 13, 22), fill=_COLOURS[colour])
+        else:
+            pen.rectangle((left + 4, 1, left + 8, 30), fill=_COLOURS[colour])
+    stream = io.BytesIO()
+    picture.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _tokenizer() -> CLIPTokenizer:
+    """CLIP's kind of tokenizer with the captions' words as pieces, and bytes for everything else."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    pieces = dict.fromkeys([*alphabet, *(f"{letter}</w>" for letter in alphabet)])
+    merges: list[tuple[str, str]] = []
+    for word in (*_COLOURS, *_SHAPES, "beside"):
+        letters = [*word[:-1], f"{word[-1]}</w>"]
+        for end in range(1, len(letters)):
+            merge = ("".join(letters[:end]), letters[end])
+            if merge not in merges:
+                merges.append(merge)
+            pieces["".join(merge)] = None
+    vocabulary = {piece: number for number, piece in enumerate([*pieces, _START, _END])}
+    return CLIPTokenizer(vocabulary, merges, model_max_length=77)
+
+
+def _write_clip(folder: Path, scenes: Sequence[_Scene], steps: int) -> None:
+    tokenizer = _tokenizer()
+    processor = CLIPImageProcessorPil(size={"shortest_edge": _SIZE}, crop_size={"height": _SIZE, "width": _SIZE})
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77} | ids | _LAYERS
+    vision = {"image_size": _SIZE, "patch_size": 8} | _LAYERS
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32))
+        if steps:
+            _train(model, tokenizer, processor, scenes, steps)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def _train(model: CLIPModel, tokenizer: Any, processor: Any, scenes: Sequence[_Scene], steps: int) -> None:
+    from PIL import Image
+
+    pictures = [Image.open(io.BytesIO(_drawn(scene))) for scene in scenes]
+    pixels = processor(images=pictures, return_tensors="pt")["pixel_values"]
+    texts = tokenizer([_caption(scene) for scene in scenes], padding=True, return_tensors="pt")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    generator = torch.Generator().manual_seed(0)
+    model.train()
+    for _ in logging.tqdm(range(steps), desc="Training the tiny CLIP", unit="update"):
+        chosen = torch.randperm(len(scenes), generator=generator)[:_BATCH]
+        batch = {name: values[chosen] for name, values in texts.items()}
+        model(pixel_values=pixels[chosen], return_loss=True, **batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
