@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
+
+from .lines import json_lines
 
 logger = logging.get_logger(__name__)
 
@@ -39,7 +40,7 @@ class CorpusStream:
         self._records: Callable[[], Iterator[tuple[str, Any]]]
         if isinstance(corpus, str | os.PathLike):
             path = _corpus_file(Path(corpus).expanduser())
-            self._records = lambda: _json_lines(path)
+            self._records = lambda: json_lines(path)
         elif callable(corpus):
             made = corpus
             self._records = lambda: _numbered(made())
@@ -78,17 +79,6 @@ def _corpus_file(path: Path) -> Path:
             "A JSONL file with `_id` and `text` in every line is asked for, or a folder that holds it as corpus.jsonl."
         )
     return file
-
-
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield f"{path}:{number}", json.loads(line.decode("utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: not JSON in UTF-8 ({error}).") from None
 
 
 def _numbered(documents: Iterable[Any]) -> Iterator[tuple[str, Any]]:

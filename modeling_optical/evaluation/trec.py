@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..atomic_write import write_text
+from ..lines import text_lines
 from .collections import Collection
 
 
@@ -36,15 +37,14 @@ def read_qrels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
         ValueError: for a line that is not a judgement (file and line named).
     """
     qrels: dict[str, dict[str, int]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                query, _, document, grade = line.split()
-                qrels.setdefault(query, {})[document] = int(grade)
-            except ValueError:
-                raise ValueError(f"{path}:{number}: expected `query 0 document grade`.") from None
+    for place, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            query, _, document, grade = line.split()
+            qrels.setdefault(query, {})[document] = int(grade)
+        except ValueError:
+            raise ValueError(f"{place}: expected `query 0 document grade`.") from None
     return qrels
 
 
@@ -55,21 +55,20 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
         ValueError: for a line that is not a run line (file and line named), or a document that stands twice for a query.
     """
     run: dict[str, dict[str, float]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            parts = line.split()
-            if not parts:
-                continue
-            try:
-                query, _, document, _, score, *_ = parts
-                value = float(score)
-            except ValueError:
-                raise ValueError(f"{path}:{number}: expected `query Q0 document rank score tag`.") from None
-            if not math.isfinite(value):
-                raise ValueError(f"{path}:{number}: the score {score} is not finite.")
-            if document in run.setdefault(query, {}):
-                raise ValueError(f"{path}:{number}: document {document!r} stands twice for query {query!r}.")
-            run[query][document] = value
+    for place, line in text_lines(path):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            query, _, document, _, score, *_ = parts
+            value = float(score)
+        except ValueError:
+            raise ValueError(f"{place}: expected `query Q0 document rank score tag`.") from None
+        if not math.isfinite(value):
+            raise ValueError(f"{place}: the score {score} is not finite.")
+        if document in run.setdefault(query, {}):
+            raise ValueError(f"{place}: document {document!r} stands twice for query {query!r}.")
+        run[query][document] = value
     return run
 
 
