@@ -11,6 +11,7 @@ from typing import Any
 from transformers.utils import logging
 
 from .lines import json_lines
+from .processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)
 
@@ -98,9 +99,20 @@ def _document(place: str, record: Any) -> tuple[str, str]:
     if identifier is None or not isinstance(text, str):
         raise ValueError(f"{place}: a document needs an id and a text; this is {record!r:.80}.")
     identifier = str(identifier)
-    if not identifier or any(c.isspace() for c in identifier):
+    check_identifier(place, identifier)
+    return identifier, replace_lone_surrogates(f"{title} {text}" if title else text)
+
+
+def check_identifier(place: str, identifier: str) -> None:
+    """Refuses ids that a run file cannot hold.
+
+    Raises:
+        ValueError: naming the place.
+    """
+    if not identifier or any(character.isspace() for character in identifier):
         raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
-    return identifier, f"{title} {text}" if title else text
+    if replace_lone_surrogates(identifier) != identifier:
+        raise ValueError(f"{place}: the id {identifier!r} has half a character (a lone surrogate), which no file can hold.")
 
 
 def hub_corpus(name: str, *, revision: str | None = None) -> Callable[[], Iterable[Any]]:

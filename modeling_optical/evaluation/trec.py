@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -12,6 +13,9 @@ from pathlib import Path
 from ..atomic_write import write_text
 from ..lines import text_lines
 from .collections import Collection
+
+# Bytes; file systems take 255 for a name, which has two such parts, an ending, and a prefix while it is written.
+_LONGEST_NAME = 100
 
 
 def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], tag: str) -> Path:
@@ -79,9 +83,17 @@ def save_run(folder: str | os.PathLike, system: str, collection: Collection, run
     Returns:
         Where the run is.
     """
-    name = re.sub(r"[^\w.-]", "_", f"{collection.name}.{collection.language}")
+    name = _file_name(f"{collection.name}.{collection.language}")
     queries = [json.dumps({"_id": key, "text": text}, ensure_ascii=False) for key, text in collection.queries.items()]
     write_qrels(Path(folder) / f"{name}.qrels", collection.qrels)
     write_text(Path(folder) / f"{name}.queries.jsonl", "\n".join(queries) + "\n")
-    file_name = re.sub(r"[^\w.-]", "_", f"{system}.{name}.trec")
-    return write_run(Path(folder) / file_name, run, system)
+    return write_run(Path(folder) / f"{_file_name(system)}.{name}.trec", run, system)
+
+
+def _file_name(text: str) -> str:
+    """A part of a file's name: what could lead elsewhere is replaced; a long one is cut, and told from others by a digest."""
+    name = re.sub(r"[^\w.-]", "_", text)
+    if len(name.encode("utf-8")) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{name.encode('utf-8')[: _LONGEST_NAME - 9].decode('utf-8', 'ignore')}-{digest}"
