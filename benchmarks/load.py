@@ -66,6 +66,7 @@ def stream_pairs(folder: str, count: int) -> dict[str, Any]:
         seen += 1
         if seen % (count // 20) == 0:
             memory.append((seen, resident()))
+            print(f"{seen:,} pairs, {memory[-1][1]} MB resident", flush=True)
     seconds = time.perf_counter() - started
     return {"pairs": seen, "file_mb": path.stat().st_size // 2**20, "seconds": round(seconds, 1), "before_mb": before,
             "pairs_per_second": round(seen / seconds), "memory_mb": memory}  # fmt: skip

@@ -101,7 +101,7 @@ def soak(url: str, queries: list[str], process: int, seconds: float) -> dict[str
     return {"answered": sum(answered), "refused": sum(refused), "seconds": seconds, "memory": memory}
 
 
-_BAD = [b"{", b"[" * 100_000, b'{"queries": ["\\ud800"]}', b"x" * 1_100_000, b'{"queries": 1, "k": NaN}']
+_BAD = [b"{", b"[" * 100_000, b'{"queries": []}', b"x" * 1_100_000, b'{"queries": 1, "k": NaN}']
 
 
 def _refused(url: str, body: bytes) -> bool:

@@ -39,11 +39,11 @@ def refused(answer) -> bool:
     return 400 <= answer.status_code < 500 and isinstance(detail, str) and 0 < len(detail) < 3000
 
 
+HALVES = (b"\\ud800", b"\\ufffd")
 BODIES = {
     "nothing": b"",
     "not JSON": b"{",
     "not UTF-8": b'{"queries": ["\xff"]}',
-    "half a character": b'{"queries": ["\\ud800"]}',
     "a key of half a character": b'{"queries": ["x"], "k": {"\\ud800": 1}}',
     "NaN": b'{"queries": ["x"], "k": NaN}',
     "a huge number": b'{"queries": ["x"], "k": 1' + b"0" * 5000 + b"}",
@@ -64,6 +64,12 @@ BODIES = {
 def test_a_bad_body_is_refused_with_a_sentence_and_the_next_is_answered(body, client):
     assert refused(client.post("/search", content=BODIES[body], headers=JSON))
     assert client.post("/search", json={"queries": ["cat"], "k": 1}).status_code == 200
+
+
+def test_half_a_character_is_searched_for_as_the_replacement_character(client):
+    broken, replaced = (client.post("/search", content=b'{"queries": ["the %s"]}' % c, headers=JSON) for c in HALVES)
+    assert broken.status_code == 200
+    assert broken.json()["results"] == replaced.json()["results"]
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "multipart/form-data; boundary=x", "application/xml", "x" * 2000, ""])

@@ -37,7 +37,7 @@ def test_any_bytes_are_a_run_or_judgements_or_refused_with_file_and_line(read, c
 @given(cut=some.integers(1, 20))
 def test_a_cut_off_archive_is_refused_by_its_name(cut, folder):
     path = folder / "cut.trec.gz"
-    path.write_bytes(gzip.compress(b"q1 Q0 d1 1 0.5 tag\n" * 100)[:-cut])
+    path.write_bytes(gzip.compress("".join(f"q1 Q0 d{number} 1 0.5 tag\n" for number in range(100)).encode())[:-cut])
     with pytest.raises(ValueError, match=r"cut\.trec\.gz is damaged or cut off"):
         read_run(path)
 
