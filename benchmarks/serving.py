@@ -152,7 +152,8 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(ROOT / "recipes/command.py"), "serve", options.index, "--port", str(port)]
-    server = subprocess.Popen(command + (["--model", options.model] if options.model else []), stderr=subprocess.DEVNULL)
+    arguments = ["--model", options.model] if options.model else []
+    server = subprocess.Popen(command + arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server)
