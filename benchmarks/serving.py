@@ -123,7 +123,7 @@ def write_soak(found: dict[str, Any], manifest: IndexManifest, note: str, output
             "# Memory of a server under load",
             "",
             f"Made by `python benchmarks/serving.py INDEX --queries FILE --soak {found['seconds']:g}`: {manifest.documents} "
-            f"documents, encoder {manifest.encoder.name}, 16 clients without a pause; {found['answered']} requests answered, "
+            f"documents, encoder {Path(manifest.encoder.name).name}, 16 clients without a pause; {found['answered']} requests answered, "
             f"{found['refused']} bad ones refused. {note}".rstrip(),
             "",
             "| second | resident MB | threads |",
