@@ -123,8 +123,8 @@ def write_soak(found: dict[str, Any], manifest: IndexManifest, note: str, output
             "# Memory of a server under load",
             "",
             f"Made by `python benchmarks/serving.py INDEX --queries FILE --soak {found['seconds']:g}`: {manifest.documents} "
-            f"documents, encoder {Path(manifest.encoder.name).name}, 16 clients without a pause; {found['answered']} requests answered, "
-            f"{found['refused']} bad ones refused. {note}".rstrip(),
+            f"documents, encoder {Path(manifest.encoder.name).name}, 16 clients without a pause; {found['answered']} requests "
+            f"answered, {found['refused']} bad ones refused. {note}".rstrip(),
             "",
             "| second | resident MB | threads |",
             "|---|---|---|",
