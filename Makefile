@@ -3,13 +3,36 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: quickstart test interop lint docs clean
+.PHONY: quickstart test test-oldest fuzz interop lint docs coverage dead-code audit clean
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/optical run recipes/quickstart/swahili.yaml $(ARGS)
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest $(ARGS)
+
+# Every dependency at the lower bound that setup.py names; see docs/versions.md.
+test-oldest: $(VENV)-oldest/.ready
+	$(VENV)-oldest/bin/python -m pytest -m "not slow" $(ARGS)
+
+$(VENV)-oldest/.ready: setup.py constraints-oldest.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --editable ".[test]" --constraint constraints-oldest.txt
+	touch $@
+
+# Forty times the examples of bad input, and new ones each time.
+fuzz: $(VENV)/.test
+	$(BIN)/python -m pytest $$(git ls-files "tests/**/test_bad_*.py" "tests/**/test_any_*.py") --hypothesis-profile nightly $(ARGS)
+
+coverage: $(VENV)/.test $(VENV)/.dev
+	$(BIN)/python -m coverage run -m pytest $(ARGS)
+	$(BIN)/python -m coverage report
+
+dead-code: $(VENV)/.dev
+	$(BIN)/vulture
+
+audit: $(VENV)/.dev
+	$(BIN)/pip-audit --local --skip-editable
 
 # PyLate and colbert-ai pin other versions of transformers, so each has an environment of its own.
 interop: $(VENV)/.test $(VENV)-pylate/.ready $(VENV)-colbert/.ready
@@ -38,4 +61,4 @@ $(VENV)/.quickstart $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-pylate $(VENV)-colbert build *.egg-info
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-pylate $(VENV)-colbert build *.egg-info

@@ -1,6 +1,7 @@
-"""Load test of `optical serve`: latency at 1, 8 and 32 clients. Writes serving.md and serving.json beside itself.
+"""Load test of `optical serve`: latency at 1, 8 and 32 clients, or memory over time. Writes serving.md and serving.json.
 
     python benchmarks/serving.py INDEX --queries FILE [--model M] [--requests 200]
+    python benchmarks/serving.py INDEX --queries FILE [--model M] --soak 180         (writes serving_memory.md and .json)
 
 Starts the server on an index that is there and asks it the queries of the file. Clients and server share the
 machine's cores.
@@ -17,9 +18,12 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from modeling_optical.atomic_write import write_text
 from modeling_optical.indexes import IndexManifest
@@ -68,25 +72,96 @@ def load(url: str, queries: list[str], clients: int, requests: int) -> dict[str,
     }
 
 
+def soak(url: str, queries: list[str], process: int, seconds: float) -> dict[str, Any]:
+    """Sixteen clients without a pause; every eighth request is a bad one. The server's memory, twelve times."""
+    ends = time.monotonic() + seconds
+    answered, refused = [0] * 16, [0] * 16
+
+    def client(number: int) -> None:
+        while time.monotonic() < ends:
+            asked = answered[number] + refused[number]
+            if asked % 8 == 7:
+                refused[number] += _refused(url, _BAD[asked // 8 % len(_BAD)])
+            else:
+                ask(url, queries[(asked * 16 + number) % len(queries)])
+                answered[number] += 1
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(16)]
+    server = psutil.Process(process)
+    for thread in threads:
+        thread.start()
+    memory = []
+    started = time.monotonic()
+    while time.monotonic() < ends:
+        memory.append((round(time.monotonic() - started), server.memory_info().rss // 2**20, server.num_threads()))
+        time.sleep(seconds / 12)
+    for thread in threads:
+        thread.join()
+    memory.append((round(time.monotonic() - started), server.memory_info().rss // 2**20, server.num_threads()))
+    return {"answered": sum(answered), "refused": sum(refused), "seconds": seconds, "memory": memory}
+
+
+_BAD = [b"{", b"[" * 100_000, b'{"queries": []}', b"x" * 1_100_000, b'{"queries": 1, "k": NaN}']
+
+
+def _refused(url: str, body: bytes) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(f"{url}/search", body, {"Content-Type": "application/json"}), timeout=120)
+    except urllib.error.HTTPError as error:
+        if error.code >= 500:
+            raise
+    except (ConnectionError, urllib.error.URLError):
+        pass  # the rest of a body that is too large is not read
+    else:
+        raise AssertionError(f"a bad request was answered: {body[:40]!r}")
+    return True
+
+
+def write_soak(found: dict[str, Any], manifest: IndexManifest, note: str, output: Path) -> None:
+    text = "\n".join(
+        [
+            "# Memory of a server under load",
+            "",
+            f"Made by `python benchmarks/serving.py INDEX --queries FILE --soak {found['seconds']:g}`: {manifest.documents} "
+            f"documents, encoder {Path(manifest.encoder.name).name}, 16 clients without a pause; {found['answered']} requests "
+            f"answered, {found['refused']} bad ones refused. {note}".rstrip(),
+            "",
+            "| second | resident MB | threads |",
+            "|---|---|---|",
+            *(f"| {second} | {megabytes} | {threads} |" for second, megabytes, threads in found["memory"]),
+            "",
+        ]
+    )
+    write_text(output / "serving_memory.md", text)
+    write_text(output / "serving_memory.json", json.dumps(found, indent=1) + "\n")
+    print(text)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("index")
     parser.add_argument("--model", help="encodes the queries (default: the model that made the index)")
     parser.add_argument("--queries", type=Path, required=True, help="a text file with a query a line")
     parser.add_argument("--requests", type=int, default=200, help="per number of clients")
+    parser.add_argument("--soak", type=float, metavar="SECONDS", help="full load for so long; the server's memory over time")
     parser.add_argument("--note", default="", help="a sentence for the report, such as what else ran on the machine")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of serving.md and serving.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the results")
     options = parser.parse_args()
     queries = [line for line in options.queries.read_text(encoding="utf-8").splitlines() if line.strip()]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, str(ROOT / "recipes/command.py"), "serve", options.index, "--port", str(port)]
-    server = subprocess.Popen(command + (["--model", options.model] if options.model else []), stderr=subprocess.DEVNULL)
+    arguments = ["--model", options.model] if options.model else []
+    server = subprocess.Popen(command + arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f"http://127.0.0.1:{port}"
     try:
         _wait(url, server)
         ask(url, queries[0])
+        if options.soak:
+            found = soak(url, queries, server.pid, options.soak)
+            write_soak(found, IndexManifest.read(options.index), options.note, options.output)
+            return
         rows = [load(url, queries, clients, options.requests) for clients in (1, 8, 32)]
         with urllib.request.urlopen(f"{url}/health") as answer:
             health = json.load(answer)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
+
+from .lines import json_lines
+from .processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)
 
@@ -39,7 +41,7 @@ class CorpusStream:
         self._records: Callable[[], Iterator[tuple[str, Any]]]
         if isinstance(corpus, str | os.PathLike):
             path = _corpus_file(Path(corpus).expanduser())
-            self._records = lambda: _json_lines(path)
+            self._records = lambda: json_lines(path)
         elif callable(corpus):
             made = corpus
             self._records = lambda: _numbered(made())
@@ -80,17 +82,6 @@ def _corpus_file(path: Path) -> Path:
     return file
 
 
-def _json_lines(path: Path) -> Iterator[tuple[str, Any]]:
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield f"{path}:{number}", json.loads(line.decode("utf-8"))
-            except ValueError as error:
-                raise ValueError(f"{path}:{number}: not JSON in UTF-8 ({error}).") from None
-
-
 def _numbered(documents: Iterable[Any]) -> Iterator[tuple[str, Any]]:
     for number, record in enumerate(documents):
         yield f"document {number} of the corpus", record
@@ -108,9 +99,20 @@ def _document(place: str, record: Any) -> tuple[str, str]:
     if identifier is None or not isinstance(text, str):
         raise ValueError(f"{place}: a document needs an id and a text; this is {record!r:.80}.")
     identifier = str(identifier)
-    if not identifier or any(c.isspace() for c in identifier):
+    check_identifier(place, identifier)
+    return identifier, replace_lone_surrogates(f"{title} {text}" if title else text)
+
+
+def check_identifier(place: str, identifier: str) -> None:
+    """Refuses ids that a run file cannot hold.
+
+    Raises:
+        ValueError: naming the place.
+    """
+    if not identifier or any(character.isspace() for character in identifier):
         raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
-    return identifier, f"{title} {text}" if title else text
+    if replace_lone_surrogates(identifier) != identifier:
+        raise ValueError(f"{place}: the id {identifier!r} has half a character (a lone surrogate), which no file can hold.")
 
 
 def hub_corpus(name: str, *, revision: str | None = None) -> Callable[[], Iterable[Any]]:

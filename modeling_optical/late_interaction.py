@@ -204,10 +204,13 @@ class TopDocuments:
         """Takes in scores (queries, documents) of the documents at positions `first`, `first + 1`, …; -inf leaves one out."""
         # Stable sorts keep the order of the collection among equal scores.
         ranked, order = scores.sort(dim=1, descending=True, stable=True)
-        ranked, order = ranked[:, : self.k].cpu(), order[:, : self.k].cpu() + first
-        merged, kept = torch.cat([self.scores, ranked], 1).sort(dim=1, descending=True, stable=True)
+        self.merge(ranked[:, : self.k].cpu(), order[:, : self.k].cpu() + first)
+
+    def merge(self, scores: torch.Tensor, positions: torch.Tensor) -> None:
+        """Takes in the best of some documents, ranked already: scores and positions (queries, at most k), on the CPU."""
+        merged, kept = torch.cat([self.scores, scores], 1).sort(dim=1, descending=True, stable=True)
         self.scores = merged[:, : self.k].contiguous()
-        self.positions = torch.cat([self.positions, order], 1).gather(1, kept[:, : self.k])
+        self.positions = torch.cat([self.positions, positions], 1).gather(1, kept[:, : self.k])
 
 
 def search(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase, 
 
 from .configuration_optical import KINDS, OpticalConfig
 
+_LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _PUNCTUATION = ("P",)
 _PUNCTUATION_AND_SYMBOLS = ("P", "S")
 
@@ -94,7 +96,7 @@ class OpticalProcessor(ProcessorMixin):
         """Token ids and masks of each text, unpadded.
 
         Args:
-            texts: the texts.
+            texts: the texts; half a surrogate pair counts as U+FFFD.
             kind: `"query"` or `"document"`.
             max_length: takes the place of the configured length.
             return_offsets: also tell where tokens stand in the text.
@@ -122,6 +124,7 @@ class OpticalProcessor(ProcessorMixin):
                 f"{type(self.tokenizer).__name__} does not tell where its tokens stand; a fast tokenizer is needed."
             )
         prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
+        texts = [replace_lone_surrogates(text) for text in texts]
         encoded = self.tokenizer(
             [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
             truncation=True,
@@ -274,15 +277,29 @@ class OpticalProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> OpticalProcessor:
-        """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`."""
+        """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`.
+
+        Code of the tokenizer's own runs with `trust_remote_code=True` only.
+        """
         kwargs.pop("_from_auto", None)
-        kwargs.pop("trust_remote_code", None)
+        # Without an answer transformers asks on the terminal.
+        trust = bool(kwargs.pop("trust_remote_code", False))
         config = kwargs.pop("config", None)
         if not isinstance(config, OpticalConfig):
             config = OpticalConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
         # The tokenizer's class is taken from its own files: with our config it would be looked up by model type.
-        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, config=config.get_text_config(), **kwargs)
+        tokenizer = AutoTokenizer.from_pretrained(
+            pretrained_model_name_or_path, config=config.get_text_config(), trust_remote_code=trust, **kwargs
+        )
         return cls(tokenizer, config)
+
+
+def replace_lone_surrogates(text: str) -> str:
+    """The text with every half of a surrogate pair as U+FFFD, as decoders read what is broken.
+
+    JSON may hold such halves (`"\\ud83d"`), which no tokenizer takes and no file in UTF-8 can hold.
+    """
+    return _LONE_SURROGATES.sub("\ufffd", text)
 
 
 def punctuation_token_ids(tokenizer: PreTrainedTokenizerBase, categories: Sequence[str] = _PUNCTUATION) -> set[int]:
@@ -303,4 +320,4 @@ def punctuation_token_ids(tokenizer: PreTrainedTokenizerBase, categories: Sequen
     return found
 
 
-__all__ = ["OpticalProcessor", "punctuation_token_ids"]
+__all__ = ["OpticalProcessor", "punctuation_token_ids", "replace_lone_surrogates"]

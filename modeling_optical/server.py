@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: FastAPI reads the types of the endpoints, which are made inside a function.
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,10 +23,11 @@ class ServerLimits:
         max_queries: queries per request.
         max_characters: characters per query.
         max_body_bytes: size of a request's body.
-        timeout: seconds until a request is given up.
+        timeout: seconds until a request is given up, its body's arrival and its answer counted apart.
         max_batch: queries that are encoded and searched together.
         max_wait: seconds that the first request of a batch waits for others while nothing else is being searched.
         max_waiting: queries that may wait; beyond that, requests are turned away.
+        max_connections: open connections; beyond that, requests are turned away.
     """
 
     max_k: int = 100
@@ -36,6 +38,7 @@ class ServerLimits:
     max_batch: int = 32
     max_wait: float = 0.002
     max_waiting: int = 1024
+    max_connections: int = 512
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -133,40 +136,58 @@ class Batcher:
 
 
 class BodyLimit:
-    """ASGI middleware that turns away bodies above a size, also where their length is not announced."""
+    """ASGI middleware that turns away bodies above a size, also where their length is not announced, and those that trickle.
 
-    def __init__(self, app: Any, max_bytes: int):
+    Args:
+        app: what gets the others.
+        max_bytes: the largest body.
+        timeout: seconds within which it must have arrived.
+    """
+
+    def __init__(self, app: Any, max_bytes: int, timeout: float):
         self.app = app
         self.max_bytes = max_bytes
+        self.timeout = timeout
 
     async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict]], send: Any) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         # The whole body is read here, up to the limit, and handed on as one message.
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self.max_bytes:
-                await _refuse(send, self.max_bytes)
-                return
-        messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+        try:
+            body = await asyncio.wait_for(self._body(receive), self.timeout)
+        except TimeoutError:
+            await _refuse(send, 408, f"the body did not arrive within {self.timeout:g} seconds")
+            return
+        if body is None:
+            return
+        if len(body) > self.max_bytes:
+            await _refuse(send, 413, f"the body is larger than {self.max_bytes} bytes")
+            return
+        messages = iter([{"type": "http.request", "body": bytes(body), "more_body": False}])
 
         async def replay() -> dict:
             return next(messages, None) or await receive()
 
         await self.app(scope, replay, send)
 
+    async def _body(self, receive: Callable[[], Awaitable[dict]]) -> bytearray | None:
+        """The body, read up to the first byte too many; None if the client went away."""
+        body = bytearray()
+        while len(body) <= self.max_bytes:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            body += message.get("body", b"")
+            if not message.get("more_body", False):
+                break
+        return body
 
-async def _refuse(send: Any, max_bytes: int) -> None:
-    text = f'{{"detail":"the body is larger than {max_bytes} bytes"}}'.encode()
+
+async def _refuse(send: Any, status: int, sentence: str) -> None:
+    text = json.dumps({"detail": sentence}).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(text)).encode()), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": 413, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": text})
 
 
@@ -183,6 +204,8 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
     """
     try:
         from fastapi import FastAPI, HTTPException
+        from fastapi.exceptions import RequestValidationError
+        from fastapi.responses import JSONResponse
         from pydantic import BaseModel, Field
     except ImportError as error:
         raise ImportError('serving needs FastAPI: pip install "modeling-optical[serve]"') from error
@@ -218,7 +241,13 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
             yield
 
     app = FastAPI(title="modeling-optical", description="Late-interaction search in your language.", lifespan=lifespan)
-    app.add_middleware(BodyLimit, max_bytes=bounds.max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=bounds.max_body_bytes, timeout=bounds.timeout)
+
+    @app.exception_handler(RequestValidationError)
+    async def refuse(_: Any, error: RequestValidationError) -> JSONResponse:
+        # FastAPI's own answer repeats the input, which may be large, or hold what JSON cannot (NaN, half a character).
+        faults = [f"{'.'.join(str(part) for part in one['loc'])[:100]}: {one['msg'][:200]}" for one in error.errors()[:5]]
+        return JSONResponse({"detail": "; ".join(faults).encode("utf-8", "replace").decode()}, status_code=422)
 
     @app.post("/search")
     async def search(request: SearchRequest) -> SearchResponse:
@@ -267,4 +296,11 @@ def serve(
         raise ImportError('serving needs uvicorn: pip install "modeling-optical[serve]"') from error
     bounds = limits or ServerLimits()
     grace = int(bounds.timeout) + 1
-    uvicorn.run(create_app(retriever, bounds), host=host, port=port, log_level="info", timeout_graceful_shutdown=grace)
+    uvicorn.run(
+        create_app(retriever, bounds),
+        host=host,
+        port=port,
+        log_level="info",
+        timeout_graceful_shutdown=grace,
+        limit_concurrency=bounds.max_connections,
+    )

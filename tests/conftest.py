@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
@@ -29,6 +30,12 @@ from transformers import (
     XmodConfig,
     XmodModel,
 )
+
+# Few examples in every run, the same ones; many with `--hypothesis-profile nightly`.
+settings.register_profile("every-run", max_examples=50, deadline=None, derandomize=True, database=None,
+                          suppress_health_check=[HealthCheck.too_slow])  # fmt: skip
+settings.register_profile("nightly", max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("every-run")
 
 TEXTS = [
     "the cat sat on the mat, and the dog barked!",

@@ -61,7 +61,8 @@ class Teacher:
         expand: pad queries to `max_length` with mask tokens, for `transport.tokens="with_expansion"`.
 
     Raises:
-        ValueError: if the texts are to be expanded and attention sees the expansion, so that it would change the vectors.
+        ValueError: if the texts are to be expanded and attention sees the expansion, so that it would change the vectors, or
+            there is no length to expand them to.
 
     Example:
 
@@ -84,6 +85,11 @@ class Teacher:
             raise ValueError(
                 "transport.tokens='with_expansion' needs a teacher with attend_to_expansion_tokens=False: with attention to "
                 "mask tokens, their number changes the vectors of the text."
+            )
+        if expand and (max_length or model.config.query_length) is None:
+            raise ValueError(
+                "transport.tokens='with_expansion' pads the teacher's texts to one length, and this teacher has no "
+                "query_length: give max_length."
             )
         if "attention" in weigh_tokens_by:
             model.set_attn_implementation("eager")  # no other implementation returns it

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
+
+from modeling_optical.lines import parse_json
 
 from .bitext.files import BitextFile
 
@@ -23,19 +24,16 @@ def stream_texts(path: str | os.PathLike, *, field: str = "text") -> Iterator[st
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the file {os.fspath(path)!r} does not exist.")
     file = BitextFile(os.fspath(path))
-    for place, line in file.lines():
-        if line is None:
-            raise ValueError(f"{place}: not UTF-8.")
+    for place, line in file.text_lines():
         if text := line.strip():
             yield _json_text(text, field, place) if file.ending in _JSON_ENDINGS else text
 
 
 def _json_text(line: str, field: str, place: str) -> str:
-    try:
-        record = json.loads(line)
-        text = record[field]
-    except (json.JSONDecodeError, KeyError, TypeError):
-        raise ValueError(f"{place}: not a JSON object with the field {field!r}.") from None
+    record = parse_json(line, place)
+    if not isinstance(record, dict) or field not in record:
+        raise ValueError(f"{place}: not a JSON object with the field {field!r}.")
+    text = record[field]
     if not isinstance(text, str) or not text.strip():
         raise ValueError(f"{place}: the field {field!r} is {text!r}; it must be a text.")
     title = record.get("title")

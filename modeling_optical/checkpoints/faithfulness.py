@@ -10,6 +10,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from ..configuration_optical import OpticalConfig
 from ..processing_optical import OpticalProcessor
 
 # Texts that show whether two ways to put a marker in front give the same tokens.
@@ -41,6 +42,19 @@ class Change:
 
     def __str__(self) -> str:
         return f"{self.setting}: {self.value!r} becomes {self.nearest!r}"
+
+
+def changes_of_markers_alone(config: OpticalConfig) -> list[Change]:
+    """What formats cannot say that know markers, but neither prompts, another expansion token, nor which query tokens score."""
+    found = []
+    for key in ("query_prompt", "document_prompt"):
+        if getattr(config, key) is not None:
+            found.append(Change(key, getattr(config, key), None))
+    if config.expansion_token is not None and config.query_expansion != "none":
+        found.append(Change("expansion_token", config.expansion_token, "the mask token"))
+    if config.scored_query_tokens == "content":
+        found.append(Change("scored_query_tokens", "content", "all"))
+    return found
 
 
 def check_changes(format_name: str, changes: Sequence[Change], *, nearest: bool) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import torch
@@ -36,7 +35,9 @@ class CheckpointFiles:
 
         Raises:
             FileNotFoundError: if the name is neither a folder here nor a repository that can be reached.
+            ValueError: for a name that leads out of the checkpoint.
         """
+        self.check_inside(file)
         if os.path.isdir(self.path):
             place = Path(self.path, file)
             return place if place.is_file() else None
@@ -45,6 +46,33 @@ class CheckpointFiles:
         except (OSError, hub_errors.HfHubHTTPError) as error:
             raise self.missing(type(error).__name__) from error
         return None if found is None else Path(found)
+
+    def check_inside(self, file: str) -> None:
+        """Refuses a file or folder, as a checkpoint's own files name it, that is not a part of the checkpoint.
+
+        Raises:
+            ValueError: then.
+        """
+        windows = PureWindowsPath(file)  # knows drives and both slashes
+        if "\0" in file or windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+            raise ValueError(f"{self.name!r} names the file {file!r}, which is outside of it: such a checkpoint is refused.")
+
+    def modules(self) -> list[tuple[str, str]]:
+        """Class and folder of each module of `modules.json`, in order; none if there is no such file.
+
+        Raises:
+            ValueError: for an entry without a class, or with a folder outside of the checkpoint.
+        """
+        found = []
+        for number, module in enumerate(self.json_list("modules.json")):
+            kind, path = (module.get("type"), module.get("path", "")) if isinstance(module, dict) else (None, None)
+            if not isinstance(kind, str) or not isinstance(path, str):
+                raise ValueError(
+                    f"{self.name!r}: entry {number} of modules.json needs texts `type` and `path`; it is {module!r:.80}."
+                )
+            self.check_inside(path)
+            found.append((kind, path))
+        return found
 
     def missing(self, why: str) -> FileNotFoundError:
         """The error of a name that stands for nothing that can be reached."""
@@ -88,8 +116,13 @@ class CheckpointFiles:
         prefix = f"{folder}/" if folder else ""
         index = self.json(f"{prefix}model.safetensors.index.json")
         if index is not None:
-            shards = {index["weight_map"][key] for key in keys or index["weight_map"] if key in index["weight_map"]}
-            places = [self.find(prefix + shard) for shard in sorted(shards)]
+            shards = index.get("weight_map")
+            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+                raise ValueError(f"{self.name!r}: model.safetensors.index.json has no `weight_map` of tensors to files.")
+            wanted = sorted({shards[key] for key in keys or shards if key in shards})
+            places = [self.find(prefix + shard) for shard in wanted]
+            if None in places:
+                raise ValueError(f"{self.name!r} lacks {wanted[places.index(None)]}, which its index names: it is incomplete.")
         else:
             places = [self.find(f"{prefix}model.safetensors")]
         if all(place is not None for place in places) and places:
@@ -110,7 +143,7 @@ class CheckpointFiles:
 def _parse(place: Path) -> Any:
     try:
         return json.loads(place.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{place} is not JSON: {error}.") from None
 
 
@@ -120,9 +153,9 @@ def _read(place: Path | None) -> dict[str, torch.Tensor]:
         if place.suffix == ".safetensors":
             return load_file(place)
         return torch.load(place, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
+    except (SafetensorError, OSError) as error:
         raise ValueError(f"{place} is damaged ({error}). Fetch or copy it again.") from None
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except Exception as error:  # a damaged pickle raises many types
         raise ValueError(
             f"{place} is a pickle that does not load as tensors alone ({type(error).__name__}), so it may run code and is "
             "refused. Save the model as safetensors (save_pretrained does) where you trust it, and give that folder."

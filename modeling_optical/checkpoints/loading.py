@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import os
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..modeling_optical import OpticalModel
 from . import clip, pylate, sentence_transformers, stanford
 from .files import HUB_ARGUMENTS, CheckpointFiles
 
 _PACKAGE_PREFIX = "package:"
+_DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
+_DEEPEST = 1000
 FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "clip", "encoder")
 
 
@@ -73,7 +78,7 @@ def detect_format(files: CheckpointFiles) -> str:
     config = files.json("config.json") or {}
     if config.get("model_type") == OpticalModel.config_class.model_type:
         return "optical"
-    modules = [str(module.get("type")) for module in files.json_list("modules.json")]
+    modules = [kind for kind, _ in files.modules()]
     settings = files.json("config_sentence_transformers.json") or {}
     if modules:
         if (
@@ -90,7 +95,8 @@ def detect_format(files: CheckpointFiles) -> str:
             f"{files.name!r} has modules.json of a kind that is not known here ({', '.join(modules)}). Formats: "
             f"{', '.join(FORMATS)}; checkpoint_format=… forces one."
         )
-    if "HF_ColBERT" in (config.get("architectures") or []) or files.find("artifact.metadata") is not None:
+    architectures = config.get("architectures")
+    if (isinstance(architectures, list) and "HF_ColBERT" in architectures) or files.find("artifact.metadata") is not None:
         return "stanford"
     if config.get("model_type") in clip.MODEL_TYPES:
         return "clip"
@@ -139,6 +145,7 @@ def load_checkpoint(
     path = resolve_model_path(name)
     files = CheckpointFiles(os.fspath(name), path, {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs})
     chosen = checkpoint_format or detect_format(files)
+    _check_layers(files)
     # Without an answer transformers asks on the terminal, and waits.
     kwargs.setdefault("trust_remote_code", False)
     language = kwargs.pop("language", None)
@@ -160,16 +167,40 @@ def load_checkpoint(
                 "clip": clip.read,
             }[chosen]
             model = read(files, model_class, given, kwargs)
-    except ValueError as error:
-        if "trust_remote_code" in str(error):
-            raise ValueError(
-                f"model {os.fspath(name)!r} brings Python code of its own, which runs only with your permission: read it, then "
-                "pass trust_remote_code=True (in a recipe: trust_remote_code: true)."
-            ) from error
+    except (OSError, ImportError, MemoryError, torch.OutOfMemoryError):
         raise
+    except Exception as error:  # transformers, tokenizers and torch raise many types; each becomes one sentence
+        raise _explained(os.fspath(name), error) from error
     model.config._name_or_path = path
     _choose_language(files.name, model, language)
     return model
+
+
+def _explained(name: str, error: Exception) -> ValueError:
+    """What went wrong with a checkpoint, in one sentence with its name."""
+    if isinstance(error, ValueError) and "trust_remote_code" in str(error):
+        return ValueError(
+            f"model {name!r} brings Python code of its own, which runs only with your permission: read it, then "
+            "pass trust_remote_code=True (in a recipe: trust_remote_code: true)."
+        )
+    if isinstance(error, ValueError) and not isinstance(error, (json.JSONDecodeError, UnicodeError)):
+        return error if name in str(error) else ValueError(f"model {name!r}: {error}")
+    return ValueError(
+        f"model {name!r} cannot be loaded: its files do not hold what they should ({type(error).__name__}: {error}). "
+        "Fetch or save it again."
+    )
+
+
+def _check_layers(files: CheckpointFiles) -> None:
+    """Refuses a depth that no model has: layers are built before the weights show how many there are."""
+    config = files.json("config.json") or {}
+    nested = config.get("backbone_config")
+    for values in (config, nested if isinstance(nested, dict) else {}):
+        for key in _DEPTHS & set(values):
+            if isinstance(values[key], int) and values[key] > _DEEPEST:
+                raise ValueError(
+                    f"model {files.name!r}: config.json asks for {key}={values[key]}; at most {_DEEPEST} are read."
+                )
 
 
 def _choose_language(name: str, model: OpticalModel, language: str | None) -> None:
@@ -199,7 +230,13 @@ def _load_own(
         )
     kwargs.pop("trust_remote_code")  # the code is this package's
     model = model_class.from_pretrained(path, **kwargs)
-    model.get_processor()
+    processor = model.get_processor()
+    rows, largest = model.get_input_embeddings().num_embeddings, max(processor.tokenizer.get_vocab().values(), default=0)
+    if largest >= rows:
+        raise ValueError(
+            f"the tokenizer of {os.fspath(name)!r} has ids up to {largest}, but its embedding matrix has {rows} rows: they "
+            "are not of the same model."
+        )
     return model.eval()
 
 

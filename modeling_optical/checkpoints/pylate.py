@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from ..modeling_optical import OpticalModel
 from .dense import DenseModule, check_chain, dense_folders, fill, identity_folder, projection_values
-from .faithfulness import Change, save_tokenizer, skiplist_words
+from .faithfulness import Change, changes_of_markers_alone, save_tokenizer, skiplist_words
 from .files import CheckpointFiles
 from .sentence_transformers import module_folders, transformer_settings, write_json, write_modules
 
@@ -66,13 +66,7 @@ def changes(model: OpticalModel) -> list[Change]:
     found = []
     if config.query_expansion == "min":
         found.append(Change("query_expansion", "min", "fixed"))
-    for key in ("query_prompt", "document_prompt"):
-        if getattr(config, key) is not None:
-            found.append(Change(key, getattr(config, key), None))
-    if config.expansion_token is not None and config.query_expansion != "none":
-        found.append(Change("expansion_token", config.expansion_token, "the mask token"))
-    if config.scored_query_tokens == "content":
-        found.append(Change("scored_query_tokens", "content", "all"))
+    found += changes_of_markers_alone(config)
     if config.skiplist_kinds != ["document"] and model.get_processor().skiplist_token_ids:
         found.append(Change("skiplist_kinds", config.skiplist_kinds, ["document"]))
     return found

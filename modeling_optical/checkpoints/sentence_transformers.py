@@ -30,7 +30,7 @@ _POOLING_FLAGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": 
 
 def module_folders(files: CheckpointFiles) -> list[tuple[str, str]]:
     """Class name and folder of each module of `modules.json`, in order."""
-    return [(str(module["type"]).rsplit(".", 1)[-1], module.get("path", "")) for module in files.json_list("modules.json")]
+    return [(kind.rsplit(".", 1)[-1], path) for kind, path in files.modules()]
 
 
 @dataclass

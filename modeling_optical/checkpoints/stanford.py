@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from ..modeling_optical import OpticalModel
-from .faithfulness import Change, save_tokenizer
+from .faithfulness import Change, changes_of_markers_alone, save_tokenizer
 from .files import CheckpointFiles
 from .sentence_transformers import write_json
 
@@ -121,13 +121,7 @@ def changes(model: OpticalModel) -> list[Change]:
     found = []
     if config.query_expansion != "fixed":
         found.append(Change("query_expansion", config.query_expansion, "fixed"))
-    for key in ("query_prompt", "document_prompt"):
-        if getattr(config, key) is not None:
-            found.append(Change(key, getattr(config, key), None))
-    if config.expansion_token is not None and config.query_expansion != "none":
-        found.append(Change("expansion_token", config.expansion_token, "the mask token"))
-    if config.scored_query_tokens == "content":
-        found.append(Change("scored_query_tokens", "content", "all"))
+    found += changes_of_markers_alone(config)
     skipped = sorted(processor.skiplist_token_ids)
     if skipped and (skipped != punctuation_ids(processor.tokenizer) or config.skiplist_kinds != ["document"]):
         found.append(Change("skiplist", f"{len(skipped)} tokens", "the first piece of every ASCII punctuation mark"))

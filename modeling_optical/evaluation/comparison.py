@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
+from ..lines import json_lines
 from .collections import Corpus, texts_of
-from .collections.files import json_lines
 from .metrics import per_query, unjudged_share
 from .significance import PairedComparison, compare_paired, holm
 from .trec import read_qrels, read_run

@@ -190,8 +190,8 @@ def translate(
     """
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision)
-    translator = AutoModelForSeq2SeqLM.from_pretrained(model, revision=revision).to(device).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False)
+    translator = AutoModelForSeq2SeqLM.from_pretrained(model, revision=revision, trust_remote_code=False).to(device).eval()
     several = translator.config.model_type in _MANY_LANGUAGES
     forced = _languages(tokenizer, model, source, target) if several else {}
     positions = translator.config.max_position_embeddings

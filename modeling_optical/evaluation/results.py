@@ -87,7 +87,7 @@ def read_results(path: str | os.PathLike) -> list[ResultRow]:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
         names = {field.name for field in fields(ResultRow)}
         return [ResultRow(**{key: row[key] for key in names}) for row in rows]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a results file ({type(error).__name__}: {error}).") from None
 
 

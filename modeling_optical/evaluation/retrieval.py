@@ -10,7 +10,7 @@ import torch
 from transformers.utils import logging
 
 from ..batching import batched
-from ..late_interaction import search
+from ..late_interaction import TopDocuments, search
 from ..modeling_optical import OpticalModel
 from .collections import Corpus
 
@@ -131,26 +131,21 @@ class TopK:
     """The best documents per query over blocks that come one after the other. Ties go to the earlier document."""
 
     def __init__(self, queries: int, k: int):
-        self._k = k
         self._ids: list[str] = []
-        self._scores = torch.empty(queries, 0)
-        self._positions = torch.empty(queries, 0, dtype=torch.long)
+        self._best = TopDocuments(queries, k)
 
     def add(self, ids: list[str], scores: torch.Tensor, positions: torch.Tensor) -> None:
         """Takes a block's ids, and its best scores and their positions in it, both (queries, at most k), best first."""
         names, places = torch.unique(positions, return_inverse=True)
-        scores = torch.cat([self._scores, scores.cpu().float()], 1)
-        positions = torch.cat([self._positions, places.cpu() + len(self._ids)], 1)
         known = self._ids + [ids[position] for position in names.tolist()]
-        ranked, order = scores.sort(dim=1, descending=True, stable=True)
-        self._scores, positions = ranked[:, : self._k], positions.gather(1, order[:, : self._k])
+        self._best.merge(scores.cpu().float(), places.cpu() + len(self._ids))
         # Only the ids of documents that are still among some query's best are kept.
-        kept, self._positions = torch.unique(positions, return_inverse=True)
+        kept, self._best.positions = torch.unique(self._best.positions, return_inverse=True)
         self._ids = [known[position] for position in kept.tolist()]
 
     def run(self, queries: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Query id to {document id: score}, best first."""
-        return _run(queries, self._ids, self._scores, self._positions)
+        return _run(queries, self._ids, self._best.scores, self._best.positions)
 
 
 def _run(

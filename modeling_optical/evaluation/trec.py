@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -10,7 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..atomic_write import write_text
+from ..lines import text_lines
 from .collections import Collection
+
+# Bytes; file systems take 255 for a name, which has two such parts, an ending, and a prefix while it is written.
+_LONGEST_NAME = 100
 
 
 def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], tag: str) -> Path:
@@ -36,15 +41,14 @@ def read_qrels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
         ValueError: for a line that is not a judgement (file and line named).
     """
     qrels: dict[str, dict[str, int]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                query, _, document, grade = line.split()
-                qrels.setdefault(query, {})[document] = int(grade)
-            except ValueError:
-                raise ValueError(f"{path}:{number}: expected `query 0 document grade`.") from None
+    for place, line in text_lines(path):
+        if not line.strip():
+            continue
+        try:
+            query, _, document, grade = line.split()
+            qrels.setdefault(query, {})[document] = int(grade)
+        except ValueError:
+            raise ValueError(f"{place}: expected `query 0 document grade`.") from None
     return qrels
 
 
@@ -55,21 +59,20 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
         ValueError: for a line that is not a run line (file and line named), or a document that stands twice for a query.
     """
     run: dict[str, dict[str, float]] = {}
-    with open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            parts = line.split()
-            if not parts:
-                continue
-            try:
-                query, _, document, _, score, *_ = parts
-                value = float(score)
-            except ValueError:
-                raise ValueError(f"{path}:{number}: expected `query Q0 document rank score tag`.") from None
-            if not math.isfinite(value):
-                raise ValueError(f"{path}:{number}: the score {score} is not finite.")
-            if document in run.setdefault(query, {}):
-                raise ValueError(f"{path}:{number}: document {document!r} stands twice for query {query!r}.")
-            run[query][document] = value
+    for place, line in text_lines(path):
+        parts = line.split()
+        if not parts:
+            continue
+        try:
+            query, _, document, _, score, *_ = parts
+            value = float(score)
+        except ValueError:
+            raise ValueError(f"{place}: expected `query Q0 document rank score tag`.") from None
+        if not math.isfinite(value):
+            raise ValueError(f"{place}: the score {score} is not finite.")
+        if document in run.setdefault(query, {}):
+            raise ValueError(f"{place}: document {document!r} stands twice for query {query!r}.")
+        run[query][document] = value
     return run
 
 
@@ -80,9 +83,17 @@ def save_run(folder: str | os.PathLike, system: str, collection: Collection, run
     Returns:
         Where the run is.
     """
-    name = re.sub(r"[^\w.-]", "_", f"{collection.name}.{collection.language}")
+    name = _file_name(f"{collection.name}.{collection.language}")
     queries = [json.dumps({"_id": key, "text": text}, ensure_ascii=False) for key, text in collection.queries.items()]
     write_qrels(Path(folder) / f"{name}.qrels", collection.qrels)
     write_text(Path(folder) / f"{name}.queries.jsonl", "\n".join(queries) + "\n")
-    file_name = re.sub(r"[^\w.-]", "_", f"{system}.{name}.trec")
-    return write_run(Path(folder) / file_name, run, system)
+    return write_run(Path(folder) / f"{_file_name(system)}.{name}.trec", run, system)
+
+
+def _file_name(text: str) -> str:
+    """A part of a file's name: what could lead elsewhere is replaced; a long one is cut, and told from others by a digest."""
+    name = re.sub(r"[^\w.-]", "_", text)
+    if len(name.encode("utf-8")) <= _LONGEST_NAME:
+        return name
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    return f"{name.encode('utf-8')[: _LONGEST_NAME - 9].decode('utf-8', 'ignore')}-{digest}"

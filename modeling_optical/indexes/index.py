@@ -63,7 +63,7 @@ class IndexManifest:
             if values.pop("format") != _FORMAT:
                 raise ValueError("it is of another version")
             return cls(**values | {"encoder": Encoder(**values["encoder"])})
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError, AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"{place} cannot be read ({error}). Make the index again.") from None
 
 

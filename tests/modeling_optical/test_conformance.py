@@ -291,7 +291,7 @@ def test_a_layer_is_never_split_between_devices(model):
     splits = 0
     for share in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9):
         device_map = infer_auto_device_map(
-            empty, max_memory={0: int(share * whole), "cpu": 2 * whole}, no_split_module_classes=empty._no_split_modules
+            empty, max_memory={0: int(share * whole), "cpu": 2 * whole}, no_split_module_classes=list(empty._no_split_modules)
         )
         splits += len(set(device_map.values())) > 1
         assert not [place for place in device_map for layer in layers if place.startswith(f"{layer}.")], device_map

@@ -138,7 +138,7 @@ def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     server = subprocess.Popen([sys.executable, "-c", _SERVING, str(tmp_path / "index"), str(port)], env=environment)
     try:
-        for _ in range(600):
+        for _ in range(1800):
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
                 break

@@ -165,3 +165,10 @@ def test_equal_sources_have_equal_keys_and_others_do_not(student, teacher, bitex
     features = [bitext[0], bitext[1], bitext[0] | {"target": "paka"}]
     keys = DistillationCollator(student.processor, teacher, with_source_keys=True)(features)["source_keys"].tolist()
     assert keys[0] == keys[2] != keys[1]
+
+
+def test_an_expanding_teacher_needs_a_length_to_expand_to(teacher):
+    teacher.model.config.query_length = None
+    with pytest.raises(ValueError, match=r"has no query_length: give max_length"):
+        Teacher(teacher.model, expand=True)
+    assert Teacher(teacher.model, max_length=12, expand=True).max_length == 12

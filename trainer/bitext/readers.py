@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datasets import load_dataset
 
-from .files import BitextFile, moses_members
+from modeling_optical.lines import MAX_LINE_BYTES, parse_json
+
+from .files import BitextFile, BoundedRecords, moses_members
 from .sources import BitextSource
 from .tmx import read_tmx
 
@@ -58,8 +59,8 @@ def _json_lines(file: BitextFile) -> Iterator[tuple[str, Any, str | None]]:
             yield place, None, "not UTF-8"
         elif line.strip():
             try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
+                record = parse_json(line, place)
+            except ValueError:
                 yield place, None, "not JSON"
                 continue
             yield (place, record, None) if isinstance(record, dict) else (place, None, "not an object")
@@ -112,16 +113,12 @@ def _from_records(
 
 
 def _table(source: BitextSource, file: BitextFile, delimiter: str) -> Iterator[tuple[str, Pair | None, str | None]]:
-    # TSV as it is exchanged for bitext has no quoting; CSV has.
     by_number = isinstance(source.source, int) and isinstance(source.target, int)
     places: tuple[int, int] | None = (int(source.source), int(source.target)) if by_number else None
-    csv.field_size_limit(2**31 - 1)  # the cleaning judges lengths, with a count
     # Bytes that are not UTF-8 become surrogates, which the cleaning finds.
     with file.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = csv.reader(stream, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE)
         document_column: int | None = None
-        for row in rows:
-            place = f"{file}:{rows.line_num}"
+        for place, row in table_rows(stream, str(file), delimiter):
             if places is None:
                 missing = [name for name in (source.source, source.target) if name not in row]
                 if missing:
@@ -139,6 +136,23 @@ def _table(source: BitextSource, file: BitextFile, delimiter: str) -> Iterator[t
                 continue
             document = row[document_column] if document_column is not None and document_column < len(row) else ""
             yield place, (_normalize(row[places[0]]), _normalize(row[places[1]]), document), None
+
+
+def table_rows(stream: io.TextIOWrapper, name: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
+    """(place, cells) of every row; TSV as it is exchanged for texts has no quoting, CSV has.
+
+    Raises:
+        ValueError: for a row that is no table's, or longer than memory allows; its line is named.
+    """
+    csv.field_size_limit(MAX_LINE_BYTES)
+    lines = BoundedRecords(stream, name)
+    rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE)
+    try:
+        for row in rows:
+            lines.next_record()
+            yield f"{name}:{rows.line_num}", row
+    except csv.Error as error:
+        raise ValueError(f"{name}:{rows.line_num}: not a row of a table ({error}).") from None
 
 
 def _moses(source_file: BitextFile, target_file: BitextFile) -> Iterator[tuple[str, Pair | None, str | None]]:

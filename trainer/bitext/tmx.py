@@ -9,11 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
-from .files import BitextFile
+from .files import BitextFile, BoundedRecords
 
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 # Inline elements whose content is the markup of the document that was translated, not text (TMX 1.4b, section 5).
 _MARKUP = frozenset({"bpt", "ept", "ph", "it", "ut"})
+# Inline elements may stand in each other; no tool writes more than a few levels.
+_DEEPEST = 100
 
 
 def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, dict[str, Any] | None, str | None]]:
@@ -24,7 +26,8 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
 
     Raises:
         ValueError: for XML that is not well formed (with its line), and for a file that declares entities, which TMX does not
-            need and which can be made to fill the memory.
+            need and which can be made to fill the memory, nests elements without end, or has a unit that is longer than memory
+            allows.
     """
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import iterparse
@@ -34,15 +37,19 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
     matched = {source: False, target: False}
     parents: list[Element] = []
     with file.open() as stream:
+        records = BoundedRecords(stream, str(file))
         try:
-            for event, element in iterparse(stream, events=("start", "end")):
+            for event, element in iterparse(records, events=("start", "end")):
                 if event == "start":
                     parents.append(element)
+                    if len(parents) > _DEEPEST:
+                        raise ValueError(f"{file}: elements are nested more than {_DEEPEST} deep after {number} units.")
                     continue
                 parents.pop()
                 if element.tag != "tu":
                     continue
                 number += 1
+                records.next_record()
                 texts = _segments(element)
                 seen |= dict.fromkeys(list(texts)[: 20 - len(seen)])
                 chosen = {code: _choose(texts, code) for code in (source, target)}
@@ -57,6 +64,8 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
                     parents[-1].clear()  # the units that are read would pile up in the body
         except DefusedXmlException as error:
             raise ValueError(f"{file} declares entities, which is refused: they can fill the memory ({error}).") from None
+        except LookupError as error:  # an encoding that Python does not have
+            raise ValueError(f"{file}: {error}.") from None
         except ParseError as error:
             raise ValueError(f"{file}:{error.position[0]}: not well-formed XML after {number} units ({error}).") from None
     for code, found in matched.items():

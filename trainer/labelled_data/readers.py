@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 import io
-import json
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modeling_optical.evaluation import Collection, load_collection, texts_of
+from modeling_optical.lines import json_objects
 
 from ..bitext.files import BitextFile
+from ..bitext.readers import table_rows
 from .records import QUERY
 from .sources import LabelledSource
 from .text_tables import load_from_hub
@@ -37,36 +37,20 @@ def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapp
     else:
         file = BitextFile(str(source.path))
         if file.ending in (".jsonl", ".json", ".ndjson"):
-            yield from _json_rows(file)
+            yield from json_objects(file.text_lines())
         elif file.ending in (".tsv", ".txt", ".csv"):
             yield from _table_rows(file, source)
         else:
             raise ValueError(f"labelled data {source.path!r}: known endings are .jsonl, .tsv and .csv, each also with .gz.")
 
 
-def _json_rows(file: BitextFile) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with file.open() as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8-sig"))
-            except ValueError as error:
-                raise ValueError(f"{file}:{number}: not JSON in UTF-8 ({error}).") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{file}:{number}: not a JSON object.")
-            yield f"{file}:{number}", row
-
-
 def _table_rows(file: BitextFile, source: LabelledSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    csv.field_size_limit(2**31 - 1)
-    comma = file.ending == ".csv"
+    delimiter = "," if file.ending == ".csv" else "\t"
     with file.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", newline="") as stream:
-        rows = csv.reader(stream, delimiter="," if comma else "\t", quoting=csv.QUOTE_MINIMAL if comma else csv.QUOTE_NONE)
         header: list[str] | None = None
+        place = f"{file}:0"
         try:
-            for row in rows:
-                place = f"{file}:{rows.line_num}"
+            for place, row in table_rows(stream, str(file), delimiter):
                 if not row:
                     continue
                 if header is None:
@@ -77,7 +61,7 @@ def _table_rows(file: BitextFile, source: LabelledSource) -> Iterator[tuple[str,
                     raise ValueError(f"{place}: {len(row)} columns; the first line has {len(header)}.")
                 yield place, dict(zip(header, row, strict=True))
         except UnicodeDecodeError as error:
-            raise ValueError(f"{file}: not UTF-8 after line {rows.line_num} ({error.reason}).") from None
+            raise ValueError(f"{file}: not UTF-8 after line {place.rpartition(':')[2]} ({error.reason}).") from None
 
 
 def _header(first: list[str], source: LabelledSource) -> list[str]:

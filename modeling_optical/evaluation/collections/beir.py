@@ -11,14 +11,13 @@ those of the single sets.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from ...lines import json_lines, text_lines
 from .collection import Collection, assemble, read_queries
-from .files import HubFiles, Layout, LocalFiles, Request, json_lines, no_queries, unpacked_bytes
+from .files import HubFiles, Layout, LocalFiles, Request, no_queries, unpacked_bytes
 
 
 def read(request: Request) -> Collection:
@@ -115,21 +114,17 @@ def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> Iter
 
 
 def _qrels_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 ({error}).") from None
-    with io.StringIO(text, newline="") as stream:
-        for number, row in enumerate(csv.reader(stream, delimiter="\t", quoting=csv.QUOTE_NONE), 1):
-            if not row:
-                continue
-            if number == 1 and len(row) in (3, 4) and not _is_number(row[-1]):
-                continue
-            if len(row) == 4:  # TREC: query, iteration, document, grade
-                row = [row[0], row[2], row[3]]
-            if len(row) != 3:
-                raise ValueError(f"{path}:{number}: expected query id, document id and grade, separated by tabs.")
-            yield f"{path}:{number}", dict(zip(("query-id", "corpus-id", "score"), row, strict=True))
+    for number, (place, line) in enumerate(text_lines(path)):
+        if not line:
+            continue
+        row = line.split("\t")
+        if number == 0 and len(row) in (3, 4) and not _is_number(row[-1]):
+            continue
+        if len(row) == 4:  # TREC: query, iteration, document, grade
+            row = [row[0], row[2], row[3]]
+        if len(row) != 3:
+            raise ValueError(f"{place}: expected query id, document id and grade, separated by tabs.")
+        yield place, dict(zip(("query-id", "corpus-id", "score"), row, strict=True))
 
 
 def _is_number(text: str) -> bool:

@@ -13,6 +13,9 @@ from typing import Protocol
 import numpy as np
 from transformers.utils import logging
 
+from ...corpus import check_identifier
+from ...processing_optical import replace_lone_surrogates
+
 logger = logging.get_logger(__name__)
 
 IN_MEMORY_BYTES = 128 * 2**20
@@ -123,21 +126,15 @@ def read_queries(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Query id to text from (place, id, text).
 
     Raises:
-        ValueError: for an id that is empty, has white space or stands twice (place named).
+        ValueError: for an id that is empty, has white space, half a character, or stands twice (place named).
     """
     queries: dict[str, str] = {}
     for place, identifier, text in records:
         check_identifier(place, identifier)
         if identifier in queries:
             raise ValueError(f"{place}: the id {identifier!r} stands twice.")
-        queries[identifier] = text
+        queries[identifier] = replace_lone_surrogates(text)
     return queries
-
-
-def check_identifier(place: str, identifier: str) -> None:
-    """Refuses ids that a run file cannot hold."""
-    if not identifier or any(character.isspace() for character in identifier):
-        raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
 
 
 def assemble(
@@ -214,7 +211,7 @@ def _read_judgements(
 def _checked(read: Callable[[], Iterator[tuple[str, str, str]]]) -> Iterator[tuple[str, str, str]]:
     for place, identifier, text in read():
         check_identifier(place, identifier)
-        yield place, identifier, text
+        yield place, identifier, replace_lone_surrogates(text)
 
 
 def _in_memory(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:

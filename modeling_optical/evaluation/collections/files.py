@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from ...lines import json_lines, text_lines
 from .collection import Collection
 
 
@@ -140,46 +139,6 @@ def needed(files: Files, relative: str, advice: str = "") -> Path:
     if name is None:
         raise FileNotFoundError(f"collection {files.label}: {relative} is missing.{' ' if advice else ''}{advice}")
     return files.path(name)
-
-
-def text_lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
-    """(`file:line`, line without its end) of a text file, packed by gzip or not; blank lines too.
-
-    Raises:
-        ValueError: for bytes that are not in the encoding, or a damaged archive (file and line named).
-    """
-    number = 0
-    with gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as stream:
-        try:
-            for number, line in enumerate(stream, 1):
-                text = line.decode(encoding)
-                yield f"{path}:{number}", (text.removeprefix("\ufeff") if number == 1 else text).rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path}:{number}: not {encoding.upper()} ({error}).") from None
-        except (EOFError, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path}: damaged after line {number} ({error}). Fetch the file again.") from None
-
-
-def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, object) of a file with a JSON object a line; blank lines are passed over.
-
-    Raises:
-        ValueError: for a line that is none (file and line named), or a file without any.
-    """
-    empty = True
-    for place, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"{place}: not JSON in UTF-8 ({error}).") from None
-        if not isinstance(record, dict):
-            raise ValueError(f"{place}: not a JSON object.")
-        empty = False
-        yield place, record
-    if empty:
-        raise ValueError(f"{path} is empty.")
 
 
 def json_documents(paths: Iterable[Path], identifier: str, text: str) -> Iterator[tuple[str, str, str]]:

@@ -17,8 +17,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...lines import text_lines
 from .collection import Collection, assemble, read_queries
-from .files import Layout, Request, needed, no_queries, text_lines, unpacked_bytes
+from .files import Layout, Request, needed, no_queries, unpacked_bytes
 
 _ENGLISH = "en"
 _FILE = re.compile(r"(?:^|/)task([12])/raw/([\w.]+?)\.([a-z]{2})(?:\.gz)?$")

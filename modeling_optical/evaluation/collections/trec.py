@@ -30,15 +30,14 @@ from pathlib import Path
 
 from transformers.utils import logging
 
+from ...lines import MAX_LINE_BYTES, json_lines, text_lines
 from .collection import Collection, assemble, read_queries
 from .files import (
     Files,
     Layout,
     Request,
     json_documents,
-    json_lines,
     no_queries,
-    text_lines,
     trec_judgements,
     unpacked_bytes,
 )
@@ -196,12 +195,15 @@ def _documents(paths: list[Path]) -> Iterator[tuple[str, str, str]]:
 def _marked_documents(path: Path) -> Iterator[tuple[str, str, str]]:
     encoding = _encoding(path)
     block: list[str] | None = None
-    began = ""
+    began, size = "", 0
     for place, line in text_lines(path, encoding):
         if block is None and re.search(r"<DOC>", line, re.IGNORECASE):
-            block, began = [], place
+            block, began, size = [], place, 0
         if block is not None:
             block.append(line)
+            size += len(line)
+            if size > MAX_LINE_BYTES:
+                raise ValueError(f"{began}: the document that begins here has no </DOC> within {MAX_LINE_BYTES} characters.")
             if re.search(r"</DOC>", line, re.IGNORECASE):
                 yield _marked_document(began, "\n".join(block))
                 block = None

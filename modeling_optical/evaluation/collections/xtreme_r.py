@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ...lines import json_lines, text_lines
 from .collection import Collection, assemble, read_queries
-from .files import Layout, Request, json_lines, needed, no_queries, text_lines, unpacked_bytes
+from .files import Layout, Request, needed, no_queries, unpacked_bytes
 
 
 def read_mewsli_x(request: Request) -> Collection:
