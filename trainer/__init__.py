@@ -3,6 +3,7 @@
 from .arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .collators import DistillationCollator
+from .finite_training import NonFiniteLossError
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
     OBJECTIVES,
@@ -31,6 +32,7 @@ __all__ = [
     "InverseDocumentFrequencies",
     "LabelledDataset",
     "LabelledSource",
+    "NonFiniteLossError",
     "Objective",
     "ObjectiveContext",
     "ObjectiveSum",

@@ -5,19 +5,22 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
 from torch import nn
-from transformers import Trainer
 
 from modeling_optical import OpticalForDistillation
 
 from .arguments import OpticalTrainingArguments
+from .checked_checkpoints import CheckedCheckpoints
+from .collapse import CollapseMonitor
 from .collators import DistillationCollator
 from .embedding_adversary import EmbeddingAdversary
+from .finite_training import FiniteGradientCallback, FiniteTraining
 from .gradient_cache import cached_backward
 from .input_checks import check_inputs, count_frequencies, languages_of
 from .moving_average import MovingAverage, MovingAverageCallback
@@ -33,15 +36,16 @@ from .vocabulary import TranslationTable
 
 # What the batch has for the transport alone, and what for other objectives: neither is the encoder's.
 _TRANSPORT_INPUTS = ("teacher_vectors", "teacher_mask", "teacher_content_mask", "teacher_weights", "solving_bonus")
-_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "passage_vectors", "passage_mask")
+_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "passage_vectors", "passage_mask", "texts")
 
 
-class OpticalTrainer(Trainer):
+class OpticalTrainer(CheckedCheckpoints):
     """Distils a teacher into a student from bitext.
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
     pushing) stays as it is. Added: the teacher's vectors in the batches, the objectives, annealing of epsilon, gradient
-    caching, and translation retrieval on the evaluation bitext.
+    caching, translation retrieval on the evaluation bitext, a stop at a loss that is not a number, a monitor of collapse, and
+    checksums in checkpoints.
 
     Args:
         model: the student.
@@ -125,12 +129,17 @@ class OpticalTrainer(Trainer):
                 frequencies=frequencies,
                 with_source_keys=self.objectives.needs_source_keys,
                 languages=languages,
+                with_texts=args.stop_on_non_finite,
             ),
         )
         # Before the parent sees the model: its weights belong to the optimizer and to every process.
         self.objectives.attach(model)
         super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
         self._prepare_objectives()
+        self._guard = FiniteTraining(str(args.output_dir), args.process_index) if args.stop_on_non_finite else None
+        if self._guard is not None and not args.fp16:  # the scaler of fp16 meets infinite gradients and skips their step
+            self.add_callback(FiniteGradientCallback(self._guard))
+        self._collapse = None if args.collapse_threshold is None else CollapseMonitor(args.collapse_threshold)
 
     def _moving_average(self, model: OpticalForDistillation) -> MovingAverage | None:
         options = model.config.transport_options
@@ -208,6 +217,12 @@ class OpticalTrainer(Trainer):
     def _weighted_sum(self, output: Any, inputs: dict[str, torch.Tensor], *, logged: bool) -> torch.Tensor:
         total, parts = self.objectives(output, inputs, self.state.global_step, self.state.max_steps)
         if logged:
+            if self._guard is not None:
+                self._guard.check_loss(total, parts, inputs, self.state.global_step)
+            if self._collapse is not None:
+                self._collapse.see(
+                    output["token_vectors"], inputs["content_mask"], inputs["teacher_vectors"], inputs["teacher_content_mask"]
+                )
             self._note(parts)
         return total
 
@@ -228,6 +243,12 @@ class OpticalTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """The parent's step, or one of several forward and backward passes: gradient caching, an embedding adversary."""
+        with nullcontext() if self._guard is None else self._guard.saving(inputs, self.state.global_step):
+            return self._step(model, inputs, num_items_in_batch)
+
+    def _step(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None
+    ) -> torch.Tensor:
         chunk_size = self.args.gradient_cache_chunk_size
         weight = (
             0.0 if self.adversary_weight is None else self.adversary_weight.at(self.state.global_step, self.state.max_steps)
@@ -332,6 +353,11 @@ class OpticalTrainer(Trainer):
                 mean = torch.stack([part.float() for part in self._parts[name]]).mean()
                 logs[name] = round(self._nested_mean(mean), 6)
             self._parts.clear()
+            if self._collapse is not None:
+                for name, value in self._collapse.spread().items():
+                    logs[name] = round(self._nested_mean(value), 4)
+                if "effective_rank" in logs:
+                    self._collapse.judge(logs, self.state.global_step / self.state.max_steps)
             if self.args.initial_epsilon is not None and self.objectives.needs_plan:
                 logs["epsilon"] = round(self.epsilon, 6)
             for name, schedule in self.objectives.weights.items():

@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import Trainer
 
 from modeling_optical import OpticalModel
 
+from .checked_checkpoints import CheckedCheckpoints
+from .finite_training import FiniteGradientCallback, FiniteTraining
 from .gradient_cache import cached_backward_of_sides
 from .labelled_data import LabelledDataset
 from .labelled_evaluation import labelled_retrieval
@@ -27,12 +28,12 @@ _COLUMNS = ("query", "passages", "scores", "known_positives")
 _FROZEN_TEXTS = 64
 
 
-class RetrievalTrainer(Trainer):
+class RetrievalTrainer(CheckedCheckpoints):
     """Trains a retriever on labelled queries: in-batch and hard negatives, a cross-encoder's scores, or both.
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
-    pushing) stays as it is. Added: two batches in a step (queries and passages), the objectives, gradient caching, and
-    retrieval on held-out queries.
+    pushing) stays as it is. Added: two batches in a step (queries and passages), the objectives, gradient caching,
+    retrieval on held-out queries, a stop at a loss that is not a number, and checksums in checkpoints.
 
     Args:
         model: the retriever, with its processor.
@@ -82,6 +83,7 @@ class RetrievalTrainer(Trainer):
                 passages_per_query=args.passages_per_query,
                 seed=args.seed,
                 with_scores="distillation" in self.objectives.weights,
+                with_texts=args.stop_on_non_finite,
             ),
         )
         super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
@@ -89,6 +91,9 @@ class RetrievalTrainer(Trainer):
             self.add_callback(EpochOfNegatives(collator))
         if self.document_encoder is not None:
             self.document_encoder.to(self.args.device)
+        self._guard = FiniteTraining(str(args.output_dir), args.process_index) if args.stop_on_non_finite else None
+        if self._guard is not None and not args.fp16:  # the scaler of fp16 meets infinite gradients and skips their step
+            self.add_callback(FiniteGradientCallback(self._guard))
 
     def compute_loss(
         self,
@@ -123,6 +128,8 @@ class RetrievalTrainer(Trainer):
         }
         total, parts = self.objectives(output, inputs, self.state.global_step, self.state.max_steps)
         if logged:
+            if self._guard is not None:
+                self._guard.check_loss(total, parts, inputs, self.state.global_step)
             for name, part in parts.items():
                 self._parts[name].append(part)
         return total
