@@ -137,7 +137,8 @@ class OpticalTrainer(CheckedCheckpoints):
         super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
         self._prepare_objectives()
         self._guard = FiniteTraining(str(args.output_dir), args.process_index) if args.stop_on_non_finite else None
-        if self._guard is not None and not args.fp16:  # the scaler of fp16 meets infinite gradients and skips their step
+        # The scaler of fp16 meets infinite gradients and skips their step.
+        if self._guard is not None and self.accelerator.scaler is None:
             self.add_callback(FiniteGradientCallback(self._guard))
         self._collapse = None if args.collapse_threshold is None else CollapseMonitor(args.collapse_threshold)
 

@@ -92,7 +92,8 @@ class RetrievalTrainer(CheckedCheckpoints):
         if self.document_encoder is not None:
             self.document_encoder.to(self.args.device)
         self._guard = FiniteTraining(str(args.output_dir), args.process_index) if args.stop_on_non_finite else None
-        if self._guard is not None and not args.fp16:  # the scaler of fp16 meets infinite gradients and skips their step
+        # The scaler of fp16 meets infinite gradients and skips their step.
+        if self._guard is not None and self.accelerator.scaler is None:
             self.add_callback(FiniteGradientCallback(self._guard))
 
     def compute_loss(
