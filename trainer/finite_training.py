@@ -48,7 +48,6 @@ class FiniteTraining:
         self.folder = Path(folder)
         self.process = process
         self._batch: Mapping[str, Any] = {}
-        self._parts: dict[str, float] | None = None
 
     def check_loss(self, loss: torch.Tensor, parts: Mapping[str, torch.Tensor], batch: Mapping[str, Any], step: int) -> None:
         """Raises `NonFiniteLossError` unless the loss is a finite number.

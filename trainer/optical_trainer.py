@@ -22,7 +22,7 @@ from .collators import DistillationCollator
 from .embedding_adversary import EmbeddingAdversary
 from .finite_training import FiniteGradientCallback, FiniteTraining
 from .gradient_cache import cached_backward
-from .input_checks import check_inputs, count_frequencies, languages_of
+from .input_checks import check_inputs, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
 from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
@@ -105,7 +105,7 @@ class OpticalTrainer(CheckedCheckpoints):
         self.moving_average = self._moving_average(model)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         processor = kwargs.setdefault("processing_class", model.get_processor())
-        train_dataset = None if train_dataset is None else spread_kinds(train_dataset)
+        train_dataset = with_lengths(None if train_dataset is None else spread_kinds(train_dataset), args)
         eval_dataset = None if eval_dataset is None else spread_kinds(eval_dataset)
         options = model.config.transport_options
         if options.marginals == "attention":

@@ -25,8 +25,7 @@ def bitext(pairs: int = 48) -> Dataset:
     for index in range(pairs):
         chosen = [generator.randrange(len(SOURCE)) for _ in range(generator.randint(2, 9))]
         row = {"source": " ".join(SOURCE[i] for i in chosen), "target": " ".join(TARGET[i] for i in chosen)}
-        row |= {"language": ("sw", "so")[index % 2], "kind": ("query", "query", "document")[index % 3]}
-        rows.append(row | {"words": len(chosen)})
+        rows.append(row | {"language": ("sw", "so")[index % 2], "kind": ("query", "query", "document")[index % 3]})
     return Dataset.from_list(rows)
 
 

@@ -44,7 +44,11 @@ def same(found, wanted):
 HALVES = ("training.per_device_train_batch_size=4", "training.gradient_accumulation_steps=2")
 
 
-@pytest.mark.parametrize("name", [name for name in OBJECTIVES if name != "contrastive"])
+def slow(*names):
+    return [pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", ["sum", *slow("transport", "pooled_mse")])
 def test_two_accumulated_halves_are_one_batch(student, name):
     objectives = f"objectives={OBJECTIVES[name]}"
     wanted = student("whole", objectives)
@@ -52,7 +56,7 @@ def test_two_accumulated_halves_are_one_batch(student, name):
     same(student("halves", objectives, *HALVES), wanted)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", ["transport", "contrastive", *slow("pooled_mse", "sum")])
 def test_a_live_teacher_is_a_cached_one(student, name):
     objectives = f"objectives={OBJECTIVES[name]}"
     same(student("live", objectives, "teacher.live=true"), student("cached", objectives))

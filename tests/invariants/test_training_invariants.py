@@ -83,7 +83,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(backbones, tmp_p
 def test_batches_of_like_length_see_the_same_examples(backbones, tmp_path):
     """Over an epoch of plain descent with one batch, the order of the examples does not matter."""
     epoch = {"num_train_epochs": 2, "max_steps": -1, "per_device_train_batch_size": 24, "gradient_accumulation_steps": 2}
-    by_length = {"train_sampling_strategy": "group_by_length", "length_column_name": "words"}
+    by_length = {"train_sampling_strategy": "group_by_length"}
     wanted = distil(backbones["bert"], tmp_path / "plain", **ALL["transport"], **epoch)
     same(distil(backbones["bert"], tmp_path / "by length", **ALL["transport"], **epoch, **by_length), wanted)
 
