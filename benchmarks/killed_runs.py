@@ -1,9 +1,10 @@
 """Kills runs of a recipe at random moments, starts each again, and compares what comes out with the undisturbed run.
 
-    python benchmarks/killed_runs.py RECIPE key=value … --moments 20 --output benchmarks/killed_runs.json
+    python benchmarks/killed_runs.py tiny --output benchmarks/killed_runs.json
+    python benchmarks/killed_runs.py RECIPE key=value … --moments 20 --output FILE
 
-A run counts as equal if the student's weights are the same bits and the results the same numbers. The recipe's `output` is the
-folder that the runs are made in.
+A run counts as equal if the student's weights are the same bits and the results the same numbers. `tiny` is the small recipe of
+the tests, with all stages of the quickstart. The recipe's `output` is the folder that the runs are made in.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import random
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,6 +29,8 @@ import recipes.pipeline
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import read_results
 from recipes.recipe import Recipe, load_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def carry_out(recipe: Recipe, log: Path, kill_after: float | None = None) -> tuple[int, float]:
@@ -54,6 +58,16 @@ def carry_out(recipe: Recipe, log: Path, kill_after: float | None = None) -> tup
         time.sleep(0.005)
 
 
+def tiny_recipe() -> str:
+    """The recipe of the tests, on a random teacher, in a folder of its own."""
+    sys.path += [str(ROOT / "tests" / "invariants"), str(ROOT / "tests")]
+    from conftest import save_backbone
+    from tiny_workshop import make_workshop
+
+    folder = Path(tempfile.mkdtemp(prefix="killed-runs-"))
+    return str(make_workshop(folder, save_backbone("bert", folder / "backbone")) / "recipe.yaml")
+
+
 def outcome(folder: Path) -> tuple[dict[str, bytes], list[tuple[str, str, str, str, float]]]:
     """Weights of the student as bytes by name, and the results."""
     weights = {name: tensor.numpy().tobytes() for name, tensor in load_file(folder / "student" / "model.safetensors").items()}
@@ -79,13 +93,16 @@ def stage(folder: Path) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("recipe")
+    parser.add_argument("recipe", help="a YAML file, or `tiny`")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--moments", type=int, default=20, help="runs that are killed (20)")
     parser.add_argument("--again", type=float, default=0.3, help="chance that a run is killed again when it goes on (0.3)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--output", type=Path, required=True, help="a JSON file for the record")
     options = parser.parse_args()
+    name = Path(options.recipe).name
+    if options.recipe == "tiny":
+        options.recipe = tiny_recipe()
     generator = random.Random(options.seed)
     base = Path(load_recipe(options.recipe, options.overrides).output)
     base.mkdir(parents=True, exist_ok=True)
@@ -100,23 +117,23 @@ def main() -> int:
     wanted = outcome(base / "undisturbed")
     record = []
     for number in range(options.moments):
-        name = f"killed-{number}"
+        run = f"killed-{number}"
         kills = []
         moment: float | None = generator.uniform(0, seconds)
         while True:
-            status, _ = carry_out(recipe(name), log, moment)
+            status, _ = carry_out(recipe(run), log, moment)
             if status != -signal.SIGKILL:
                 break
-            kills.append({"after_seconds": round(moment or 0, 2), "during": stage(base / name)})
+            kills.append({"after_seconds": round(moment or 0, 2), "during": stage(base / run)})
             moment = generator.uniform(0, seconds) if generator.random() < options.again else None
-        equal = status == 0 and outcome(base / name) == wanted
-        rest = sorted(path.name for path in (base / name).glob(".*"))
+        equal = status == 0 and outcome(base / run) == wanted
+        rest = sorted(path.name for path in (base / run).glob(".*"))
         record.append({"kills": kills, "status": status, "equal": equal, "left_over": rest})
-        print(f"{name}: {kills or 'ended before its moment'}: {'equal' if equal else 'DIFFERENT'}", flush=True)
+        print(f"{run}: {kills or 'ended before its moment'}: {'equal' if equal else 'DIFFERENT'}", flush=True)
         if equal:
-            shutil.rmtree(base / name)
+            shutil.rmtree(base / run)
     summary = {
-        "recipe": Path(options.recipe).name,
+        "recipe": name,
         "seconds_undisturbed": round(seconds, 1),
         "runs": len(record),
         "killed": sum(bool(one["kills"]) for one in record),
