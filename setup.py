@@ -35,6 +35,7 @@ EXTRAS = {
         "bm25s>=0.2.12",
         "sentencepiece>=0.2",
         "statsmodels>=0.14",
+        "psutil>=5.9",
         "pandas>=2.2",
         "qdrant-client>=1.15",
         "fastapi>=0.115",

@@ -19,7 +19,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -34,9 +36,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def carry_out(recipe: Recipe, log: Path, kill_after: float | None = None) -> tuple[int, float]:
-    """The run in a process of its own, killed after so many seconds. Returns its exit status (-9 if killed) and seconds."""
+    """The run in a process of its own, killed after so many seconds of its own time, in which other programs have no part.
+
+    Returns its exit status (-9 if killed) and those seconds.
+    """
     sys.stdout.flush()
-    began = time.monotonic()
     child = os.fork()
     if child == 0:
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -48,14 +52,33 @@ def carry_out(recipe: Recipe, log: Path, kill_after: float | None = None) -> tup
             status = 0
         finally:
             os._exit(status)
+    seconds = 0.0
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
-            return os.waitstatus_to_exitcode(status), time.monotonic() - began
-        if kill_after is not None and time.monotonic() - began >= kill_after:
+            return os.waitstatus_to_exitcode(status), seconds
+        seconds = own_seconds(child)
+        if kill_after is not None and seconds >= kill_after:
             os.kill(child, signal.SIGKILL)
             kill_after = None
-        time.sleep(0.005)
+        time.sleep(0.01)
+
+
+def own_seconds(process: int) -> float:
+    """What a child, which may have ended but was not waited for, has used of the processor."""
+    used = psutil.Process(process).cpu_times()
+    return used.user + used.system
+
+
+def totals(record: list[dict[str, Any]]) -> dict[str, Any]:
+    """The record with its sums before it."""
+    return {
+        "runs": len(record),
+        "killed": sum(bool(one["kills"]) for one in record),
+        "kills": sum(len(one["kills"]) for one in record),
+        "equal": sum(one["equal"] for one in record),
+        "record": record,
+    }
 
 
 def tiny_recipe() -> str:
@@ -103,6 +126,7 @@ def main() -> int:
     name = Path(options.recipe).name
     if options.recipe == "tiny":
         options.recipe = tiny_recipe()
+        options.overrides = ["baselines={}", "evaluation.examples=0", "training.max_steps=12", *options.overrides]
     generator = random.Random(options.seed)
     base = Path(load_recipe(options.recipe, options.overrides).output)
     base.mkdir(parents=True, exist_ok=True)
@@ -115,33 +139,25 @@ def main() -> int:
     if status:
         raise SystemExit(f"the undisturbed run failed; see {log}")
     wanted = outcome(base / "undisturbed")
-    record = []
+    record: list[dict[str, Any]] = []
     for number in range(options.moments):
-        run = f"killed-{number}"
+        run = base / f"killed-{number}"
         kills = []
         moment: float | None = generator.uniform(0, seconds)
         while True:
-            status, _ = carry_out(recipe(run), log, moment)
+            status, _ = carry_out(recipe(run.name), log, moment)
             if status != -signal.SIGKILL:
                 break
-            kills.append({"after_seconds": round(moment or 0, 2), "during": stage(base / run)})
+            kills.append({"after_seconds": round(moment or 0, 2), "during": stage(run)})
             moment = generator.uniform(0, seconds) if generator.random() < options.again else None
-        equal = status == 0 and outcome(base / run) == wanted
-        rest = sorted(path.name for path in (base / run).glob(".*"))
-        record.append({"kills": kills, "status": status, "equal": equal, "left_over": rest})
-        print(f"{run}: {kills or 'ended before its moment'}: {'equal' if equal else 'DIFFERENT'}", flush=True)
+        equal = status == 0 and outcome(run) == wanted
+        left_over = sorted(path.name for path in run.glob(".*"))
+        record.append({"kills": kills, "status": status, "equal": equal, "left_over": left_over})
+        print(f"{run.name}: {kills or 'ended before its moment'}: {'equal' if equal else 'DIFFERENT'}", flush=True)
         if equal:
-            shutil.rmtree(base / run)
-    summary = {
-        "recipe": name,
-        "seconds_undisturbed": round(seconds, 1),
-        "runs": len(record),
-        "killed": sum(bool(one["kills"]) for one in record),
-        "kills": sum(len(one["kills"]) for one in record),
-        "equal": sum(one["equal"] for one in record),
-        "record": record,
-    }
-    write_text(options.output, json.dumps(summary, indent=1) + "\n")
+            shutil.rmtree(run)
+        summary = {"recipe": name, "seconds_undisturbed": round(seconds, 1)} | totals(record)
+        write_text(options.output, json.dumps(summary, indent=1) + "\n")
     print(f"{summary['equal']} of {summary['runs']} equal, {summary['kills']} kills")
     return 0 if summary["equal"] == summary["runs"] and not any(one["left_over"] for one in record) else 1
 
