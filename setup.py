@@ -37,6 +37,7 @@ EXTRAS = {
         "statsmodels>=0.14.2",
         "pandas>=2.2.2",
         "pillow>=10",
+        "psutil>=5.9",
         "qdrant-client>=1.15",
         "fastapi>=0.115.2",
         "uvicorn>=0.30",

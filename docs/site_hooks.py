@@ -10,6 +10,7 @@ _OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+\.md)(#[^)]*)?\)")
 # Beside those that are linked to: the links of their own go on from there.
 _PAGES = (
     "benchmarks/README.md",
+    "recipes/accelerate/README.md",
     "recipes/serving/README.md",
     "recipes/quickstart/README.md",
     "recipes/quickstart/DATA_CARD.md",

@@ -17,6 +17,10 @@ _BLOCKS = 20
 FORBIDDEN = 1e30
 
 
+class NonFiniteCostError(ValueError):
+    """A cost between unmasked tokens is infinite or not a number."""
+
+
 @dataclass(frozen=True)
 class SolverSettings:
     """Settings of a solver; their meaning is told by `solve_transport`."""
@@ -129,7 +133,7 @@ class Problems:
             inside = torch.where(counted_rows.unsqueeze(2) & counted_columns.unsqueeze(1), cost.to(a.dtype), 0)
             bad = (~torch.isfinite(inside)).flatten(1).any(1)
             if bool(bad.any()):
-                raise ValueError(f"the cost between unmasked tokens of problem {int(index[bad].min())} is not finite.")
+                raise NonFiniteCostError(f"the cost between unmasked tokens of problem {int(index[bad].min())} is not finite.")
         return Bucket(index, rows, columns, inside, a, b)
 
 

@@ -105,7 +105,7 @@ class CausalRun:
         trainer = CausalDistillationTrainer(
             model=student, args=arguments, teacher=teacher, processing_class=tokenizer, train_dataset=data.train
         )
-        last = last_complete_checkpoint(checkpoints)
+        last = last_complete_checkpoint(checkpoints, self.state)
         if last is not None:
             self.say(f"{system}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 
 from .commands import (
@@ -50,6 +51,8 @@ _COMMANDS = (
     doctor,
 )
 
+_FIRST_PROCESS_SECONDS = 3.0
+
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
 
@@ -90,13 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\noptical: interrupted. Start the same command again to go on where it stopped.", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, KeyError, TypeError, RuntimeError) as error:
+    except (ValueError, OSError, ImportError, KeyError, TypeError, RuntimeError, ArithmeticError) as error:
         if options.debug:
             raise
-        if os.environ.get("RANK", "0") != "0":
-            return 2  # the first process says it
-        print(f"optical: {_sentence(error)}", file=sys.stderr)
-        print("(--debug shows where in the code)", file=sys.stderr)
+        rank = int(os.environ.get("RANK", "0"))
+        if rank > 0:
+            # What all processes meet, the first one says, and the launcher ends the others; what only this one meets, it says.
+            time.sleep(_FIRST_PROCESS_SECONDS)
+        print(f"optical: {f'(process {rank}) ' if rank else ''}{_sentence(error)}", file=sys.stderr, flush=True)
+        print("(--debug shows where in the code)", file=sys.stderr, flush=True)
         return 2
 
 

@@ -24,6 +24,7 @@ from trainer import (
     TeacherCache,
     describe_objectives,
 )
+from trainer.checked_checkpoints import damaged_files, write_checksums
 from trainer.dropout import set_dropout
 from trainer.vocabulary import (
     REPORT_FILE,
@@ -149,6 +150,11 @@ class Run:
             if not self.state.is_main_process:
                 return
             seen = data.report["fingerprint"]
+            if damaged := damaged_files(self.start_folder):
+                logger.warning(
+                    f"{self.start_folder} is damaged ({', '.join(damaged)} differs from what was written): made again."
+                )
+                shutil.rmtree(self.start_folder)
             if (self.start_folder / "data.json").is_file():
                 if json.loads((self.start_folder / "data.json").read_text(encoding="utf-8"))["fingerprint"] != seen:
                     raise ValueError(
@@ -177,6 +183,7 @@ class Run:
                 write_text(
                     scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": data.report["training pairs"]}) + "\n"
                 )
+                write_checksums(scratch)
 
     def _adapt_vocabulary(
         self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path
@@ -249,7 +256,7 @@ class Run:
             frequencies=self._frequencies(recipe, student, data, vectors),
             write_card=lambda into: write_model_card(into, self._card(recipe, data, trainer)),
         )
-        last = last_complete_checkpoint(checkpoints)
+        last = last_complete_checkpoint(checkpoints, self.state)
         if last is not None:
             self.say(f"{name}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)

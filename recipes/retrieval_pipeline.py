@@ -173,7 +173,7 @@ class RetrievalRun:
             eval_dataset=held_out if len(held_out) else None,
             document_encoder=documents,
         )
-        last = last_complete_checkpoint(checkpoints)
+        last = last_complete_checkpoint(checkpoints, self.state)
         if last is not None:
             self.say(f"going on from {last}")
         trainer.train(resume_from_checkpoint=last)

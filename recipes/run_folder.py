@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import shutil
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,8 +21,10 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical.atomic_write import write_text
+from trainer.checked_checkpoints import damaged_files
 
 from .checked_yaml import check_type, unknown_key
+from .launcher_environment import check_number_of_processes
 
 logger = logging.get_logger(__name__)
 
@@ -32,8 +35,13 @@ def process_state() -> PartialState:
     """Which of how many processes this is.
 
     Without `cpu=True`, processes that were launched without a GPU would each believe to be the only one.
+
+    Raises:
+        ValueError: if a launcher was asked for several processes, and each is alone.
     """
-    return PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    state = PartialState(cpu=not torch.cuda.is_available() and not torch.backends.mps.is_available())
+    check_number_of_processes(state.num_processes, os.environ)
+    return state
 
 
 def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, written: Sequence[str]) -> None:
@@ -64,12 +72,23 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
                 shutil.rmtree(folder / name, ignore_errors=True)
             else:
                 (folder / name).unlink(missing_ok=True)
+    _sweep(folder, written)
     try:
         write_text(record, recipe)
     except OSError as error:
         raise OSError(
             f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
         ) from error
+
+
+def _sweep(folder: Path, written: Sequence[str]) -> None:
+    """Removes what a killed run had begun to write under a temporary name."""
+    for name in written:
+        for rest in folder.glob(f".{name}-*"):
+            if rest.is_dir():
+                shutil.rmtree(rest, ignore_errors=True)
+            else:
+                rest.unlink(missing_ok=True)
 
 
 def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:
@@ -82,16 +101,44 @@ def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:
     return [] if there == here else [where]
 
 
-def last_complete_checkpoint(folder: Path) -> str | None:
-    """The latest checkpoint that was written to its end: the trainer state comes last. Others are set aside."""
-    while folder.is_dir() and (last := get_last_checkpoint(str(folder))) is not None:
-        try:
-            json.loads((Path(last) / "trainer_state.json").read_text(encoding="utf-8"))
-            return last
-        except (OSError, json.JSONDecodeError):
-            logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
-            Path(last).rename(Path(last).with_name("incomplete-" + Path(last).name))
-    return None
+def last_complete_checkpoint(folder: Path, state: PartialState) -> str | None:
+    """The latest checkpoint that is whole; all processes ask together, and the first one looks.
+
+    Set aside, under a name that says why, are checkpoints that were not written to their end (the trainer state comes last)
+    and those of which a file is not what was written.
+
+    Args:
+        folder: of the checkpoints.
+        state: which of how many processes this is.
+    """
+    if state.is_main_process:
+        while (last := _last_checkpoint(folder)) is not None:
+            try:
+                json.loads((last / "trainer_state.json").read_text(encoding="utf-8"))
+            except (OSError, ValueError):
+                logger.warning(f"checkpoint {last} was not written to its end and is set aside.")
+                _set_aside(last, "incomplete")
+                continue
+            damaged = damaged_files(last)
+            if not damaged:
+                break
+            logger.warning(f"checkpoint {last} is damaged ({', '.join(damaged)} differs from what was written): set aside.")
+            _set_aside(last, "damaged")
+    state.wait_for_everyone()
+    found = _last_checkpoint(folder)
+    return None if found is None else str(found)
+
+
+def _last_checkpoint(folder: Path) -> Path | None:
+    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    return None if last is None else Path(last)
+
+
+def _set_aside(checkpoint: Path, reason: str) -> None:
+    """Renames a checkpoint; what was set aside under that name before goes."""
+    place = checkpoint.with_name(f"{reason}-{checkpoint.name}")
+    shutil.rmtree(place, ignore_errors=True)
+    checkpoint.rename(place)
 
 
 def check_arguments(kind: type[TrainingArguments], training: Mapping[str, Any], where: str) -> None:
@@ -130,12 +177,20 @@ def telling_a_full_disk(folder: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(place).free
-        if "No space left" in str(error) or free < _FULL_DISK:
+        if _tells_of_space(error) or free < _FULL_DISK:
             raise OSError(
                 errno.ENOSPC,
-                f"the disk of {folder} is full ({free / 1e6:.0f} MB free). Free some space, or choose another output "
-                "folder; then start the same command again.",
+                f"the disk of {folder} is full ({free / 1e6:.0f} MB free, or your quota is used up): {error}. Free some space, "
+                "or choose another output folder; then start the same command again.",
             ) from error
         if isinstance(error, SafetensorError):
             raise OSError(f"a weights file in {folder} could not be read or written: {error}") from error
         raise
+
+
+def _tells_of_space(error: BaseException) -> bool:
+    """Whether the disk, a quota or a limit on the size of files is in the way."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    # safetensors and torch tell the same in their own errors, in words.
+    return any(text in str(error) for text in ("No space left", "quota exceeded", "File too large"))

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from tiny_workshop import make_workshop
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
     BertConfig,
@@ -188,6 +189,12 @@ def backbone(request: pytest.FixtureRequest, backbones: dict[str, str]) -> str:
 def bert(backbones: dict[str, str]) -> str:
     """Folder of the tiny BERT."""
     return backbones["bert"]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path, bert: str) -> Path:
+    """A folder with a teacher, bitext, a collection and a recipe."""
+    return make_workshop(tmp_path, bert)
 
 
 @pytest.fixture(scope="session")

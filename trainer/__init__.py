@@ -4,6 +4,7 @@ from .arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .causal_distillation import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
 from .collators import DistillationCollator
+from .finite_training import NonFiniteLossError
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
     OBJECTIVES,
@@ -35,6 +36,7 @@ __all__ = [
     "InverseDocumentFrequencies",
     "LabelledDataset",
     "LabelledSource",
+    "NonFiniteLossError",
     "Objective",
     "ObjectiveContext",
     "ObjectiveSum",

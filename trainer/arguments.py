@@ -32,8 +32,15 @@ class OpticalTrainingArguments(TrainingArguments):
             Steps until it has fallen; below 1, a share of all steps.
         embedding_learning_rate (`float`, *optional*):
             Learning rate of the input embeddings. `None`: `learning_rate`.
+        stop_on_non_finite (`bool`, defaults to `True`):
+            Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
+        collapse_threshold (`float`, *optional*, defaults to 0.25):
+            Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
+            the teacher's on the same texts. `None`: off.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
+        accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
+            texts differ in width and cannot be cut out of one.
         lr_scheduler_type, warmup_steps, learning_rate, max_grad_norm: as the parent's; defaults linear, 0.1 (a share of all
             steps), 3e-4, 1.0.
     """
@@ -47,6 +54,12 @@ class OpticalTrainingArguments(TrainingArguments):
     initial_epsilon: float | None = field(default=None, metadata={"help": "epsilon of the first step (annealing)"})
     epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
     embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
+    stop_on_non_finite: bool = field(
+        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
+    )
+    collapse_threshold: float | None = field(
+        default=0.25, metadata={"help": "warn below this share of the teacher's effective rank; null: no monitor"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
@@ -67,5 +80,13 @@ class OpticalTrainingArguments(TrainingArguments):
                 raise ValueError("embedding_adversary and gradient_cache_chunk_size cannot go together: leave one of them out.")
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
             raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")
+        if self.accelerator_config.dispatch_batches:
+            raise ValueError("accelerator_config.dispatch_batches must be False: batches of texts differ in width.")
+        self.accelerator_config.dispatch_batches = False
+        if self.collapse_threshold is not None and not 0 < self.collapse_threshold < 1:
+            raise ValueError(
+                f"collapse_threshold is {self.collapse_threshold!r}; it must lie between 0 and 1 (a share), or be null for no "
+                "monitor."
+            )
         if self.epsilon_annealing_steps < 0:
             raise ValueError(f"epsilon_annealing_steps is {self.epsilon_annealing_steps!r}; it cannot be negative.")

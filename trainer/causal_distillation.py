@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,12 +10,13 @@ import torch
 import torch.nn.functional as functional
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
 
 from modeling_optical.evaluation.questions.likelihood import ANSWER_MARKER, QUESTION_MARKER
 from modeling_optical.transport import TransportOptions, transport_loss
 
 from .collators import text_key
+from .objective_trainer import ObjectiveTrainer
 from .objectives import ObjectiveContext, ObjectiveSum, WeightSchedule, build_objectives, parse_objectives
 from .symmetric import spread_kinds
 
@@ -137,7 +137,7 @@ class CausalCollator:
         }
 
 
-class CausalDistillationTrainer(Trainer):
+class CausalDistillationTrainer(ObjectiveTrainer):
     """Distils the hidden states of a frozen causal model that reads English into one that reads the translation.
 
     The student may be the same model. At each chosen layer the hidden states are taken to unit length, and the objectives that
@@ -180,7 +180,6 @@ class CausalDistillationTrainer(Trainer):
         context = ObjectiveContext(model.config.get_text_config().hidden_size, seed=args.seed)
         self.objectives: ObjectiveSum | None = build_objectives(hidden, context) if hidden else None
         self.teacher = teacher.eval().requires_grad_(False)
-        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         kwargs.setdefault("data_collator", CausalCollator(processing_class, args.max_length))
         spread = spread_kinds(train_dataset)
         super().__init__(model=model, args=args, processing_class=processing_class, train_dataset=spread, **kwargs)
@@ -207,8 +206,7 @@ class CausalDistillationTrainer(Trainer):
                 for name, part in named.items():
                     parts[name] = parts.get(name, torch.zeros_like(part)) + part / len(self.layers)
         if model.training:
-            for name, part in parts.items():
-                self._parts[name].append(part)
+            self._note(parts)
         return (total, output) if return_outputs else total
 
     @torch.no_grad()
@@ -229,15 +227,6 @@ class CausalDistillationTrainer(Trainer):
             encoded["loss"], encoded["plan"] = transport_loss(vectors, frozen, mask, frozen_mask, options=options)
         batch = {"teacher_vectors": frozen, "teacher_mask": frozen_mask, "source_keys": inputs["source_keys"]}
         return self.objectives(encoded, batch, step, steps)
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the mean of every part since the last log, over all processes."""
-        if self._parts and "loss" in logs:
-            for name in sorted(self._parts):
-                mean = torch.stack([part.float() for part in self._parts[name]]).mean().to(self.args.device)
-                logs[name] = round(self.accelerator.gather(mean.reshape(1)).mean().item(), 6)
-            self._parts.clear()
-        super().log(logs, *args, **kwargs)
 
 
 def next_token_loss(logits: torch.Tensor, input_ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

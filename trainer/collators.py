@@ -36,12 +36,13 @@ class DistillationCollator:
         with_source_keys: add `source_keys`, by which an objective sees that two sources are the same text.
         languages: add `language_ids`, positions in this list.
         with_pooled: add `teacher_pooled`, the teacher's one vector per text.
+        with_texts: add `texts`, the pairs themselves, for messages.
 
     Returns of a call:
         `input_ids`, `attention_mask`, `token_mask`, `content_mask` (batch, tokens); `teacher_vectors` (batch, teacher tokens,
         dim) float32; `teacher_mask`, `teacher_content_mask` (batch, teacher tokens); with a table also `solving_bonus`; with
         marginals other than uniform `teacher_weights` and, for idf, `token_weights`; `source_keys` and `language_ids` (batch,)
-        int64 and `teacher_pooled` (batch, pooled dim) float32 where asked for.
+        int64, `teacher_pooled` (batch, pooled dim) float32 and `texts` where asked for.
     """
 
     processor: OpticalProcessor
@@ -56,8 +57,9 @@ class DistillationCollator:
     with_source_keys: bool = False
     languages: Sequence[str] = ()
     with_pooled: bool = False
+    with_texts: bool = False
 
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         kinds = [feature.get("kind", "query") for feature in features]
         texts = self._tokenize([feature["target"] for feature in features], kinds)
         entries = self._teacher_vectors([feature["source"] for feature in features], kinds)
@@ -75,6 +77,8 @@ class DistillationCollator:
             batch["teacher_pooled"] = _pooled(entries)
         if self.languages:
             batch["language_ids"] = torch.tensor([self._language(feature) for feature in features])
+        if self.with_texts:
+            batch["texts"] = [dict(feature) for feature in features]
         return batch
 
     def _tokenize(self, texts: list[str], kinds: list[str]) -> list[dict[str, list[Any]]]:

@@ -118,3 +118,11 @@ def count_frequencies(
         )
     owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
     return InverseDocumentFrequencies.count(bitext, processor, owner.processor)
+
+
+def with_lengths(bitext: Dataset | IterableDataset | None, args: OpticalTrainingArguments) -> Dataset | IterableDataset | None:
+    """The bitext with the lengths that `train_sampling_strategy` asks for, in characters of the target; a stream as it is."""
+    asked = args.train_sampling_strategy in ("group_by_length", "batch_rebalance")
+    if not asked or not isinstance(bitext, Dataset) or args.length_column_name in bitext.column_names:
+        return bitext
+    return bitext.add_column(args.length_column_name, [len(text) for text in bitext["target"]])

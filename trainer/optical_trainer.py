@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import Dataset, IterableDataset
 from torch import nn
-from transformers import Trainer
 
 from modeling_optical import OpticalForDistillation
 
 from .arguments import OpticalTrainingArguments
+from .collapse import CollapseMonitor
 from .collators import DistillationCollator
 from .embedding_adversary import EmbeddingAdversary
 from .gradient_cache import cached_backward
-from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of
+from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
+from .objective_trainer import ObjectiveTrainer
 from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
 from .symmetric import spread_kinds
@@ -33,15 +34,16 @@ from .vocabulary import TranslationTable
 
 # What the batch has for the transport alone, and what for other objectives: neither is the encoder's.
 _TRANSPORT_INPUTS = ("teacher_vectors", "teacher_mask", "teacher_content_mask", "teacher_weights", "solving_bonus")
-_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "teacher_pooled", "passage_vectors", "passage_mask")
+_OBJECTIVE_INPUTS = ("source_keys", "language_ids", "teacher_pooled", "passage_vectors", "passage_mask", "texts")
 
 
-class OpticalTrainer(Trainer):
+class OpticalTrainer(ObjectiveTrainer):
     """Distils a teacher into a student from bitext.
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
     pushing) stays as it is. Added: the teacher's vectors in the batches, the objectives, annealing of epsilon, gradient
-    caching, and translation retrieval on the evaluation bitext.
+    caching, translation retrieval on the evaluation bitext, a stop at a loss that is not a number, a monitor of collapse, and
+    checksums in checkpoints.
 
     Args:
         model: the student.
@@ -101,9 +103,8 @@ class OpticalTrainer(Trainer):
         self.adversary = None if adversary is None else EmbeddingAdversary(adversary.options, model.get_input_embeddings())
         self.adversary_weight = None if adversary is None else adversary.weight
         self.moving_average = self._moving_average(model)
-        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         processor = kwargs.setdefault("processing_class", model.get_processor())
-        train_dataset = None if train_dataset is None else spread_kinds(train_dataset)
+        train_dataset = with_lengths(None if train_dataset is None else spread_kinds(train_dataset), args)
         eval_dataset = None if eval_dataset is None else spread_kinds(eval_dataset)
         options = model.config.transport_options
         if options.marginals == "attention":
@@ -128,12 +129,21 @@ class OpticalTrainer(Trainer):
                 with_source_keys=self.objectives.needs_source_keys,
                 languages=languages,
                 with_pooled=self.objectives.needs_pooled,
+                with_texts=args.stop_on_non_finite,
             ),
         )
         # Before the parent sees the model: its weights belong to the optimizer and to every process.
         self.objectives.attach(model)
-        super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            stop_on_non_finite=args.stop_on_non_finite,
+            **kwargs,
+        )
         self._prepare_objectives()
+        self._collapse = None if args.collapse_threshold is None else CollapseMonitor(args.collapse_threshold)
 
     def _moving_average(self, model: OpticalForDistillation) -> MovingAverage | None:
         options = model.config.transport_options
@@ -211,12 +221,12 @@ class OpticalTrainer(Trainer):
     def _weighted_sum(self, output: Any, inputs: dict[str, torch.Tensor], *, logged: bool) -> torch.Tensor:
         total, parts = self.objectives(output, inputs, self.state.global_step, self.state.max_steps)
         if logged:
-            self._note(parts)
+            self._check_and_note(total, parts, inputs)
+            if self._collapse is not None:
+                self._collapse.see(
+                    output["token_vectors"], inputs["content_mask"], inputs["teacher_vectors"], inputs["teacher_content_mask"]
+                )
         return total
-
-    def _note(self, parts: dict[str, torch.Tensor]) -> None:
-        for name, part in parts.items():
-            self._parts[name].append(part)
 
     def _with_passages(self, inputs: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         if self.passages is None:
@@ -231,6 +241,12 @@ class OpticalTrainer(Trainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """The parent's step, or one of several forward and backward passes: gradient caching, an embedding adversary."""
+        with nullcontext() if self._guard is None else self._guard.saving(inputs, self.state.global_step):
+            return self._step(model, inputs, num_items_in_batch)
+
+    def _step(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None
+    ) -> torch.Tensor:
         chunk_size = self.args.gradient_cache_chunk_size
         weight = (
             0.0 if self.adversary_weight is None else self.adversary_weight.at(self.state.global_step, self.state.max_steps)
@@ -290,18 +306,6 @@ class OpticalTrainer(Trainer):
         self._note({"embedding_adversary": adversarial})
         return clean + weight * adversarial
 
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor, None, None]:
-        """The loss of an evaluation batch; there is nothing to gather."""
-        with torch.no_grad(), self.compute_loss_context_manager():
-            loss = torch.as_tensor(self.compute_loss(model, self._prepare_inputs(inputs)))
-        return loss.detach(), None, None
-
     def evaluate(
         self, eval_dataset: Dataset | None = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
@@ -328,22 +332,17 @@ class OpticalTrainer(Trainer):
             {"query": self.max_length, "document": self.max_document_length},
         )
 
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the mean of every part since the last log, over all processes."""
-        if self._parts and "loss" in logs:
-            for name in sorted(self._parts):
-                mean = torch.stack([part.float() for part in self._parts[name]]).mean()
-                logs[name] = round(self._nested_mean(mean), 6)
-            self._parts.clear()
-            if self.args.initial_epsilon is not None and self.objectives.needs_plan:
-                logs["epsilon"] = round(self.epsilon, 6)
-            for name, schedule in self.objectives.weights.items():
-                if schedule.initial != schedule.final:
-                    logs[f"{name}_weight"] = round(schedule.at(self.state.global_step, self.state.max_steps), 6)
-        super().log(logs, *args, **kwargs)
-
-    def _nested_mean(self, value: torch.Tensor) -> float:
-        return self.accelerator.gather(value.to(self.args.device).reshape(1)).mean().item()
+    def _add_to_log(self, logs: dict[str, float]) -> None:
+        if self._collapse is not None:
+            for name, value in self._collapse.spread().items():
+                logs[name] = round(self._mean_over_processes(value), 4)
+            if "effective_rank" in logs:
+                self._collapse.judge(logs, self.state.global_step / self.state.max_steps)
+        if self.args.initial_epsilon is not None and self.objectives.needs_plan:
+            logs["epsilon"] = round(self.epsilon, 6)
+        for name, schedule in self.objectives.weights.items():
+            if schedule.initial != schedule.final:
+                logs[f"{name}_weight"] = round(schedule.at(self.state.global_step, self.state.max_steps), 6)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The parent's optimizer; the input embeddings get a group of their own if they have their own learning rate."""

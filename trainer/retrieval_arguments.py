@@ -25,6 +25,8 @@ class RetrievalTrainingArguments(TrainingArguments):
             every epoch where it has more.
         gradient_cache_chunk_size (`int`, *optional*):
             Encode so many texts at a time and add up the gradient of the whole batch exactly (GradCache). `None`: off.
+        stop_on_non_finite (`bool`, defaults to `True`):
+            Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
         ddp_broadcast_buffers, ddp_find_unused_parameters (`bool`, default to `False`):
@@ -38,6 +40,9 @@ class RetrievalTrainingArguments(TrainingArguments):
     passages_per_query: int = field(default=2, metadata={"help": "the positive and so many minus one negatives in a step"})
     gradient_cache_chunk_size: int | None = field(
         default=None, metadata={"help": "texts that are encoded at a time, for batches beyond the memory; null: off"}
+    )
+    stop_on_non_finite: bool = field(
+        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     ddp_broadcast_buffers: bool | None = field(default=False, metadata={"help": "off: the model runs twice in a step"})

@@ -30,6 +30,7 @@ class RetrievalCollator:
     | `positive_rows` | position of each query's positive among the passages | (B,) |
     | `passage_keys`, `positive_keys` | numbers for texts: of the passages; of all that are relevant | (P,), (B, most) |
     | `passage_scores` | given scores, where asked for | (P,) |
+    | `texts` | the rows themselves, where asked for | B |
 
     Args:
         processor: the model's.
@@ -38,6 +39,7 @@ class RetrievalCollator:
             the epoch and the query alone: so neither the number of processes nor a restart changes it.
         seed: of that choice.
         with_scores: whether every row must have scores.
+        with_texts: add the rows, for messages.
 
     Raises:
         ValueError: for a row without scores, if they are asked for; the query is named.
@@ -51,15 +53,17 @@ class RetrievalCollator:
         passages_per_query: int = 2,
         seed: int = 0,
         with_scores: bool = False,
+        with_texts: bool = False,
     ):
         self.processor = processor
         self.document_processor = document_processor or processor
         self.passages_per_query = passages_per_query
         self.seed = seed
         self.with_scores = with_scores
+        self.with_texts = with_texts
         self.epoch = 0
 
-    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         passages: list[str] = []
         scores: list[float] = []
         owners: list[int] = []
@@ -80,7 +84,7 @@ class RetrievalCollator:
                 scores += [row["scores"][index] for index in chosen]
         queries = self.processor.pad(self.processor.tokenize([row["query"] for row in rows], "query"))
         documents = self.document_processor.pad(self.document_processor.tokenize(passages, "document"))
-        batch = {name: queries[name] for name in _ENCODER_INPUTS}
+        batch: dict[str, Any] = {name: queries[name] for name in _ENCODER_INPUTS}
         batch |= {PASSAGE_PREFIX + name: documents[name] for name in _ENCODER_INPUTS}
         batch["passage_owners"] = torch.tensor(owners)
         batch["passage_places"] = torch.tensor(places)
@@ -89,6 +93,8 @@ class RetrievalCollator:
         batch["positive_keys"] = _positive_keys(rows)
         if self.with_scores:
             batch["passage_scores"] = torch.tensor(scores, dtype=torch.float32)
+        if self.with_texts:
+            batch["texts"] = [dict(row) for row in rows]
         return batch
 
     def _choose(self, row: dict[str, Any]) -> list[int]:

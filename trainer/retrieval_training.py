@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import nn
-from transformers import Trainer
 
 from modeling_optical import OpticalModel
 
 from .gradient_cache import cached_backward_of_sides
 from .labelled_data import LabelledDataset
 from .labelled_evaluation import labelled_retrieval
+from .objective_trainer import ObjectiveTrainer
 from .objectives import ObjectiveContext, build_retrieval_objectives
 from .retrieval_arguments import RetrievalTrainingArguments
 from .retrieval_collator import PASSAGE_PREFIX, EpochOfNegatives, RetrievalCollator
@@ -27,12 +26,12 @@ _COLUMNS = ("query", "passages", "scores", "known_positives")
 _FROZEN_TEXTS = 64
 
 
-class RetrievalTrainer(Trainer):
+class RetrievalTrainer(ObjectiveTrainer):
     """Trains a retriever on labelled queries: in-batch and hard negatives, a cross-encoder's scores, or both.
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
-    pushing) stays as it is. Added: two batches in a step (queries and passages), the objectives, gradient caching, and
-    retrieval on held-out queries.
+    pushing) stays as it is. Added: two batches in a step (queries and passages), the objectives, gradient caching,
+    retrieval on held-out queries, a stop at a loss that is not a number, and checksums in checkpoints.
 
     Args:
         model: the retriever, with its processor.
@@ -70,7 +69,6 @@ class RetrievalTrainer(Trainer):
         assert isinstance(args.objectives, dict)  # the arguments have parsed it
         self.objectives = build_retrieval_objectives(args.objectives, ObjectiveContext(model.config.vector_dim, seed=args.seed))
         self.document_encoder = None if document_encoder is None else document_encoder.eval().requires_grad_(False)
-        self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         if model.pooled_projection is not None:
             model.pooled_projection.requires_grad_(False)  # late interaction does not use it
         processor = kwargs.setdefault("processing_class", model.get_processor())
@@ -82,9 +80,17 @@ class RetrievalTrainer(Trainer):
                 passages_per_query=args.passages_per_query,
                 seed=args.seed,
                 with_scores="distillation" in self.objectives.weights,
+                with_texts=args.stop_on_non_finite,
             ),
         )
-        super().__init__(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **kwargs)
+        super().__init__(
+            model=model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            stop_on_non_finite=args.stop_on_non_finite,
+            **kwargs,
+        )
         if isinstance(collator, RetrievalCollator):
             self.add_callback(EpochOfNegatives(collator))
         if self.document_encoder is not None:
@@ -123,8 +129,7 @@ class RetrievalTrainer(Trainer):
         }
         total, parts = self.objectives(output, inputs, self.state.global_step, self.state.max_steps)
         if logged:
-            for name, part in parts.items():
-                self._parts[name].append(part)
+            self._check_and_note(total, parts, inputs)
         return total
 
     def training_step(
@@ -156,18 +161,6 @@ class RetrievalTrainer(Trainer):
             )
         return loss / self.current_gradient_accumulation_steps
 
-    def prediction_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        prediction_loss_only: bool,
-        ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor, None, None]:
-        """The loss of an evaluation batch; there is nothing to gather."""
-        with torch.no_grad(), self.compute_loss_context_manager():
-            loss = torch.as_tensor(self.compute_loss(model, self._prepare_inputs(inputs)))
-        return loss.detach(), None, None
-
     def evaluate(
         self,
         eval_dataset: LabelledDataset | Dataset | None = None,
@@ -182,15 +175,6 @@ class RetrievalTrainer(Trainer):
         added = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         self.log(added)
         return metrics | added
-
-    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
-        """Adds the mean of every part since the last log, over all processes."""
-        if self._parts and "loss" in logs:
-            for name in sorted(self._parts):
-                mean = torch.stack([part.float() for part in self._parts[name]]).mean().to(self.args.device)
-                logs[name] = round(self.accelerator.gather(mean.reshape(1)).mean().item(), 6)
-            self._parts.clear()
-        super().log(logs, *args, **kwargs)
 
 
 def _side(inputs: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:

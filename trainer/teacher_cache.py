@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers.utils import logging
 
@@ -198,14 +198,13 @@ class TeacherCache:
                     encoding="utf-8",
                 )
                 os.replace(manifest, self._manifest)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"writing the teacher cache in {self.folder} failed: {error}. {_SPACE_REMEDY}"
-            ) from error
+        except (OSError, SafetensorError) as error:
+            number = error.errno if isinstance(error, OSError) else errno.EIO
+            raise OSError(number, f"writing the teacher cache in {self.folder} failed: {error}. {_SPACE_REMEDY}") from error
         self._register(name, shard)
 
 
-_SPACE_REMEDY = "Free some space, name another folder (training.teacher_cache), or run again: what is written is kept."
+_SPACE_REMEDY = "Free some space, name another folder (teacher.cache in a recipe), or run again: what is written is kept."
 
 
 def _checksum(path: Path) -> str:

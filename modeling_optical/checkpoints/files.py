@@ -36,6 +36,7 @@ class CheckpointFiles:
         Raises:
             FileNotFoundError: if the name is neither a folder here nor a repository that can be reached.
             ValueError: for a name that leads out of the checkpoint.
+            ConnectionError: if the Hub refuses for the moment.
         """
         self.check_inside(file)
         if os.path.isdir(self.path):
@@ -44,6 +45,13 @@ class CheckpointFiles:
         try:
             found = cached_file(self.path, file, _raise_exceptions_for_missing_entries=False, **self.hub_arguments)
         except (OSError, hub_errors.HfHubHTTPError) as error:
+            status = _http_status(error)
+            if status is not None and (status == 429 or status >= 500):
+                raise ConnectionError(
+                    f"the Hub answered {status} when asked for {file} of {self.name!r}"
+                    + (" (too many requests)" if status == 429 else " (its own trouble)")
+                    + ". Wait a little and start again: what was fetched is kept. Or give a folder."
+                ) from error
             raise self.missing(type(error).__name__) from error
         return None if found is None else Path(found)
 
@@ -138,6 +146,15 @@ class CheckpointFiles:
                 )
             tensors = _read(pickled)
         return tensors if keys is None else {key: tensors[key] for key in keys if key in tensors}
+
+
+def _http_status(error: BaseException | None) -> int | None:
+    """Status of the Hub's answer that an error, or what led to it, tells of."""
+    while error is not None:
+        if isinstance(error, hub_errors.HfHubHTTPError) and error.response is not None:
+            return error.response.status_code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _parse(place: Path) -> Any:

@@ -14,7 +14,7 @@ import torch
 
 from ..encoding import Encoder
 from ..late_interaction import TopDocuments, ragged_maxsim
-from ..vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
+from ..vector_shards import ShardDescription, VectorShard, check_storage_type, checksum, write_shard
 from .index import Index, IndexManifest
 
 # A segment is what is sorted by length and written at once; while an index is built, one is in memory.
@@ -71,11 +71,15 @@ class ExactIndex(Index):
         device: torch.device | str = "cpu",
         max_elements: int | None = None,
         device_bytes: int | None = None,
+        verify: bool = True,
     ) -> ExactIndex:
-        """Opens an index folder; arguments as for the class.
+        """Opens an index folder; other arguments as for the class.
+
+        Args:
+            verify: compare every segment with its checksum first. It reads each once, as every search does.
 
         Raises:
-            FileNotFoundError, ValueError: if the folder holds no exact index, or a damaged one.
+            FileNotFoundError, ValueError: if the folder holds no exact index, or a damaged one; what is damaged is named.
         """
         manifest = IndexManifest.read(path)
         if manifest.engine != cls.engine:
@@ -89,8 +93,16 @@ class ExactIndex(Index):
             device_bytes=device_bytes,
         )
         index.manifest = manifest
+        if verify:
+            index._verify_segments()
         index._open_segments()
         return index
+
+    def _verify_segments(self) -> None:
+        for segment in self.manifest.state.get("segments", []):
+            path = self.path / segment["file"]
+            if path.is_file() and checksum(path) != segment["sha256"]:
+                raise ValueError(f"{path} is damaged: it is not what was written. Make the index again, or copy it again.")
 
     def _open_segments(self) -> None:
         state = self.manifest.state

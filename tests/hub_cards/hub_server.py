@@ -29,6 +29,7 @@ class Hub:
     """What the server holds; a test looks at it and changes it.
 
     `rights`: token to the namespaces that it may write to. `broken_uploads`: how many uploads break off from now on.
+    `faults`: file name to what the next requests for its content get: a status such as 429, or "half" of it; then it is sent.
     """
 
     rights: dict[str, list[str]] = field(default_factory=lambda: {"hf_good": ["org", "me"], "hf_reader": []})
@@ -36,6 +37,7 @@ class Hub:
     blobs: dict[str, bytes] = field(default_factory=dict)
     uploads: list[str] = field(default_factory=list)
     broken_uploads: int = 0
+    faults: dict[str, list[int | str]] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     address: str = ""
 
@@ -218,10 +220,25 @@ class _Handler(BaseHTTPRequestHandler):
                 message = "Entry not found"
                 return self._json({"error": message}, 404, X_Error_Code="EntryNotFound", X_Error_Message=message, **headers)
             content = repository.files[match[4]]
+            if self.command == "GET" and self.hub.faults.get(match[4]):
+                return self._fail(self.hub.faults[match[4]].pop(0), content, **headers)
             return self._send(content, ETag=f'"{hashlib.sha1(content).hexdigest()}"', **headers)
         return self._refuse(404, f"no such address: {path}")
 
     do_HEAD = do_GET
+
+    def _fail(self, fault, content, **headers):
+        if fault != "half":
+            return self._json({"error": "not now"}, fault, Retry_After="0", **headers)
+        self.send_response(200)
+        self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", headers["X_Repo_Commit"])
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2])
+        self.close_connection = True
+        self.connection.close()
+        return None
 
     @staticmethod
     def _tree(repository, under):

@@ -3,19 +3,16 @@
 torchrun --nproc_per_node 2 distillation_run.py BACKBONE CASES.json OUTPUT
 """
 
-import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback
+from training_script import Trajectory, arguments, carry_out, trajectory
 
 from modeling_optical import OpticalForDistillation, OpticalModel, TransportOptions
-from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher
+from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
 
 SOURCE = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]
 TARGET = [word[::-1] for word in SOURCE]
@@ -32,22 +29,6 @@ def bitext(pairs: int = 48) -> Dataset:
     return Dataset.from_list(rows)
 
 
-class Watch(TrainerCallback):
-    """Keeps the logged losses, and stops after a step."""
-
-    def __init__(self, stop_after: int | None):
-        self.losses: list[float] = []
-        self.stop_after = stop_after
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.stop_after:
-            control.should_training_stop = True
-
-
 def distil(
     backbone: str,
     folder: Path,
@@ -55,10 +36,11 @@ def distil(
     *,
     transport: dict[str, Any] | None = None,
     dropout: float = 0.0,
+    cached: bool = False,
     stop_after: int | None = None,
     resume: bool = False,
-    **arguments: Any,
-) -> tuple[list[float], np.ndarray]:
+    **own: Any,
+) -> Trajectory:
     """Trains six updates of eight pairs, or as the arguments say; returns logged losses and final weights."""
     options = TransportOptions(**(transport or {}))
     torch.manual_seed(1)
@@ -75,45 +57,25 @@ def distil(
             module.p = dropout
         elif isinstance(getattr(module, "dropout_prob", None), float):
             module.dropout_prob = dropout
-    watch = Watch(stop_after)
-    values = {
-        "output_dir": str(folder),
-        "objectives": objectives,
-        "max_steps": 6,
-        "per_device_train_batch_size": 8,
-        "logging_steps": 1,
-        "learning_rate": 0.02,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "ddp_find_unused_parameters": False,
-        "seed": 5,
-        # Plain descent: Adam makes a step of a gradient that is nothing but rounding.
-        "optim": "sgd",
-        "max_grad_norm": 0.0,
-    } | arguments
+    values = arguments(
+        folder, **{"objectives": objectives, "max_steps": 6, "learning_rate": 0.02, "ddp_find_unused_parameters": False} | own
+    )
+    pairs = bitext()
     trainer = OpticalTrainer(
         model=student,
         args=OpticalTrainingArguments(**values),
-        teacher=teacher,
-        train_dataset=bitext(),
-        callbacks=[watch],
+        teacher=_cache(folder, teacher, pairs) if cached else teacher,
+        train_dataset=pairs,
     )
-    trainer.train(resume_from_checkpoint=resume or None)
-    weights = torch.cat([p.detach().flatten() for p in student.parameters()]).numpy()
-    return watch.losses, weights
+    return trajectory(trainer, stop_after, resume)
 
 
-def main() -> None:
-    backbone, cases, output = sys.argv[1:]
-    for name, case in json.loads(Path(cases).read_text()).items():
-        losses, weights = distil(backbone, Path(output) / "run", **case)
-        if torch.distributed.get_rank() == 0:
-            np.savez(Path(output) / f"{name}.npz", losses=losses, weights=weights)
-    torch.distributed.destroy_process_group()
+def _cache(folder: Path, teacher: Teacher, pairs: Dataset) -> TeacherCache:
+    cache = TeacherCache(folder / "cache", teacher, dtype="float32", shard_size=7)
+    for kind in ("query", "document"):
+        cache.build(pairs["source"], kind, show_progress_bar=False)
+    return cache
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(distil)

@@ -1,24 +1,13 @@
 """METHOD §6: the same trajectory, however the batch is cut up, spread, stopped or cached."""
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
+import distillation_run
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).with_name("distillation_run.py")
-_spec = importlib.util.spec_from_file_location("distillation_run", SCRIPT)
-distillation_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(distillation_run)
-distil = distillation_run.distil
-
-# Logged losses are rounded to 4 decimals.
-LOSS, WEIGHT = {"rtol": 1e-4, "atol": 1.1e-4}, {"rtol": 1e-4, "atol": 2e-6}
+import training_script
+from distillation_run import distil
+from training_script import same
 
 PER_TEXT = {
     "transport": {"objectives": {"transport": 1.0}},
@@ -54,11 +43,6 @@ def whole(backbones, tmp_path_factory):
     return trajectory
 
 
-def same(found, wanted):
-    np.testing.assert_allclose(found[0], wanted[0], **LOSS)
-    np.testing.assert_allclose(found[1], wanted[1], **WEIGHT)
-
-
 @pytest.mark.parametrize("name", PER_TEXT)
 def test_two_accumulated_halves_are_one_batch(backbones, whole, tmp_path, name):
     halves = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}
@@ -71,6 +55,37 @@ def test_stopping_and_resuming_changes_nothing(backbones, whole, tmp_path, name)
     before, _ = distil(backbones["bert"], tmp_path, **ALL[name], **saving, stop_after=3)
     after, weights = distil(backbones["bert"], tmp_path, **ALL[name], **saving, resume=True)
     same((before + after[-3:], weights), whole(name))
+
+
+@pytest.mark.parametrize("step", [1, 2, 4, 5])
+def test_a_stop_at_any_step_changes_nothing_with_accumulation_either(backbones, whole, tmp_path, step):
+    halves = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "save_strategy": "steps", "save_steps": step}
+    before, _ = distil(backbones["bert"], tmp_path, **ALL["schedule"], **halves, stop_after=step)
+    after, weights = distil(backbones["bert"], tmp_path, **ALL["schedule"], **halves, resume=True)
+    same((before + after[-(6 - step) :], weights), whole("schedule"))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_cached_teacher_is_a_live_one(backbones, whole, tmp_path, name):
+    same(distil(backbones["bert"], tmp_path, **ALL[name], cached=True), whole(name))
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(backbones, tmp_path):
+    case = ALL["transport"] | {"dropout": 0.1}
+    first, again, other = (
+        distil(backbones["bert"], tmp_path / name, **case, seed=seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
+    assert first[0] == again[0]
+    assert np.array_equal(first[1], again[1])
+    assert not np.array_equal(first[1], other[1])
+
+
+def test_batches_of_like_length_see_the_same_examples(backbones, tmp_path):
+    """Over an epoch of plain descent with one batch, the order of the examples does not matter."""
+    epoch = {"num_train_epochs": 2, "max_steps": -1, "per_device_train_batch_size": 24, "gradient_accumulation_steps": 2}
+    by_length = {"train_sampling_strategy": "group_by_length"}
+    wanted = distil(backbones["bert"], tmp_path / "plain", **ALL["transport"], **epoch)
+    same(distil(backbones["bert"], tmp_path / "by length", **ALL["transport"], **epoch, **by_length), wanted)
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name not in ("fgm", "pgd")])
@@ -93,28 +108,14 @@ def on_two_processes(backbones, tmp_path_factory):
     cases = {name: case | {"per_device_train_batch_size": 4} for name, case in ALL.items()}
     for name in ("transport", "contrastive", "bidirectional", "score_kl", "language_adversary"):
         cases[f"{name} cached"] = cases[name] | {"gradient_cache_chunk_size": 3}
-    (folder / "cases.json").write_text(json.dumps(cases))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*launch, str(SCRIPT), backbones["bert"], str(folder / "cases.json"), str(folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return {name: np.load(folder / f"{name}.npz") for name in cases}
+    return training_script.on_two_processes(Path(distillation_run.__file__), backbones["bert"], cases, folder)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_two_processes_are_one(on_two_processes, whole, name):
-    found = on_two_processes[name]
-    same((found["losses"], found["weights"]), whole(name))
+    same(on_two_processes[name], whole(name))
 
 
 @pytest.mark.parametrize("name", ["transport", "contrastive", "bidirectional", "score_kl", "language_adversary"])
 def test_two_processes_that_cache_gradients_are_one(on_two_processes, whole, name):
-    found = on_two_processes[f"{name} cached"]
-    same((found["losses"], found["weights"]), whole(name))
+    same(on_two_processes[f"{name} cached"], whole(name))

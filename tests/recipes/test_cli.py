@@ -6,124 +6,18 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate import PartialState
 from safetensors import SafetensorError
+from tiny_workshop import ROOT, sentences, weights
 from transformers import AutoModel
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import read_results, read_run
 from recipes.cli import main
-
-ROOT = Path(__file__).resolve().parents[2]
-WORDS = dict(
-    zip(
-        [
-            "the",
-            "cat",
-            "sat",
-            "on",
-            "mat",
-            "and",
-            "dog",
-            "barked",
-            "search",
-            "works",
-            "in",
-            "English",
-            "it",
-            "fails",
-            "Somali",
-            "good",
-            "teacher",
-            "gives",
-            "same",
-            "vector",
-        ],
-        [
-            "yule",
-            "paka",
-            "alikaa",
-            "juu",
-            "mkeka",
-            "na",
-            "mbwa",
-            "alibweka",
-            "utafutaji",
-            "hufanya",
-            "kwa",
-            "Kiingereza",
-            "hiyo",
-            "haufanyi",
-            "Kisomali",
-            "mzuri",
-            "mwalimu",
-            "hutoa",
-            "ileile",
-            "vekta",
-        ],
-        strict=True,
-    )
-)
-
-
-def sentences(count: int) -> list[dict[str, str]]:
-    generator = np.random.default_rng(0)
-    rows = []
-    for index in range(count):
-        chosen = generator.choice(list(WORDS), size=int(generator.integers(3, 9)))
-        rows.append(
-            {"id": str(index), "document": f"d{index // 4}", "en": " ".join(chosen), "sw": " ".join(WORDS[w] for w in chosen)}
-        )
-    return rows
-
-
-@pytest.fixture
-def workshop(tmp_path: Path, bert: str) -> Path:
-    """A folder with a teacher, bitext, a collection and a recipe."""
-    torch.manual_seed(0)
-    teacher = OpticalModel.from_backbone(bert, embedding_dim=8)
-    teacher.save_pretrained(tmp_path / "teacher")
-    teacher.processor.save_pretrained(tmp_path / "teacher")
-    rows = sentences(80)
-    (tmp_path / "bitext.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:60]))
-    collection = tmp_path / "collection"
-    collection.mkdir()
-    test = rows[60:]
-    (collection / "corpus.jsonl").write_text("".join(json.dumps({"_id": r["id"], "text": r["en"]}) + "\n" for r in test))
-    for language in ("en", "sw"):
-        lines = [json.dumps({"_id": f"q{r['id']}", "text": r[language]}) + "\n" for r in test]
-        (collection / f"queries.{language}.jsonl").write_text("".join(lines))
-    qrels = "".join(f"q{r['id']}\t{r['id']}\t1\n" for r in test)
-    (collection / "qrels.tsv").write_text("query-id\tcorpus-id\tscore\n" + qrels)
-    recipe = {
-        "name": "tiny",
-        "language": "sw",
-        "output": str(tmp_path / "run"),
-        "teacher": {"model": str(tmp_path / "teacher")},
-        "student": {"dropout": 0.0, "max_length": 24, "vocabulary": {"size": 200}},
-        "data": {"bitext": [{"path": "bitext.jsonl", "source": "en", "target": "{language}"}], "held_out": 0.1},
-        "objectives": {"transport": 1.0, "pooled_mse": 0.5},
-        "training": {
-            "max_steps": 4,
-            "per_device_train_batch_size": 4,
-            "logging_steps": 2,
-            "save_steps": 2,
-            "disable_tqdm": True,
-        },
-        "baselines": {"pooled_mse": {"objectives": {"pooled_mse": 1.0}}},
-        "evaluation": {"collections": [{"path": "collection"}], "examples": 3},
-    }
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    return tmp_path
-
-
-def weights(folder: Path) -> torch.Tensor:
-    return torch.cat([p.detach().flatten() for p in AutoModel.from_pretrained(folder).parameters()])
 
 
 def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
@@ -297,7 +191,8 @@ def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
         folder = workshop / "checkpoints" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         (folder / "trainer_state.json").write_text(content)
-    assert last_complete_checkpoint(workshop / "checkpoints") == str(workshop / "checkpoints" / "checkpoint-2")
+    found = last_complete_checkpoint(workshop / "checkpoints", PartialState(cpu=True))
+    assert found == str(workshop / "checkpoints" / "checkpoint-2")
     assert (workshop / "checkpoints" / "incomplete-checkpoint-4").is_dir()
 
 

@@ -1,30 +1,20 @@
 """Training on labelled queries: the losses are the formulas, and the way there does not matter."""
 
-import importlib.util
-import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import retrieval_run
 import torch
+import training_script
+from training_script import same
 
 from modeling_optical import OpticalModel, load_checkpoint
 from trainer import LabelledDataset, RetrievalCollator, RetrievalTrainer, RetrievalTrainingArguments
 from trainer.labelled_evaluation import labelled_retrieval
 
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = Path(__file__).with_name("retrieval_run.py")
-_spec = importlib.util.spec_from_file_location("retrieval_run", SCRIPT)
-retrieval_run = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(retrieval_run)
 train, examples, make_model = retrieval_run.train, retrieval_run.examples, retrieval_run.make_model
-
-# Logged losses are rounded to 4 decimals.
-LOSS, WEIGHT = {"rtol": 1e-4, "atol": 1.1e-4}, {"rtol": 1e-4, "atol": 2e-6}
 
 CASES = {
     "contrastive": {"objectives": {"contrastive": {"weight": 1.0, "temperature": 0.2}}},
@@ -34,11 +24,6 @@ CASES = {
     "frozen": {"objectives": {"contrastive": 0.1, "distillation": 0.5}, "frozen": True},
 }
 PER_QUERY = ("own", "distillation")
-
-
-def same(found, wanted):
-    np.testing.assert_allclose(found[0], wanted[0], **LOSS)
-    np.testing.assert_allclose(found[1], wanted[1], **WEIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -193,25 +178,12 @@ def on_two_processes(backbones, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
     cases = {name: case | {"per_device_train_batch_size": 4} for name, case in CASES.items()}
     cases["sum cached"] = cases["sum"] | {"gradient_cache_chunk_size": 3}
-    (folder / "cases.json").write_text(json.dumps(cases))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(
-        [*launch, str(SCRIPT), backbones["bert"], str(folder / "cases.json"), str(folder)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=folder,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
-    return {name: np.load(folder / f"{name}.npz") for name in cases}
+    return training_script.on_two_processes(Path(retrieval_run.__file__), backbones["bert"], cases, folder)
 
 
 @pytest.mark.parametrize("name", [*CASES, "sum cached"])
 def test_two_processes_are_one(on_two_processes, whole, name):
-    found = on_two_processes[name]
-    same((found["losses"], found["weights"]), whole(name.removesuffix(" cached")))
+    same(on_two_processes[name], whole(name.removesuffix(" cached")))
 
 
 def learn_by_heart(model: OpticalModel, pairs: LabelledDataset, folder: Path, documents: OpticalModel | None = None):

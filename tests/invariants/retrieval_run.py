@@ -3,15 +3,12 @@
 torchrun --nproc_per_node 2 retrieval_run.py BACKBONE CASES.json OUTPUT
 """
 
-import json
 import random
-import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from transformers import TrainerCallback
+from training_script import Trajectory, arguments, carry_out, trajectory
 
 from modeling_optical import OpticalModel
 from trainer import LabelledDataset, RetrievalTrainer, RetrievalTrainingArguments
@@ -42,22 +39,6 @@ def make_model(backbone: str, seed: int, dropout: float = 0.0) -> OpticalModel:
     return model
 
 
-class Watch(TrainerCallback):
-    """Keeps the logged losses, and stops after a step."""
-
-    def __init__(self, stop_after: int | None):
-        self.losses: list[float] = []
-        self.stop_after = stop_after
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
-        if logs and "loss" in logs:
-            self.losses.append(float(logs["loss"]))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.stop_after:
-            control.should_training_stop = True
-
-
 def train(
     backbone: str,
     folder: Path,
@@ -67,48 +48,21 @@ def train(
     dropout: float = 0.0,
     stop_after: int | None = None,
     resume: bool = False,
-    **arguments: Any,
-) -> tuple[list[float], np.ndarray]:
+    **own: Any,
+) -> Trajectory:
     """Trains nine updates of eight queries, which is an epoch and a half; returns logged losses and final weights."""
     model = make_model(backbone, 2, dropout)
-    watch = Watch(stop_after)
-    values = {
-        "output_dir": str(folder),
-        "objectives": objectives,
-        "passages_per_query": 3,
-        "max_steps": 9,
-        "per_device_train_batch_size": 8,
-        "logging_steps": 1,
-        "learning_rate": 0.05,
-        "report_to": "none",
-        "save_strategy": "no",
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "dataloader_pin_memory": False,
-        "seed": 5,
-        # Plain descent: Adam makes a step of a gradient that is nothing but rounding.
-        "optim": "sgd",
-        "max_grad_norm": 0.0,
-    } | arguments
+    values = arguments(
+        folder, **{"objectives": objectives, "passages_per_query": 3, "max_steps": 9, "learning_rate": 0.05} | own
+    )
     trainer = RetrievalTrainer(
         model=model,
         args=RetrievalTrainingArguments(**values),
         train_dataset=examples(),
         document_encoder=make_model(backbone, 1) if frozen else None,
-        callbacks=[watch],
     )
-    trainer.train(resume_from_checkpoint=resume or None)
-    return watch.losses, torch.cat([p.detach().flatten() for p in model.parameters()]).numpy()
-
-
-def main() -> None:
-    backbone, cases, output = sys.argv[1:]
-    for name, case in json.loads(Path(cases).read_text()).items():
-        losses, weights = train(backbone, Path(output) / "run", **case)
-        if torch.distributed.get_rank() == 0:
-            np.savez(Path(output) / f"{name}.npz", losses=losses, weights=weights)
-    torch.distributed.destroy_process_group()
+    return trajectory(trainer, stop_after, resume)
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(train)
