@@ -231,8 +231,8 @@ def _show_non_inferiority(document: ReportDocument, tests: Sequence[ArmTest], op
     caption = (
         f"Clean queries of the group `{options.high}`: adversarial less plain training, one-sided 95 % lower bound, and the "
         f"test that it is worse by {options.margin * 100:g} points or more (seeds and queries are samples; Holm's correction "
-        f"over all {len(high)}). Not inferior: that is refuted. Inferior: worse by more than the margin, before correction. Not "
-        f"shown: neither.{one}"
+        f"over all {len(high)}). Not inferior: that is refuted. Inferior: worse by more than the margin, before correction. "
+        f"Not shown: neither.{one}"
     )
     document.table("non_inferiority", caption, shown, pd.DataFrame([_numbers(test) for test in high]))
 

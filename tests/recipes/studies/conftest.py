@@ -6,7 +6,7 @@ import pytest
 
 from recipes.cli import main
 
-STUDIES = {name: f"recipes/studies/{name}/study.yaml" for name in ("variance", "low_resource")}
+STUDIES = {name: f"recipes/studies/{name}/study.yaml" for name in ("variance", "low_resource", "adversarial")}
 
 
 @pytest.fixture(scope="session")
