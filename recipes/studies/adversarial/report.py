@@ -155,8 +155,8 @@ def _show_comparisons(
                 }
                 shown.append(key | {name: _estimated(one, sign=True) for name, one in means.items()} | counts)
                 columns = [_columns(name, one) for name, one in means.items()]
-                raw = {"collection": panel.label, "metric": panel.metric, "system": arm, "equal": equal, "rival": rival}
-                numbers.append(raw | columns[0] | columns[1] | columns[2])
+                raw: dict[str, object] = {"collection": panel.label, "metric": panel.metric, "system": arm}
+                numbers.append(raw | {"equal": equal, "rival": rival} | columns[0] | columns[1] | columns[2])
     if not shown:
         document.text("No adversarial training has a plain one of the same updates or forward passes beside it.")
         return
@@ -280,7 +280,7 @@ def _show_drops(document: ReportDocument, panels: Sequence[Panel]) -> None:
             if any(drops):
                 key = {"collection": panel.label, "system": _shown(panel, system)}
                 shown.append(key | {f"level {place + 1}": _estimated(one) for place, one in enumerate(drops)})
-                row: dict[str, object] = key | {"system": system}
+                row: dict[str, object] = {"collection": panel.label, "system": system}
                 for place, one in enumerate(drops):
                     row |= _columns(f"level_{place + 1}", one)
                 numbers.append(row)
