@@ -25,7 +25,7 @@ from trainer.vocabulary import word_translations
 from ..data import in_languages, load_data
 from ..pipeline import load_start
 from ..recipe import Recipe
-from .cells import Cell, Places, cells_of, distillation_recipe, tested_languages
+from .cells import Cell, Places, cells_of, distillation_recipe
 from .results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study
 
@@ -91,7 +91,7 @@ def measure_under_noise(study: Study, cell: Cell) -> None:
     tests = [
         _NoisyTest(collection, _noise_of(study, study.query_noise, collection))
         for source in recipe.evaluation.collections
-        for collection in in_languages(source, tested_languages(study, cell.language))
+        for collection in in_languages(source, recipe.languages)
     ]
     _write_counts(study, cell, folder, tests)
     clean = _clean_values(study, folder)

@@ -32,6 +32,8 @@ NOISE = "noise"
 CLEAN = "clean"
 """The kind of noise of queries as they are; their level is 0."""
 NOISE_COUNTS = "counts.json"
+_NOISE_COLUMNS = ["student", "seed", "collection", "language", NOISE, "level", "queries", "applicable", "changed", "seen",
+                  "units", "why_not"]  # fmt: skip
 
 
 def write_cell_values(study: Study, cell: Cell) -> None:
@@ -160,8 +162,8 @@ def gather(study: Study, cells: list[Cell]) -> None:
     write_frame(places.root / "queries.parquet", queries)
     write_text(places.root / "results.csv", _tidy(study, queries).to_csv(index=False))
     write_text(places.root / "cells.csv", pd.DataFrame(states).to_csv(index=False))
-    if noise:
-        write_text(places.root / "noise.csv", pd.DataFrame(noise).to_csv(index=False))
+    if study.query_noise is not None:
+        write_text(places.root / "noise.csv", pd.DataFrame(noise, columns=_NOISE_COLUMNS).to_csv(index=False))
     record = {
         "versions": package_versions(),
         "machine": machine(),
@@ -203,12 +205,12 @@ def read_results_table(study: Study) -> StudyResults:
         FileNotFoundError: if it has not.
     """
     folder = Path(study.output).expanduser()
-    for name in ("queries.parquet", "cells.csv", "provenance.json"):
+    noise_file = ["noise.csv"] if study.query_noise is not None else []
+    for name in ("queries.parquet", "cells.csv", "provenance.json", *noise_file):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: {name} is missing; run the study first.")
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     cells = pd.read_csv(folder / "cells.csv", dtype=dict.fromkeys(study.factors, str), keep_default_na=False)
-    counts = folder / "noise.csv"
-    noise = pd.read_csv(counts, keep_default_na=False) if counts.is_file() else pd.DataFrame()
+    noise = pd.read_csv(folder / "noise.csv", keep_default_na=False) if noise_file else pd.DataFrame()
     not_run = provenance.pop("not run")
     return StudyResults(study, pd.read_parquet(folder / "queries.parquet"), cells, not_run, provenance, noise)

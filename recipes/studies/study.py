@@ -222,6 +222,8 @@ def _resolve(values: dict[str, Any]) -> Study:
     study.output = substitute(study.output, {"name": study.name, "profile": study.profile})
     _check_sweeps(study)
     _check_languages(study)
+    if study.fine_tune is not None and study.fine_tune.times_updates:
+        raise ValueError("fine_tune.times_updates: only a distillation has baselines; set distil.times_updates.")
     if study.query_noise is not None and study.fine_tune is not None:
         raise ValueError("query_noise and fine_tune cannot go together: noise is measured with distilled students only.")
     return study

@@ -32,6 +32,8 @@ def report_adversarial(results: StudyResults, document: ReportDocument) -> str:
         for pooled in (False, True)
         if (panel := Panel(results, collection, pooled, options)).languages
     ]
+    if not panels:
+        return "No student ended well, so the question is not answered."
     tests = arm_tests(panels)
     answer = _answer(results, options, tests)
     document.text(f"**{answer}**")

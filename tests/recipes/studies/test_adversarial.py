@@ -117,6 +117,7 @@ def test_the_profiles_that_ship_resolve_in_every_cell_and_every_arm_has_its_riva
         (["query_noise.levels.case=[0.5, 0.1]"], "give levels once each, the lowest first"),
         (["distil.times_updates.longer_2=0"], "times_updates.longer_2 is 0"),
         (["fine_tune={recipe: distil.yaml}"], "query_noise and fine_tune cannot go together"),
+        (["fine_tune={recipe: distil.yaml, times_updates: {a: 2}}"], "only a distillation has baselines"),
     ],
 )
 def test_a_slip_is_named(overrides, message):
@@ -137,6 +138,30 @@ def test_what_cannot_work_is_told_before_anything_is_computed(tmp_path, capsys, 
     assert main(["study", STUDY, "--profile", "smoke", "--output", str(tmp_path / "out"), *overrides]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out/cells").exists()
+
+
+@pytest.mark.slow
+def test_a_cell_that_stopped_between_two_students_measures_only_those_that_are_left(tmp_path):
+    arguments = [
+        "study",
+        STUDY,
+        "--profile",
+        "smoke",
+        "--output",
+        str(tmp_path),
+        "keep_models=true",
+        "sweeps=[{language: [sw]}]",
+    ]
+    assert main(arguments) == 0
+    cell = tmp_path / "cells/distil-sw-seed_0"
+    before = pd.read_parquet(tmp_path / "queries.parquet")
+    times = {path: path.stat().st_mtime_ns for path in cell.glob("noise/*.parquet")}
+    (cell / "cell.json").unlink()
+    (cell / "noise/fgm.parquet").unlink()
+    assert main(arguments) == 0
+    changed = {path.stem for path, time in times.items() if path.stat().st_mtime_ns != time}
+    assert changed == {"fgm"}
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "queries.parquet"), before)
 
 
 COUNT = 400
@@ -229,3 +254,8 @@ def test_without_a_plain_training_beside_them_nothing_is_answered(tmp_path):
     answer = write_report(results(measured({"fgm": (0.5, 0.1)}, np.random.default_rng(0)), tmp_path))
     assert "the question is not answered" in answer
     written(tmp_path)
+
+
+def test_references_alone_answer_nothing_and_say_so(tmp_path):
+    found = pd.DataFrame(measured({"floor": (0.5, 0.1)}, np.random.default_rng(0), 1)).assign(stage="reference", seed=-1)
+    assert "No student ended well" in write_report(results(found.to_dict("records"), tmp_path))
