@@ -30,6 +30,8 @@ from .results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study
 
 Found = dict[str, dict[str, float]]
+Answer = Callable[[Collection, Mapping[str, str]], Found]
+"""Takes a collection and queries to it, gives a run."""
 
 
 def prepare_word_translations(study: Study, say: Callable[[str], None]) -> None:
@@ -97,11 +99,11 @@ def measure_under_noise(study: Study, cell: Cell) -> None:
     clean = _clean_values(study, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     search = _Search(recipe, device)
-    for system, retrieve in _systems(study, cell, recipe, folder, device, search):
+    for system, load in _systems(study, cell, recipe, folder, device, search):
         file = folder / NOISE / f"{system}.parquet"
         if file.is_file():
             continue
-        answer = retrieve()
+        answer = load()
         rows = [row for test in tests for row in test.rows(study, system, answer, clean)]
         write_frame(file, pd.DataFrame(rows))
 
@@ -133,7 +135,7 @@ class _NoisyTest:
         self,
         study: Study,
         system: str,
-        answer: Callable[[Collection, Mapping[str, str]], Found],
+        answer: Answer,
         clean: Mapping[tuple[str, str], dict[str, dict[str, float]]],
     ) -> Iterator[dict[str, Any]]:
         """A row per query and noise. A query that a noise leaves as it is keeps its clean value.
@@ -162,7 +164,8 @@ class _Search:
         self._encoded: dict[tuple[int, int], SearchableCorpus] = {}
         self.teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments()).to(device)
 
-    def answer(self, model: OpticalModel) -> Callable[[Collection, Mapping[str, str]], Found]:
+    def answer(self, model: OpticalModel) -> Answer:
+        """Encodes queries with the model and searches the collection's documents."""
         encoder = model if self._recipe.student.encodes_documents else self.teacher
         # What another model encoded goes with it.
         self._encoded = {key: corpus for key, corpus in self._encoded.items() if key[0] == id(self.teacher)}
@@ -179,7 +182,7 @@ class _Search:
 
 def _systems(
     study: Study, cell: Cell, recipe: Recipe, folder: Path, device: str, search: _Search
-) -> Iterator[tuple[str, Callable[[], Callable[[Collection, Mapping[str, str]], Found]]]]:
+) -> Iterator[tuple[str, Callable[[], Answer]]]:
     """The systems of a cell that read the given queries, and what loads each."""
     if cell.stage == "reference":
         untrained = search.teacher
@@ -192,7 +195,7 @@ def _systems(
     places = Places(Path(study.output).expanduser())
     for system in ("start", *recipe.baselines, "optical"):
 
-        def load(system: str = system) -> Callable[[Collection, Mapping[str, str]], Found]:
+        def load(system: str = system) -> Answer:
             gc.collect()
             return search.answer(load_checkpoint(places.student(cell, system)).to(device))
 
