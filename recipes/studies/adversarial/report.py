@@ -164,7 +164,7 @@ def _show_comparisons(
         return
     caption = (
         "Adversarial less plain training, means over languages with 95 % intervals; a drop below 0: noise costs less. The "
-        " last two columns: languages in which the difference is beyond chance (two-sided tests over seeds and queries, "
+        "last two columns: languages in which the difference is beyond chance (two-sided tests over seeds and queries, "
         f"Holm's correction over all {len(tests)} tests of the column)."
     )
     document.table("comparisons", caption, pd.DataFrame(shown), pd.DataFrame(numbers))
