@@ -189,7 +189,7 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], di
     ceilings: list[Collection] = []
     origins: dict[str, CollectionSource] = {}
     for source in recipe.evaluation.collections:
-        found = _in_languages(source, recipe.languages)
+        found = in_languages(source, recipe.languages)
         collections += found
         origins[found[0].name] = source
         if not found[0].parallel:
@@ -205,7 +205,12 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], di
     return collections, ceilings, origins
 
 
-def _in_languages(source: CollectionSource, languages: list[str]) -> list[Collection]:
+def in_languages(source: CollectionSource, languages: list[str]) -> list[Collection]:
+    """The collection's queries in each of the languages that it has, over one corpus.
+
+    Raises:
+        FileNotFoundError: if it has none of them.
+    """
     found: list[Collection] = []
     missing: FileNotFoundError | None = None
     for language in languages:

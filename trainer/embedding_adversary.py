@@ -38,6 +38,11 @@ class EmbeddingAdversaryOptions:
         check_positive(self.step_size, "step_size")
         check_whole(self.steps, "steps", 1)
 
+    @property
+    def passes(self) -> int:
+        """Forward and backward passes of an update, the one at the texts themselves included."""
+        return 2 if self.method == "fgm" else self.steps + 1
+
 
 class EmbeddingAdversary:
     """Adds the loss at perturbed input embeddings to the loss: `clean + weight * perturbed`.

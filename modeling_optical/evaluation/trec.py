@@ -76,6 +76,11 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
     return run
 
 
+def run_name(collection: Collection) -> str:
+    """`<collection>.<language>`, as it stands in the names of run files."""
+    return _file_name(f"{collection.name}.{collection.language}")
+
+
 def save_run(folder: str | os.PathLike, system: str, collection: Collection, run: Mapping[str, Mapping[str, float]]) -> Path:
     """Writes a run of an evaluation with what it is measured by: `<system>.<collection>.<language>.trec`, and beside it
     `<collection>.<language>.qrels` and `.queries.jsonl` (`_id`, `text`).
@@ -83,7 +88,7 @@ def save_run(folder: str | os.PathLike, system: str, collection: Collection, run
     Returns:
         Where the run is.
     """
-    name = _file_name(f"{collection.name}.{collection.language}")
+    name = run_name(collection)
     queries = [json.dumps({"_id": key, "text": text}, ensure_ascii=False) for key, text in collection.queries.items()]
     write_qrels(Path(folder) / f"{name}.qrels", collection.qrels)
     write_text(Path(folder) / f"{name}.queries.jsonl", "\n".join(queries) + "\n")

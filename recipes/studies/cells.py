@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..causal_recipe import CausalRecipe, resolve_causal
-from ..checked_yaml import merged, read_values, set_key
+from ..checked_yaml import merged, read_values, set_key, unknown_key
 from ..recipe import Recipe, resolve
 from ..retrieval_recipe import RetrievalRecipe, resolve_in
 from .study import ALL_LANGUAGES, Stage, Study
@@ -132,6 +132,7 @@ def distillation_recipe(study: Study, cell: Cell) -> Recipe:
     places = Places(Path(study.output).expanduser())
     own = study.languages[cell.language].values
     values, file = _values(study, study.distil, cell, own)
+    _multiply_updates(study.distil, values, file)
     values |= {"output": str(places.cell(cell)), "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
     values["paths"] = {**values.get("paths", {}), **_paths(study)}
     values.setdefault("teacher", {}).setdefault("cache", str(places.root / "teacher_cache"))
@@ -202,6 +203,18 @@ def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> t
         if name in factors:
             set_key(values, key, factors[name], f"{key}={factors[name]}")
     return values, file
+
+
+def _multiply_updates(stage: Stage, values: dict[str, Any], file: Path) -> None:
+    """Gives baselines their multiple of the recipe's updates."""
+    updates = values.get("training", {}).get("max_steps", 0)
+    for name, times in stage.times_updates.items():
+        baselines = values.get("baselines", {})
+        if name not in baselines:
+            raise ValueError(f"{file}: {unknown_key(f'distil.times_updates.{name}', name, baselines)}")
+        if not updates > 0:
+            raise ValueError(f"{file}: distil.times_updates needs `training.max_steps`, the number that is multiplied.")
+        baselines[name].setdefault("training", {})["max_steps"] = round(updates * times)
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Container
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,20 @@ from ..report import HELD_OUT
 from .cells import Cell, Places
 from .reference_systems import COLLECTIONS, NOT_RUN
 from .study import Study
+from .training_costs import training_costs
 
 CELL_VALUES = "per_query.parquet"
 CELL_RECORD = "cell.json"
 REFERENCE_SEED = -1
 """Seed of what is not trained."""
 _KEYS = ["system", "collection", "language", "query"]
+NOISE = "noise"
+"""Folder of a cell with what was measured under noise, and column that names the kind of noise."""
+CLEAN = "clean"
+"""The kind of noise of queries as they are; their level is 0."""
+NOISE_COUNTS = "counts.json"
+_NOISE_COLUMNS = ["student", "seed", "collection", "language", NOISE, "level", "queries", "applicable", "changed", "seen",
+                  "units", "why_not"]  # fmt: skip
 
 
 def write_cell_values(study: Study, cell: Cell) -> None:
@@ -59,7 +67,15 @@ def write_cell_values(study: Study, cell: Cell) -> None:
             f"{folder}: the run has measured nothing on a test collection; set `evaluation.collections` or "
             "`evaluation.questions`."
         )
-    write_frame(folder / CELL_VALUES, pd.DataFrame(rows))
+    values = pd.DataFrame(rows)
+    if study.query_noise is not None:
+        noisy = [pd.read_parquet(file) for file in sorted((folder / NOISE).glob("*.parquet"))]
+        values = pd.concat([values.assign(noise=CLEAN, level=0.0), *noisy], ignore_index=True)
+    write_frame(folder / CELL_VALUES, values)
+
+
+def _keys(study: Study) -> list[str]:
+    return [*_KEYS, *([NOISE, "level"] if study.query_noise is not None else [])]
 
 
 def _system(cell: Cell, system: str, measured: Container[str]) -> str | None:
@@ -91,11 +107,13 @@ class StudyResults:
     Attributes:
         study: the study.
         queries: a row per cell, system, collection, language and query, a column per metric. `stage`, `student` (the language
-            that was trained), `seed` (-1 for a reference) and the factors, as texts (`all` for no limit), tell the run.
+            that was trained), `seed` (-1 for a reference) and the factors, as texts (`all` for no limit), tell the run. With
+            `query_noise` also `noise` (the kind, or `clean`) and `level`.
         cells: a row per cell: its keys, `state`, `seconds`, `error`.
         not_run: references that were not run: system, language, collection, reason.
         provenance: versions, machine, data.
         runs_of: the study whose runs these are, where it is another one.
+        noise: with `query_noise`, a row per student, seed, collection, language, kind and level: how many queries were changed.
     """
 
     study: Study
@@ -103,6 +121,7 @@ class StudyResults:
     cells: pd.DataFrame
     not_run: list[dict[str, str]]
     provenance: dict[str, Any]
+    noise: pd.DataFrame = field(default_factory=pd.DataFrame)
     runs_of: Study | None = None
 
     @property
@@ -124,6 +143,8 @@ def gather(study: Study, cells: list[Cell]) -> None:
     not_run: list[dict[str, str]] = []
     files: dict[str, str] = {}
     pairs: dict[str, int] = {}
+    noise: list[dict[str, Any]] = []
+    trainings: list[dict[str, Any]] = []
     for cell in cells:
         folder = places.cell(cell)
         keys = _cell_keys(study, cell)
@@ -135,6 +156,9 @@ def gather(study: Study, cells: list[Cell]) -> None:
             continue
         values = pd.read_parquet(folder / CELL_VALUES)
         frames.append(values.assign(**keys))
+        if (folder / NOISE / NOISE_COUNTS).is_file():
+            counts = json.loads((folder / NOISE / NOISE_COUNTS).read_text(encoding="utf-8"))["counts"]
+            noise += [{"student": cell.language, "seed": cell.seed} | one for one in counts]
         if (folder / NOT_RUN).is_file():
             not_run += json.loads((folder / NOT_RUN).read_text(encoding="utf-8"))
         if (folder / COLLECTIONS).is_file():
@@ -142,19 +166,27 @@ def gather(study: Study, cells: list[Cell]) -> None:
         if (folder / "run.json").is_file():
             run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
             files |= {str(name): value for name, value in run.get("files", {}).items()}
+            if cell.stage == "distil":
+                trainings += [
+                    {"student": cell.language, "seed": cell.seed} | one
+                    for one in training_costs(record["recipe"], run["seconds"])
+                ]
             pairs[cell.name] = run["data"].get("training pairs", run["data"].get("training examples", 0))
     if not frames:
         raise ValueError(f"{places.root}: no run of the study has ended well, so there is nothing to report.")
-    order = ["cell", "stage", "student", "seed", *study.factors, *_KEYS, *study.metrics]
+    order = ["cell", "stage", "student", "seed", *study.factors, *_keys(study), *study.metrics]
     queries = pd.concat(frames, ignore_index=True)[order]
     write_frame(places.root / "queries.parquet", queries)
     write_text(places.root / "results.csv", _tidy(study, queries).to_csv(index=False))
     write_text(places.root / "cells.csv", pd.DataFrame(states).to_csv(index=False))
+    if study.query_noise is not None:
+        write_text(places.root / "noise.csv", pd.DataFrame(noise, columns=_NOISE_COLUMNS).to_csv(index=False))
     record = {
         "versions": package_versions(),
         "machine": machine(),
         "files": files,
         "training pairs": pairs,
+        "trainings": trainings,
         "not run": not_run,
     }
     write_text(places.root / "provenance.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
@@ -169,7 +201,7 @@ def _cell_keys(study: Study, cell: Cell) -> dict[str, Any]:
 
 def _tidy(study: Study, queries: pd.DataFrame) -> pd.DataFrame:
     """A row per run, system, language, collection and metric: the mean over queries and their number."""
-    keys = ["cell", "stage", "student", "seed", *study.factors, "system", "collection", "language"]
+    keys = ["cell", "stage", "student", "seed", *study.factors, *(key for key in _keys(study) if key != "query")]
     long = queries.melt(id_vars=[*keys, "query"], value_vars=study.metrics, var_name="metric", value_name="value")
     grouped = long.groupby([*keys, "metric"], sort=False)["value"]
     return grouped.agg(value="mean", queries="size").reset_index().round({"value": 6})
@@ -190,12 +222,15 @@ def read_results_table(study: Study) -> StudyResults:
         FileNotFoundError: if it has not.
     """
     folder = Path(study.output).expanduser()
-    for name in ("queries.parquet", "cells.csv", "provenance.json"):
+    noise_file = ["noise.csv"] if study.query_noise is not None else []
+    for name in ("queries.parquet", "cells.csv", "provenance.json", *noise_file):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: {name} is missing; run the study first.")
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     cells = pd.read_csv(folder / "cells.csv", dtype=dict.fromkeys(study.factors, str), keep_default_na=False)
-    return StudyResults(study, pd.read_parquet(folder / "queries.parquet"), cells, provenance.pop("not run"), provenance)
+    noise = pd.read_csv(folder / "noise.csv", keep_default_na=False) if noise_file else pd.DataFrame()
+    not_run = provenance.pop("not run")
+    return StudyResults(study, pd.read_parquet(folder / "queries.parquet"), cells, not_run, provenance, noise)
 
 
 def with_question(results: StudyResults, study: Study) -> StudyResults:
@@ -220,5 +255,7 @@ def with_question(results: StudyResults, study: Study) -> StudyResults:
     references = results.queries["seed"] == REFERENCE_SEED
     queries = results.queries[references | results.queries["system"].isin([*systems, "start"])]
     queries = queries[queries["language"].isin([*study.languages])]
+    if NOISE in queries:
+        queries = queries[queries[NOISE] == CLEAN]
     study = replace(study, metrics=metrics, systems=systems)
     return replace(results, study=study, queries=queries.reset_index(drop=True), runs_of=theirs)

@@ -34,6 +34,7 @@ from ..retrieval_recipe import RetrievalRecipe
 from ..run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
+from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
@@ -87,6 +88,7 @@ class StudyRun:
         if self._to_do():
             prepare_collections(self.study, print)
             prepare_images(self.study, print)
+            prepare_word_translations(self.study, print)
             for stage in STAGES:
                 self._run_stage([cell for cell in self._to_do() if cell.stage == stage])
         if not self._to_do() and not self.study.keep_models:
@@ -157,6 +159,7 @@ class StudyRun:
 
     def _check_unchanged(self, cell: Cell) -> None:
         folder = self.places.cell(cell)
+        check_same_noise(self.study, folder)
         if self._is_done(cell):
             there = read_record(folder)["recipe"]
         elif (folder / "start").is_dir() and (folder / "recipe.yaml").is_file():
@@ -271,6 +274,7 @@ def carry_out(study: Study, cell: Cell) -> None:
             Run(recipe)()
         else:
             RetrievalRun(recipe)()
+        measure_under_noise(study, cell)
         (write_cell_values if study.image_text is None else measure_image_text)(study, cell)
     except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
         _record(

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modeling_optical.evaluation.query_noise import check_noise
+
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
 from ..recipe import CollectionSource
 from .image_text_source import ImageTextSource, SyntheticImages
@@ -25,12 +27,19 @@ class Stage:
         values: laid over the recipe's.
         factors: name of what a sweep varies to the recipe's key that it sets.
         left_out: a factor's value with which this stage is left out (no labelled pairs: no fine-tuning).
+        times_updates: baseline to how many times the recipe's updates (`training.max_steps`) it is trained for.
     """
 
     recipe: str
     values: dict[str, Any] = field(default_factory=dict)
     factors: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, Any] = field(default_factory=dict)
+    times_updates: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for baseline, times in self.times_updates.items():
+            if not times > 0:
+                raise ValueError(f"times_updates.{baseline} is {times!r}; it must be above 0.")
 
 
 @dataclass
@@ -102,13 +111,33 @@ class PreparedCollection:
 
 
 @dataclass
+class StudiedNoise:
+    """Noise in the test queries: every student and every reference that reads them is measured with it, too.
+
+    Args:
+        levels: kind of noise to its levels, the lowest first; see `modeling_optical.evaluation.query_noise`.
+        seed: decides what happens to which query; the same for all systems and seeds of training.
+    """
+
+    levels: dict[str, list[float]]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for kind, levels in self.levels.items():
+            for level in levels:
+                check_noise(kind, level)
+            if not levels or levels != sorted(set(levels)):
+                raise ValueError(f"levels.{kind} is {levels!r}; give levels once each, the lowest first.")
+
+
+@dataclass
 class Study:
     """A whole study.
 
     Args:
         name: short name.
         question: what it answers, in one sentence.
-        report: which report is written: `domain`, `image_text`, `low_resource`, `ranking` or `variance`.
+        report: which report is written: `adversarial`, `domain`, `image_text`, `low_resource`, `ranking` or `variance`.
         output: its folder; `{name}` and `{profile}` may stand in it.
         paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
         metrics: names of `ir_measures`; `accuracy` for multiple-choice questions; with `image_text`, of its metrics. The first
@@ -126,6 +155,7 @@ class Study:
         collections: name to what is prepared; recipes find it as `{paths.prepared}/NAME`.
         image_text: test on images and their captions, with students of CLIP's text tower; takes the place of test collections.
         references: what is measured beside the students.
+        query_noise: noise in the test queries that students and references are measured with, too.
         limits: what the answer does not show, a sentence each, for the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
         synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
@@ -150,6 +180,7 @@ class Study:
     collections: dict[str, PreparedCollection] = field(default_factory=dict)
     image_text: ImageTextSource | None = None
     references: References = field(default_factory=References)
+    query_noise: StudiedNoise | None = None
     limits: list[str] = field(default_factory=list)
     synthetic_data: bool = False
     synthetic_images: SyntheticImages | None = None
@@ -201,6 +232,10 @@ def _resolve(values: dict[str, Any]) -> Study:
     study.output = substitute(study.output, {"name": study.name, "profile": study.profile})
     _check_sweeps(study)
     _check_languages(study)
+    if study.fine_tune is not None and study.fine_tune.times_updates:
+        raise ValueError("fine_tune.times_updates: only a distillation has baselines; set distil.times_updates.")
+    if study.query_noise is not None and study.fine_tune is not None:
+        raise ValueError("query_noise and fine_tune cannot go together: noise is measured with distilled students only.")
     return study
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from ..checked_yaml import PACKAGE_FOLDER, build, unknown_key
+from .adversarial.report import AdversarialOptions, report_adversarial
 from .comparisons import shown_system
 from .domain.report import DomainOptions, report_domain
 from .image_text.report import ImageTextOptions, report_image_text
@@ -19,6 +20,7 @@ from .study import Study
 from .variance.report import VarianceOptions, report_variance
 
 _REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
+    "adversarial": (AdversarialOptions, report_adversarial),
     "domain": (DomainOptions, report_domain),
     "low_resource": (LowResourceOptions, report_low_resource),
     "ranking": (RankingOptions, report_ranking),
@@ -36,7 +38,9 @@ def check_report(study: Study) -> None:
     if study.report not in _REPORTS:
         raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
     build(_REPORTS[study.report][0], study.report_options, "report_options")
-    for key in ("main", "against"):
+    if study.report == "adversarial" and study.query_noise is None:
+        raise ValueError("report: adversarial is about noisy queries: set `query_noise.levels`.")
+    for key in ("main", "against", "plain", "arms"):
         named = study.report_options.get(key)
         for system in named if isinstance(named, list) else [named]:
             if system is not None and system not in study.systems:

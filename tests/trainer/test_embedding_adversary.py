@@ -108,3 +108,9 @@ def test_it_does_not_go_with_gradient_caching(tmp_path):
         OpticalTrainingArguments(
             output_dir=str(tmp_path), objectives={"transport": 1, "embedding_adversary": 1}, gradient_cache_chunk_size=4
         )
+
+
+@pytest.mark.parametrize(("method", "passes"), [("fgm", 2), ("pgd", 4), ("freelb", 4)])
+def test_what_a_method_says_it_costs_is_how_often_the_student_runs(student, batch, method, passes):
+    adversary, _, _, _ = run(student, batch, method=method, steps=3)
+    assert adversary.options.passes == passes == len(adversary.deltas)

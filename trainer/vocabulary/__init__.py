@@ -13,6 +13,7 @@ from .pieces import unknown_share
 from .tokenizer_extension import extend_tokenizer
 from .tokenizer_training import train_tokenizer
 from .translation_table import TranslationTable, ibm_model_1, tokenizer_fingerprint, translation_table
+from .word_translations import word_translations
 
 __all__ = [
     "REPORT_FILE",
@@ -30,4 +31,5 @@ __all__ = [
     "translation_table",
     "unknown_share",
     "vocabulary_provenance",
+    "word_translations",
 ]

@@ -6,7 +6,9 @@ import pytest
 
 from recipes.cli import main
 
-STUDIES = {name: f"recipes/studies/{name}/study.yaml" for name in ("variance", "low_resource", "domain", "image_text")}
+STUDIES = {
+    name: f"recipes/studies/{name}/study.yaml" for name in ("variance", "low_resource", "domain", "image_text", "adversarial")
+}
 
 
 @pytest.fixture(scope="session")

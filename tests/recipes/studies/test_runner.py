@@ -185,7 +185,7 @@ def test_a_run_with_other_settings_is_refused(finished, capsys):
         (["distil.values.training.max_step=3"], "Did you mean 'max_steps'"),
         (["distil.recipe=nowhere.yaml"], "nowhere.yaml"),
         (["languages.zz9={}"], "'zz9' is no language code"),
-        (["report=other"], "domain, low_resource, variance"),
+        (["report=other"], "adversarial, domain, low_resource, "),
         (["report_options.main=optcal"], "Did you mean 'optical'"),
         (["report_options.mian=optical"], "Did you mean 'main'"),
     ],

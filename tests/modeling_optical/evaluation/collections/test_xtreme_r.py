@@ -1,10 +1,11 @@
 """Mewsli-X, LAReQA and Tatoeba in their published files."""
 
 import json
+import random
 
 import pytest
 
-from modeling_optical.evaluation import load_collection
+from modeling_optical.evaluation import load_collection, per_query
 
 ARTICLE = "26 de marzo de 2012. Un sismo de 6,8 grados en la escala de Richter sacudió Chile. Nada más."
 START = ARTICLE.index("escala de Richter")
@@ -134,3 +135,34 @@ def test_files_of_different_length_are_refused(write):
 def test_a_language_that_tatoeba_lacks_is_told(write):
     with pytest.raises(FileNotFoundError, match=r"no queries in 'fi'\. Languages here: deu, swh\."):
         load_collection(write(TATOEBA), "fi")
+
+
+XQUAD_R = ["ar", "de", "el", "en", "es", "hi", "ru", "th", "tr", "vi", "zh"]
+
+
+def official_average_precision(targets: set[str], ranking: list[str], k: int) -> float:
+    """As LAReQA and XTREME-R define it: the divisor is the smaller of k and the number of relevant documents."""
+    hits, total = 0, 0.0
+    for rank, document in enumerate(ranking[:k], 1):
+        if document in targets:
+            hits += 1
+            total += hits / rank
+    return total / min(len(targets), k)
+
+
+def test_mean_average_precision_at_20_of_lareqa_is_ap_at_20():
+    generator = random.Random(0)
+    pool = [f"{language}-{n}" for language in XQUAD_R for n in range(20)]
+    # An answer in each of the eleven languages.
+    qrels = {f"q{n}": {document: 1 for document in pool if document.endswith(f"-{n}")} for n in range(20)}
+    run = {query: {document: generator.random() + (document in own) / 3 for document in pool} for query, own in qrels.items()}
+    values = per_query(qrels, run, ["AP@20"])["AP@20"]
+    for query, own in qrels.items():
+        ranking = sorted(pool, key=lambda document: -run[query][document])
+        assert values[query] == pytest.approx(official_average_precision(set(own), ranking, 20))
+
+
+def test_accuracy_of_tatoeba_is_success_at_1(write):
+    found = load_collection(write(TATOEBA), "sw")
+    run = {"0": {"0": 0.9, "1": 0.1}, "1": {"0": 0.8, "1": 0.7}}
+    assert per_query(found.qrels, run, ["Success@1"])["Success@1"] == {"0": 1.0, "1": 0.0}

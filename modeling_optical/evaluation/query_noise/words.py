@@ -1,0 +1,145 @@
+"""Noise that changes whole words: their case, their diacritics, their order, their language."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+from collections.abc import Callable, Mapping
+
+import regex
+
+from .shares import chosen_units
+
+# Letters with their marks, joined by apostrophes and hyphens; ZWNJ and ZWJ stand inside words of Persian and Indic languages.
+_WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+(?:['’\-][\p{L}\p{M}\p{N}\u200c\u200d]+)*")
+_CASED = regex.compile(r"[\p{Lu}\p{Ll}\p{Lt}]")
+_ENDS = regex.compile(r"^([\p{P}\s]*)(.*?)([\p{P}\s]*)$", regex.DOTALL)
+_WINDOW = 3
+# Letters whose stroke or dot is no mark to Unicode, and that are written without it all the same.
+_UNDECOMPOSED = str.maketrans("łŁđĐøØıħĦ", "lLdDoOihH")
+_DOTTED = ("tr", "az")
+
+
+def with_changed_case(text: str, level: float, generator: random.Random, language: str) -> tuple[str, int]:
+    """Words in capitals; those that are in capitals already in small letters.
+
+    Returns:
+        The text, and how many of its words have a letter with case: none in Arabic, Devanagari, Han …
+    """
+
+    def turned(word: str) -> str | None:
+        if not _CASED.search(word):
+            return None
+        return _lower(word, language) if word.isupper() else _upper(word, language)
+
+    return _replaced(text, level, generator, turned)
+
+
+def _upper(word: str, language: str) -> str:
+    return (word.replace("i", "İ") if language in _DOTTED else word).upper()
+
+
+def _lower(word: str, language: str) -> str:
+    return (word.replace("I", "ı").replace("İ", "i") if language in _DOTTED else word).lower()
+
+
+def without_diacritics(text: str, level: float, generator: random.Random, language: str) -> tuple[str, int]:
+    """Words without the marks that people leave out.
+
+    Returns:
+        The text, and how many of its words have such a mark.
+
+    What is taken off after canonical decomposition is told by the combining class: accents, cedillas, horns (Latin, Greek,
+    Cyrillic), the vowel points and hamzas of Arabic and the points of Hebrew, and in Devanagari and its relatives the nukta.
+    Vowel signs, viramas, tone marks of Thai and the voicing of Kana are no diacritics: without them it is another word.
+    So in Marathi, which has few nuktas (ऱ), this noise has little to change. Russian й stays, a letter of its own. Of what
+    Unicode does not decompose, ł, đ, ø, ı and ħ lose their stroke or dot.
+    """
+
+    def bare(word: str) -> str | None:
+        found = strip_diacritics(word)
+        return None if found == word else found
+
+    return _replaced(text, level, generator, bare)
+
+
+def strip_diacritics(word: str) -> str:
+    """The word without diacritics, see `without_diacritics`.
+
+    Example:
+
+    ```python
+    >>> strip_diacritics("Führungskräfte"), strip_diacritics("żółty"), strip_diacritics("क़लम"), strip_diacritics("का")
+    ('Fuhrungskrafte', 'zolty', 'कलम', 'का')
+    ```
+    """
+    kept: list[str] = []
+    for character in unicodedata.normalize("NFD", word):
+        if not _is_diacritic(character) or (kept and kept[-1] in "иИ" and character == "\u0306"):
+            kept.append(character)
+    bare = unicodedata.normalize("NFC", "".join(kept)).translate(_UNDECOMPOSED)
+    return word if bare == unicodedata.normalize("NFC", word) else bare
+
+
+def _is_diacritic(character: str) -> bool:
+    # Canonical combining classes: 7 nukta, 10 to 36 points of Hebrew, Arabic and Syriac, from 200 on marks around a letter.
+    combining = unicodedata.combining(character)
+    return combining == 7 or 10 <= combining <= 36 or combining >= 200
+
+
+def with_shuffled_words(text: str, level: float, generator: random.Random, language: str) -> tuple[str, int]:
+    """Words in another order, each within a window of three; the punctuation at the ends of the text stays there.
+
+    Returns:
+        The text, and how many windows it has: none in a text of one word, or of a script without spaces.
+    """
+    begin, middle, end = _ENDS.match(text).groups()
+    words = middle.split()
+    first = generator.randrange(_WINDOW)
+    starts = range(first - _WINDOW, len(words), _WINDOW)
+    windows = [(max(start, 0), min(start + _WINDOW, len(words))) for start in starts]
+    windows = [window for window in windows if window[1] - window[0] > 1]
+    if not windows and len(words) > 1:
+        windows = [(0, len(words))]
+    chosen = chosen_units(len(windows), level, generator)
+    for number, (start, stop) in enumerate(windows):
+        order = list(range(start, stop))
+        while order == list(range(start, stop)):
+            generator.shuffle(order)
+        if number in chosen:
+            words[start:stop] = [words[place] for place in order]
+    return (begin + " ".join(words) + end if chosen else text), len(windows)
+
+
+def with_translated_words(
+    text: str, level: float, generator: random.Random, translations: Mapping[str, str]
+) -> tuple[str, int]:
+    """Words replaced by their translation, as speakers of two languages mix them.
+
+    Args:
+        text: the text.
+        level: share of the words that have a translation.
+        generator: of what is random.
+        translations: word in small letters to its translation.
+
+    Returns:
+        The text, and how many of its words have a translation that is another word.
+    """
+
+    def translated(word: str) -> str | None:
+        found = translations.get(word.lower())
+        if found is None or found.lower() == word.lower():
+            return None
+        return found[:1].upper() + found[1:] if word[:1].isupper() else found
+
+    return _replaced(text, level, generator, translated)
+
+
+def _replaced(text: str, level: float, generator: random.Random, change: Callable[[str], str | None]) -> tuple[str, int]:
+    """The text with a share of the words changed for which `change` gives something, and how many those are."""
+    changes = [(match.span(), changed) for match in _WORD.finditer(text) if (changed := change(match.group())) is not None]
+    chosen = chosen_units(len(changes), level, generator)
+    for number in sorted(chosen, reverse=True):
+        (start, end), changed = changes[number]
+        text = text[:start] + changed + text[end:]
+    return text, len(changes)
