@@ -41,7 +41,7 @@ def errors():
 def page(browser, address, errors):
     page = browser.new_page(viewport={"width": 1000, "height": 800})
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.set_default_timeout(20_000)
+    page.set_default_timeout(120_000)
     page.goto(address)
     box(page, "query").wait_for()
     yield page
