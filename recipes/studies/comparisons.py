@@ -76,8 +76,14 @@ class Difference:
     seeds: int
 
 
-def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Difference | None:
-    """First less second; None if one has no row, or they have no seed or no query in common."""
+def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, *, resamples: int = 1999) -> Difference | None:
+    """First less second; None if one has no row, or they have no seed or no query in common.
+
+    Args:
+        first, second: rows of one system each.
+        metric: which column.
+        resamples: of the randomisation test; its smallest p is 2 / (resamples + 1), which must survive Holm's correction.
+    """
     one, two = table_of(first, metric), table_of(second, metric)
     if one is None or two is None:
         return None
@@ -90,7 +96,7 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str) -> Differ
         a, b = one.loc[seeds, queries].to_numpy(), two.loc[seeds, queries].to_numpy()
     if not a.size:
         return None
-    test = compare_paired(a.mean(0).tolist(), b.mean(0).tolist(), resamples=1999)
+    test = compare_paired(a.mean(0).tolist(), b.mean(0).tolist(), resamples=resamples)
     return Difference(float((a - b).mean()), nested_bootstrap(a - b), test, a.shape[0])
 
 

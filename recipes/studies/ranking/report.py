@@ -19,6 +19,8 @@ from ..results_table import REFERENCE_SEED, StudyResults
 from ..study import ALL_LANGUAGES
 
 _LEVEL = 0.05
+# A table has some hundred tests, and Holm's correction multiplies the smallest p by their number.
+_RESAMPLES = 19_999
 
 
 @dataclass
@@ -172,7 +174,7 @@ def _tests(panels: Sequence[_Panel], options: RankingOptions) -> pd.DataFrame:
             if system == options.main or (system not in panel.results.study.systems and system not in ("start", "bm25")):
                 continue
             for code in panel.languages:
-                found = difference(panel.of(options.main, code), panel.of(system, code), panel.metric)
+                found = difference(panel.of(options.main, code), panel.of(system, code), panel.metric, resamples=_RESAMPLES)
                 if found is not None:
                     low, high = found.interval or (None, None)
                     rows.append({"panel": panel.label, "system": system, "language": code, "difference": found.value,
