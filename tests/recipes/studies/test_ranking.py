@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from recipes.studies.cells import cells_of, distillation_recipe
 from recipes.studies.results_table import StudyResults, with_question
 from recipes.studies.study import load_study
 from recipes.studies.write_report import write_report
@@ -78,6 +79,18 @@ def test_seeds_that_differ_between_languages_give_a_mean_without_an_interval(tmp
 def test_the_report_names_the_file_that_was_started(tmp_path):
     write_report(results(ranked(0.1), tmp_path))
     assert "`optical study recipes/seven_languages/table.yaml --profile smoke`" in written(tmp_path)
+
+
+@pytest.mark.parametrize("profile", ["screening", "combinations", "local", "warm", "sizes", "full", "xlmr"])
+def test_every_profile_of_the_table_gives_recipes_whose_systems_are_named(profile, tmp_path):
+    folders = ["paths.bitext=x", "paths.collections=y", "paths.warm=z"]
+    study = load_study("recipes/seven_languages/table.yaml", profile, folders, str(tmp_path))
+    recipes = [distillation_recipe(study, cell) for cell in cells_of(study) if cell.stage == "distil"]
+    assert recipes
+    for recipe in recipes:
+        assert {"optical", *recipe.baselines} == set(study.systems)
+        for name in recipe.baselines:
+            assert recipe.baseline(name).objectives
 
 
 def test_the_runs_of_one_study_answer_the_question_of_another(tmp_path):
