@@ -122,7 +122,7 @@ def main() -> int:
     parser.add_argument("--again", type=float, default=0.3, help="chance that a run is killed again when it goes on (0.3)")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (0)")
     parser.add_argument("--output", type=Path, required=True, help="a JSON file for the record")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     name = Path(options.recipe).name
     if options.recipe == "tiny":
         options.recipe = tiny_recipe()

@@ -76,5 +76,8 @@ def test_a_checkpoint_holds_the_objectives_beside_the_student(student, teacher, 
     assert not [name for name in load_file(folder / "model.safetensors") if "objective" in name or "classifier" in name]
     assert OpticalForDistillation.from_pretrained(folder).encode_queries(["paka"])[0].shape[1] == 8
     (folder / "objectives.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"is damaged: objectives\.safetensors differs from what was written"):
+        trainer.train(resume_from_checkpoint=str(folder))
+    (folder / "checksums.json").unlink()  # as of a run with other objectives
     with pytest.raises(FileNotFoundError, match=r"lacks objectives\.safetensors: it is of a run with other objectives"):
         trainer.train(resume_from_checkpoint=str(folder))
