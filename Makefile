@@ -10,7 +10,7 @@ quickstart: $(VENV)/.quickstart
 
 # Two processes of one thread each: most tests wait for one core. Files stay together, they share what they make.
 test: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 # Every dependency at the lower bound that setup.py names; see docs/versions.md.
 test-oldest: $(VENV)-oldest/.ready

@@ -173,16 +173,6 @@ FAMILIES = ("bert", "xlm-roberta", "modernbert")
 MORE_FAMILIES = ("xmod", "distilbert")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes: a file's tests go to one of them, and those of all studies, for what they share takes minutes."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    studies = Path(__file__).parent / "recipes" / "studies"
-    for item in items:
-        group = studies if studies in item.path.parents else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
-
-
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Family to folder."""

@@ -11,11 +11,21 @@ STUDIES = {
 }
 
 
+class FinishedStudies(dict[str, Path]):
+    """Study to the folder of its smoke profile, run to the end when it is first asked for."""
+
+    def __init__(self, place: pytest.TempPathFactory):
+        super().__init__()
+        self.place = place
+
+    def __missing__(self, name: str) -> Path:
+        folder = self.place.mktemp("studies") / name
+        assert main(["study", STUDIES[name], "--profile", "smoke", "--output", str(folder)]) == 0
+        self[name] = folder
+        return folder
+
+
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Study to the folder of its smoke profile, run to the end."""
-    folders = {}
-    for name, file in STUDIES.items():
-        folders[name] = tmp_path_factory.mktemp("studies") / name
-        assert main(["study", file, "--profile", "smoke", "--output", str(folders[name])]) == 0
-    return folders
+def finished(tmp_path_factory: pytest.TempPathFactory) -> FinishedStudies:
+    """The studies that ship, finished."""
+    return FinishedStudies(tmp_path_factory)
