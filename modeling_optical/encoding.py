@@ -17,10 +17,10 @@ from transformers.utils import logging
 from .atomic_write import write_text
 from .batching import batched
 from .corpus import Corpus, CorpusStream
-from .fingerprint import model_fingerprint
+from .fingerprint import file_checksum, model_fingerprint
 from .modeling_optical import OpticalModel
 from .token_pooling import check_pool_factor, pool_tokens
-from .vector_shards import ShardDescription, VectorShard, check_storage_type, checksum, write_shard
+from .vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 
 logger = logging.get_logger(__name__)
 
@@ -179,7 +179,7 @@ def _is_done(folder: Path, name: str, chunk: list[tuple[str, str]]) -> bool:
         logger.warning(f"{folder / name} was made of other documents and is made again.")
         return False
     described = _read_description(folder, name)
-    if not (folder / name).is_file() or checksum(folder / name) != described.sha256:
+    if not (folder / name).is_file() or file_checksum(folder / name) != described.sha256:
         logger.warning(f"{folder / name} is missing or damaged and is made again.")
         return False
     return True
@@ -274,7 +274,7 @@ class EncodedCorpus:
             ValueError: naming the shards that differ; `encode_corpus` makes them again.
         """
         damaged = [
-            s.file for s in self.shards if not (self.path / s.file).is_file() or checksum(self.path / s.file) != s.sha256
+            s.file for s in self.shards if not (self.path / s.file).is_file() or file_checksum(self.path / s.file) != s.sha256
         ]
         if damaged:
             raise ValueError(

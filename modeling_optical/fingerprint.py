@@ -1,13 +1,30 @@
-"""What vectors come from, as a hash: two models with one fingerprint give the same vectors."""
+"""Hashes: of what vectors come from (two models with one fingerprint give the same vectors), and of files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 
 import torch
+from torch import nn
 
 from .modeling_optical import OpticalModel
+
+
+def file_checksum(path: str | os.PathLike) -> str:
+    """SHA-256 of a file, 64 hexadecimal digits."""
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest_of_weights(model: nn.Module) -> hashlib._Hash:
+    """SHA-256 of a model's weights: names, shapes, types and values. More can be added to it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest
 
 
 def model_fingerprint(model: OpticalModel, use: str) -> str:
@@ -20,10 +37,7 @@ def model_fingerprint(model: OpticalModel, use: str) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    digest = digest_of_weights(model)
     settings = model.config.to_diff_dict()
     for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "teacher", "dtype"):
         settings.pop(key, None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -15,6 +14,8 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+
+from .fingerprint import file_checksum
 
 STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
@@ -137,7 +138,7 @@ def write_shard(
         save_file(tensors, str(scratch))
         with open(scratch, "rb") as stream:
             os.fsync(stream.fileno())
-        description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), checksum(scratch))
+        description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), file_checksum(scratch))
         os.replace(scratch, path)
     except (OSError, SafetensorError) as error:
         scratch.unlink(missing_ok=True)
@@ -157,12 +158,6 @@ def require_space(folder: Path, needed: int) -> None:
             f"no space for {needed / 1e6:.1f} MB in {folder} ({free / 1e6:.1f} MB are free). Free some space or name another "
             "folder, and run again: what is written is kept.",
         )
-
-
-def checksum(path: str | os.PathLike) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_storage_type(dtype: str) -> None:

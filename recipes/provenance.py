@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import sys
 from datetime import UTC, datetime
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+from modeling_optical.fingerprint import file_checksum
 
 from .recipe import DataRecipe, Recipe
 
@@ -53,8 +54,7 @@ def machine() -> dict[str, Any]:
 
 def file_fingerprint(path: str | Path) -> str:
     """First 16 digits of a file's SHA-256."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    return file_checksum(path)[:16]
 
 
 def bitext_files(data: DataRecipe) -> dict[str, str]:

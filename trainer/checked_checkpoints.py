@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -11,6 +10,7 @@ from torch import nn
 from transformers import Trainer
 
 from modeling_optical.atomic_write import write_text
+from modeling_optical.fingerprint import file_checksum
 
 _FILE = "checksums.json"
 
@@ -18,7 +18,7 @@ _FILE = "checksums.json"
 def write_checksums(folder: str | os.PathLike) -> None:
     """Writes `checksums.json`: the SHA-256 of every file in a checkpoint's folder."""
     found = {
-        path.relative_to(folder).as_posix(): _sha256(path)
+        path.relative_to(folder).as_posix(): file_checksum(path)
         for path in sorted(Path(folder).rglob("*"))
         if path.is_file() and path.name != _FILE
     }
@@ -41,12 +41,7 @@ def damaged_files(folder: str | os.PathLike) -> list[str]:
 
 
 def _matches(path: Path, sha256: str) -> bool:
-    return path.is_file() and _sha256(path) == sha256
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return path.is_file() and file_checksum(path) == sha256
 
 
 class CheckedCheckpoints(Trainer):

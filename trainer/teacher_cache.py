@@ -17,6 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers.utils import logging
 
+from modeling_optical.fingerprint import file_checksum
+
 from .teachers import Teacher, TeacherVectors
 
 logger = logging.get_logger(__name__)
@@ -153,7 +155,7 @@ class TeacherCache:
             path = self.folder / name
             if not path.is_file():
                 logger.warning(f"teacher cache {self.folder}: shard {name} is missing; its texts are computed again.")
-            elif _checksum(path) != shard["sha256"]:
+            elif file_checksum(path) != shard["sha256"]:
                 logger.warning(f"teacher cache {self.folder}: shard {name} is damaged; its texts are computed again.")
             else:
                 self._register(name, shard)
@@ -189,7 +191,7 @@ class TeacherCache:
             with tempfile.TemporaryDirectory(dir=self.folder, prefix=".tmp-") as scratch:
                 path = Path(scratch) / name
                 save_file(tensors, str(path))
-                shard = {"sha256": _checksum(path), "texts": keys}
+                shard = {"sha256": file_checksum(path), "texts": keys}
                 os.replace(path, self.folder / name)
                 manifest = Path(scratch) / "manifest.json"
                 shards = self._shards | {name: shard}
@@ -205,8 +207,3 @@ class TeacherCache:
 
 
 _SPACE_REMEDY = "Free some space, name another folder (teacher.cache in a recipe), or run again: what is written is kept."
-
-
-def _checksum(path: Path) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from ..encoding import Encoder
+from ..fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
-from ..vector_shards import ShardDescription, VectorShard, check_storage_type, checksum, write_shard
+from ..vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 from .index import Index, IndexManifest
 
 # A segment is what is sorted by length and written at once; while an index is built, one is in memory.
@@ -101,7 +102,7 @@ class ExactIndex(Index):
     def _verify_segments(self) -> None:
         for segment in self.manifest.state.get("segments", []):
             path = self.path / segment["file"]
-            if path.is_file() and checksum(path) != segment["sha256"]:
+            if path.is_file() and file_checksum(path) != segment["sha256"]:
                 raise ValueError(f"{path} is damaged: it is not what was written. Make the index again, or copy it again.")
 
     def _open_segments(self) -> None:

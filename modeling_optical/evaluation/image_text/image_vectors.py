@@ -20,7 +20,8 @@ from ...atomic_write import write_text
 from ...batching import batched
 from ...checkpoints import resolve_model_path
 from ...clip_towers import load_image_tower
-from ...vector_shards import ShardDescription, VectorShard, checksum, write_shard
+from ...fingerprint import digest_of_weights, file_checksum
+from ...vector_shards import ShardDescription, VectorShard, write_shard
 from .image_files import ImageFiles
 
 logger = logging.get_logger(__name__)
@@ -133,10 +134,7 @@ class ImageVectors:
         return f"{name}\t{files.signature(name)}"
 
     def _key(self) -> str:
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.tower.state_dict().items()):
-            digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-            digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        digest = digest_of_weights(self.tower)
         digest.update(json.dumps(self.processor.to_dict(), sort_keys=True, default=str).encode())
         return digest.hexdigest()[:20]
 
@@ -165,7 +163,7 @@ class ImageVectors:
             return
         for shard in shards:
             path = self.folder / shard.file
-            if not path.is_file() or checksum(path) != shard.sha256:
+            if not path.is_file() or file_checksum(path) != shard.sha256:
                 logger.warning(
                     f"image vectors {self.folder}: {shard.file} is missing or damaged; its images are computed again."
                 )
