@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +10,8 @@ import torch
 from transformers import TrainerCallback
 
 from modeling_optical import OpticalProcessor
+
+from .collators import text_key
 
 PASSAGE_PREFIX = "passage_"
 _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_mask")
@@ -89,7 +90,7 @@ class RetrievalCollator:
         batch["passage_owners"] = torch.tensor(owners)
         batch["passage_places"] = torch.tensor(places)
         batch["positive_rows"] = torch.tensor(firsts)
-        batch["passage_keys"] = torch.tensor([_text_key(passage) for passage in passages])
+        batch["passage_keys"] = torch.tensor([text_key(passage) for passage in passages])
         batch["positive_keys"] = _positive_keys(rows)
         if self.with_scores:
             batch["passage_scores"] = torch.tensor(scores, dtype=torch.float32)
@@ -121,10 +122,6 @@ class EpochOfNegatives(TrainerCallback):
 
 
 def _positive_keys(rows: Sequence[dict[str, Any]]) -> torch.Tensor:
-    keys = [[_text_key(text) for text in (row["passages"][0], *row["known_positives"])] for row in rows]
+    keys = [[text_key(text) for text in (row["passages"][0], *row["known_positives"])] for row in rows]
     most = max(len(own) for own in keys)
     return torch.tensor([own + own[:1] * (most - len(own)) for own in keys])
-
-
-def _text_key(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from . import africlirmatrix, beir, ciral, miracl, mteb, multi30k, trec, xtreme_r
 from .collection import Collection, Corpus, StreamedCorpus, texts_of
-from .files import HubFiles, Layout, LocalFiles, Request
+from .files import CollectionLayout, HubFiles, LocalFiles, Request
 
-LAYOUTS: tuple[Layout, ...] = (
+LAYOUTS: tuple[CollectionLayout, ...] = (
     beir.LAYOUT,
     miracl.LAYOUT,
     mteb.LAYOUT,
@@ -68,11 +68,11 @@ def load_collection(
     return layout.read(Request(HubFiles(written, revision), written.rsplit("/", 1)[-1], language, split, corpus_revision))
 
 
-def _named(repo_id: str, layout: Layout) -> bool:
+def _named(repo_id: str, layout: CollectionLayout) -> bool:
     return repo_id.lower() in (known.lower() for known in layout.hub_ids)
 
 
-def _recognise(files: LocalFiles) -> Layout:
+def _recognise(files: LocalFiles) -> CollectionLayout:
     layout = next((one for one in LAYOUTS if one.recognises(files.names)), None)
     if layout is None:
         marks = "; ".join(f"{one.name}: {one.marks}" for one in LAYOUTS)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from ...lines import json_lines, text_lines
 from .collection import Collection
@@ -100,9 +100,13 @@ class Request:
     corpus_revision: str | None = None
 
 
+RequestT = TypeVar("RequestT")
+FoundT = TypeVar("FoundT")
+
+
 @dataclass(frozen=True)
-class Layout:
-    """A published layout and its reader.
+class Layout(Generic[RequestT, FoundT]):
+    """A published layout and its reader, which answers a request with what it has found.
 
     Attributes:
         name: what `format=` takes.
@@ -115,8 +119,12 @@ class Layout:
     name: str
     marks: str
     recognises: Callable[[list[str]], bool]
-    read: Callable[[Request], Collection]
+    read: Callable[[RequestT], FoundT]
     hub_ids: tuple[str, ...] = ()
+
+
+CollectionLayout = Layout[Request, Collection]
+"""A published layout of test collections and its reader."""
 
 
 def ending(names: Iterable[str], relative: str) -> str | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ..collections.files import Files
+from ..collections.files import Files, Layout
 
 
 @dataclass(frozen=True)
@@ -103,23 +103,8 @@ class QuestionRequest:
     topic: str = ""
 
 
-@dataclass(frozen=True)
-class QuestionLayout:
-    """A published layout of multiple-choice questions and its reader.
-
-    Attributes:
-        name: what `format` takes.
-        marks: the files by which a folder is recognised, for messages.
-        recognises: whether these paths are this layout.
-        read: the reader.
-        hub_ids: data sets on the Hub in this layout.
-    """
-
-    name: str
-    marks: str
-    recognises: Callable[[list[str]], bool]
-    read: Callable[[QuestionRequest], QuestionSet]
-    hub_ids: tuple[str, ...] = ()
+QuestionLayout = Layout[QuestionRequest, QuestionSet]
+"""A published layout of multiple-choice questions and its reader."""
 
 
 def question_set(name: str, language: str, questions: Sequence[Question], choice_language: str | None = None) -> QuestionSet:
