@@ -18,7 +18,7 @@ from trainer import CausalDistillationArguments, CausalDistillationTrainer
 from .causal_recipe import CausalModelRecipe, CausalRecipe
 from .data import Data, load_data
 from .provenance import bitext_files, machine, package_versions
-from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, process_state, telling_a_full_disk
+from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
 _WRITTEN = ("student", "baselines", "checkpoints", "answers", "results.json", "run.json", "report.md")
 # What training wants of the Trainer where the recipe is silent.
@@ -30,7 +30,7 @@ _TRAINING: dict[str, Any] = {
 }
 
 
-class CausalRun:
+class CausalRun(FolderRun):
     """One recipe, carried out in one folder. Started again, it skips what is done and goes on where it stopped.
 
     Args:
@@ -38,9 +38,8 @@ class CausalRun:
     """
 
     def __init__(self, recipe: CausalRecipe):
+        super().__init__(recipe.output)
         self.recipe = recipe
-        self.folder = Path(recipe.output).expanduser()
-        self.state = process_state()
 
     def __call__(self) -> list[ResultRow]:
         """Runs all stages; returns the accuracies (on the main process; none on others).
@@ -50,15 +49,6 @@ class CausalRun:
         """
         with telling_a_full_disk(self.folder):
             return self._run()
-
-    def student_folder(self, system: str) -> Path:
-        """Where a system's student is saved."""
-        return self.folder / "student" if system == "optical" else self.folder / "baselines" / system
-
-    def say(self, text: str) -> None:
-        """Prints on the main process."""
-        if self.state.is_main_process:
-            print(text, flush=True)
 
     def _run(self) -> list[ResultRow]:
         began = time.monotonic()

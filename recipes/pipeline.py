@@ -43,7 +43,7 @@ from .data import Data, load_data
 from .provenance import provenance
 from .recipe import Recipe
 from .report import Report, evaluate_run
-from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, process_state, telling_a_full_disk
+from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
 logger = logging.get_logger(__name__)
 
@@ -53,7 +53,7 @@ _WRITTEN = ("start", "student", "baselines", "checkpoints", "runs", "results.jso
             "token_frequencies.safetensors")  # fmt: skip
 
 
-class Run:
+class Run(FolderRun):
     """One recipe, carried out in one folder. Started again, it skips what is done and goes on where it stopped.
 
     Args:
@@ -62,9 +62,8 @@ class Run:
     """
 
     def __init__(self, recipe: Recipe, *, overwrite: bool = False):
+        super().__init__(recipe.output)
         self.recipe = recipe
-        self.folder = Path(recipe.output).expanduser()
-        self.state = process_state()
         self.overwrite = overwrite
         self.seconds: dict[str, float] = {}
 
@@ -112,10 +111,6 @@ class Run:
             **recipe.teacher.load_arguments(),
         )
 
-    def student_folder(self, name: str) -> Path:
-        """Where a system's student is saved."""
-        return self.folder / "student" if name == "optical" else self.folder / "baselines" / name
-
     @property
     def start_folder(self) -> Path:
         """Where the student stands before training."""
@@ -126,11 +121,6 @@ class Run:
         result = work()
         self.seconds[name] = time.monotonic() - began
         return result
-
-    def say(self, text: str) -> None:
-        """Prints on the main process."""
-        if self.state.is_main_process:
-            print(text, flush=True)
 
     def _claim_folder(self) -> None:
         """Records the recipe, or refuses a folder that holds another one."""

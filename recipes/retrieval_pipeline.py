@@ -31,7 +31,7 @@ from trainer.objectives import describe_retrieval_objectives
 
 from .provenance import file_fingerprint, machine, package_versions
 from .retrieval_recipe import RetrievalRecipe
-from .run_folder import check_arguments, claim_folder, last_complete_checkpoint, process_state, telling_a_full_disk
+from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
 # What a run writes, and `--overwrite` removes.
 _WRITTEN = ("data", "start", "model", "checkpoints", "runs", "results.json", "run.json", "report.md")
@@ -47,7 +47,7 @@ _FEWEST_UPDATES = 100
 _MOST_EPOCHS = 20
 
 
-class RetrievalRun:
+class RetrievalRun(FolderRun):
     """One recipe, carried out in one folder. Started again, it skips what is done and goes on where it stopped.
 
     Args:
@@ -56,9 +56,8 @@ class RetrievalRun:
     """
 
     def __init__(self, recipe: RetrievalRecipe, *, overwrite: bool = False):
+        super().__init__(recipe.output)
         self.recipe = recipe
-        self.folder = Path(recipe.output).expanduser()
-        self.state = process_state()
         self.overwrite = overwrite
 
     def __call__(self) -> list[ResultRow]:
@@ -79,11 +78,6 @@ class RetrievalRun:
     def start_folder(self) -> Path:
         """Where the retriever stands before training."""
         return self.folder / "start"
-
-    def say(self, text: str) -> None:
-        """Prints on the main process."""
-        if self.state.is_main_process:
-            print(text, flush=True)
 
     def _run(self) -> list[ResultRow]:
         began = time.monotonic()

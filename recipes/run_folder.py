@@ -31,6 +31,32 @@ logger = logging.get_logger(__name__)
 _FULL_DISK = 5_000_000  # bytes
 
 
+class FolderRun:
+    """A run in one folder, on one process or several.
+
+    Args:
+        folder: where it leaves everything; `~` may stand in it.
+    """
+
+    def __init__(self, folder: str):
+        self.folder = Path(folder).expanduser()
+        self.state = process_state()
+
+    def say(self, text: str) -> None:
+        """Prints on the main process."""
+        if self.state.is_main_process:
+            print(text, flush=True)
+
+    def student_folder(self, system: str) -> Path:
+        """Where a system's student is saved."""
+        return student_of(self.folder, system)
+
+
+def student_of(run: Path, system: str) -> Path:
+    """Where a run leaves the student of a system; `start`: the student before training."""
+    return {"optical": run / "student", "start": run / "start"}.get(system, run / "baselines" / system)
+
+
 def process_state() -> PartialState:
     """Which of how many processes this is.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +14,7 @@ from ..causal_recipe import CausalRecipe, resolve_causal
 from ..checked_yaml import merged, read_values, set_key, unknown_key
 from ..recipe import Recipe, resolve
 from ..retrieval_recipe import RetrievalRecipe, resolve_in
+from ..run_folder import student_of
 from .study import ALL_LANGUAGES, Stage, Study
 
 STAGES = ("reference", "distil", "causal", "fine_tune")
@@ -111,8 +113,7 @@ class Places:
 
     def student(self, cell: Cell, system: str) -> Path:
         """Where a distillation leaves a system's student."""
-        folder = self.cell(cell)
-        return {"optical": folder / "student", "start": folder / "start"}.get(system, folder / "baselines" / system)
+        return student_of(self.cell(cell), system)
 
 
 def source_of(study: Study, cell: Cell) -> Cell | None:
@@ -129,17 +130,11 @@ def distillation_recipe(study: Study, cell: Cell) -> Recipe:
     Raises:
         ValueError: naming the recipe's file and the key.
     """
-    places = Places(Path(study.output).expanduser())
-    own = study.languages[cell.language].values
-    values, file = _values(study, study.distil, cell, own)
+    values, file = _values(study, study.distil, cell, study.languages[cell.language].values)
     _multiply_updates(study.distil, values, file)
-    values |= {"output": str(places.cell(cell)), "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
-    values["paths"] = {**values.get("paths", {}), **_paths(study)}
-    values.setdefault("teacher", {}).setdefault("cache", str(places.root / "teacher_cache"))
-    try:
+    values.setdefault("teacher", {}).setdefault("cache", str(Path(study.output).expanduser() / "teacher_cache"))
+    with _naming(file, cell):
         return resolve(values, file.parent)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
 
 
 def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
@@ -150,13 +145,8 @@ def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
     """
     assert study.causal is not None
     values, file = _values(study, study.causal, cell, study.languages[cell.language].values)
-    output = str(Places(Path(study.output).expanduser()).cell(cell))
-    values |= {"output": output, "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
-    values["paths"] = {**values.get("paths", {}), **_paths(study)}
-    try:
+    with _naming(file, cell):
         return resolve_causal(values, file.parent)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
 
 
 def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
@@ -179,19 +169,14 @@ def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
         values.setdefault("model", {}).setdefault("config", {}).update(untrained.config)
     else:
         student = str(places.student(source, cell.system))
-    values |= {"output": str(places.cell(cell)), "language": cell.language, "name": cell.name, "seed": cell.seed}
-    values["paths"] = {
-        **values.get("paths", {}),
-        **_paths(study),
+    values["paths"] |= {
         "student": student,
         "teacher": teacher,
         "pairs": str(places.pairs(cell.collection, cell.language, cell.seed)),
         "collection": str(places.prepared / cell.collection),
     }
-    try:
+    with _naming(file, cell):
         return resolve_in(values, file.parent)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
 
 
 def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:
@@ -202,7 +187,19 @@ def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> t
     for name, key in stage.factors.items():
         if name in factors:
             set_key(values, key, factors[name], f"{key}={factors[name]}")
+    output = str(Places(Path(study.output).expanduser()).cell(cell))
+    values |= {"output": output, "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
+    values["paths"] = {**values.get("paths", {}), **_paths(study)}
     return values, file
+
+
+@contextmanager
+def _naming(file: Path, cell: Cell) -> Iterator[None]:
+    """Names the recipe's file and the cell in an error."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{file}: {error} (cell {cell.name})") from None
 
 
 def _multiply_updates(stage: Stage, values: dict[str, Any], file: Path) -> None:
