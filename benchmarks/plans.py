@@ -12,7 +12,7 @@ on content tokens and again on all tokens:
 - on the right token: of the mass of tokens for which the translation table knows a counterpart in the source (probability of at
   least 0.2), the share that goes there;
 - to special tokens: of the mass of content tokens, the share that goes to the teacher's special tokens and markers;
-- effective rank of the token vectors, and the mean cosine of two random ones: collapse.
+- effective rank of the token vectors, and the mean cosine of two different ones: collapse.
 
 With `--runs DIR/runs`, queries of the collections there are also split by length: the metric by third.
 Writes `plans.json`, `plans.md` and `plans.png`.
@@ -30,6 +30,9 @@ from modeling_optical import OpticalModel, cosine_cost, load_checkpoint, solve_t
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
+from modeling_optical.lines import json_lines
+from recipes.run_folder import student_of
+from trainer.collapse import vector_spread
 from trainer.vocabulary import TABLE_FILE, TranslationTable
 
 EPSILON = 0.05
@@ -75,15 +78,13 @@ def main() -> None:
     parser.add_argument("--metric", default="AP@100")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
-    rows = [json.loads(line) for line in options.pairs.read_text(encoding="utf-8").splitlines()][: options.limit]
+    rows = [record for _, record in json_lines(options.pairs)][: options.limit]
     sources, targets = [row[options.source] for row in rows], [row[options.target] for row in rows]
     teacher = load_checkpoint(options.teacher).eval()
     table = TranslationTable.load(options.run / "start" / TABLE_FILE)
     encoded_sources = encode(teacher, sources)
     figures = [
-        plan_figures(
-            system, encode(load_checkpoint(student_folder(options.run, system)).eval(), targets), encoded_sources, table
-        )
+        plan_figures(system, encode(load_checkpoint(student_of(options.run, system)).eval(), targets), encoded_sources, table)
         for system in ["start", *options.systems]
     ]
     lengths = by_length(options.runs, options.systems, options.metric) if options.runs else []
@@ -93,11 +94,6 @@ def main() -> None:
     write_text(options.output / "plans.md", markdown(figures, lengths, options.systems, options.metric))
     draw(figures, options.output / "plans.png")
     print((options.output / "plans.md").read_text(encoding="utf-8"))
-
-
-def student_folder(run: Path, system: str) -> str:
-    """Where a run leaves a system's student."""
-    return str({"optical": run / "student", "start": run / "start"}.get(system, run / "baselines" / system))
 
 
 @torch.inference_mode()
@@ -132,6 +128,8 @@ def plan_figures(system: str, students: list[Encoded], teachers: list[Encoded], 
             specials = teacher.token_mask[row] & ~teacher.content_mask[row]
             special.append(shares_of(everything[row][own])[:, specials].sum(1))
             vectors.append(student.vectors[row][own])
+    tokens = torch.cat(vectors).unsqueeze(0)
+    spread = vector_spread(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool))
     return PlanFigures(
         system,
         len(torch.cat(costs)),
@@ -140,21 +138,14 @@ def plan_figures(system: str, students: list[Encoded], teachers: list[Encoded], 
         float(torch.cat(right).mean()),
         judged,
         float(torch.cat(special).mean()),
-        *collapse(torch.cat(vectors)),
+        float(spread.effective_rank),
+        float(spread.token_similarity),
     )
 
 
 def shares_of(plan: torch.Tensor) -> torch.Tensor:
     """Every row scaled to 1."""
     return plan / plan.sum(1, keepdim=True).clamp_min(1e-12)
-
-
-def collapse(vectors: torch.Tensor) -> tuple[float, float]:
-    """Effective rank (exponential of the entropy of the normalised singular values; Roy and Vetterli 2007) and mean cosine."""
-    singular = torch.linalg.svdvals(vectors.double())
-    shares = singular / singular.sum()
-    order = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))
-    return float((-(shares * shares.log()).sum()).exp()), float((vectors * vectors[order]).sum(1).mean())
 
 
 def by_length(runs: Path, systems: list[str], metric: str) -> list[dict]:

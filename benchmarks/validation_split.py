@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.lines import json_lines
 
 TEACHER_LANGUAGE = "en"
 TICO_SHARE = 0.25
@@ -49,7 +50,7 @@ def main() -> None:
 
 def read(file: Path) -> list[dict[str, Any]]:
     """The rows of a JSONL file."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    return [record for _, record in json_lines(file)]
 
 
 def documents_set_aside(rows: list[dict[str, Any]]) -> set[str]:

@@ -100,6 +100,12 @@ def difference(first: pd.DataFrame, second: pd.DataFrame, metric: str, *, resamp
     return Difference(float((a - b).mean()), nested_bootstrap(a - b), test, a.shape[0])
 
 
+def interval_columns(name: str, value: float | None, interval: tuple[float, float] | None) -> dict[str, float | None]:
+    """A value and its interval as three columns of a table: `name`, `name_low`, `name_high`."""
+    low, high = interval or (None, None)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
 def shown_system(system: str, names: Mapping[str, str]) -> str:
     """The name that the report shows."""
     own = {"floor": "untrained student", "start": "student before distillation", "ceiling": "teacher, English queries",

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from modeling_optical.evaluation import holm
 
 from ...checked_yaml import build
-from ..comparisons import Estimate, difference, estimate, shown_system
+from ..comparisons import Estimate, difference, estimate, interval_columns, shown_system
 from ..report_document import MISSING, ReportDocument, colour, legend_below, look, number
 from ..results_table import StudyResults
 from .languages import Interval, Panel, Unit, deviation, difference_of, first_less_rest, mean
@@ -67,11 +67,6 @@ def _references(panel: Panel) -> list[str]:
     return [system for system in _REFERENCES if system in panel.references]
 
 
-def _columns(name: str, value: float | None, interval: Interval) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
-
-
 def _units(setting: str, languages: Sequence[str]) -> list[Unit]:
     return [(setting, language) for language in languages]
 
@@ -90,7 +85,7 @@ def _summary(document: ReportDocument, panels: Sequence[Panel], results: StudyRe
                     "deviation": panel.value([system], [*seen, *unseen], deviation) if len(panel.targets) > 1 else (None, None),
                 }
                 key = {"collection": panel.collection, "bitext": setting, "system": system}
-                numbers.append(key | {k: v for name, one in found.items() for k, v in _columns(name, *one).items()})
+                numbers.append(key | {k: v for name, one in found.items() for k, v in interval_columns(name, *one).items()})
                 shown.append(
                     {
                         "images": f"{panel.collection} ({panel.images:,})",
@@ -175,7 +170,7 @@ def _show_comparisons(
         )
         row[one.quantity] = number(one.value, one.interval, sign=True)
         key = {"collection": one.panel.collection, "main": options.main, "against": one.other, "quantity": one.quantity}
-        numbers.append(key | _columns("difference", one.value, one.interval))
+        numbers.append(key | interval_columns("difference", one.value, one.interval))
     if not shown:
         return
     caption = (
@@ -194,7 +189,7 @@ def _left_out(document: ReportDocument, panels: Sequence[Panel], results: StudyR
                 seen = panel.of(system, (panel.settings[0], code))
                 unseen = panel.of(system, unit)
                 loss = panel.value([system], [(panel.settings[0], code), unit], first_less_rest(1))
-                own = _estimated("with_bitext", seen) | _estimated("without_bitext", unseen) | _columns("loss", *loss)
+                own = _estimated("with_bitext", seen) | _estimated("without_bitext", unseen) | interval_columns("loss", *loss)
                 numbers.append({"collection": panel.collection, "language": code, "system": system, **own})
                 shown.append(
                     {
@@ -216,7 +211,7 @@ def _cell(found: Estimate | None) -> str:
 
 
 def _estimated(name: str, found: Estimate | None) -> dict[str, float | None]:
-    return _columns(name, None, None) if found is None else _columns(name, found.value, found.interval)
+    return interval_columns(name, None, None) if found is None else interval_columns(name, found.value, found.interval)
 
 
 def _recalls(document: ReportDocument, panels: Sequence[Panel], results: StudyResults) -> None:
@@ -255,7 +250,7 @@ def _languages(panels: Sequence[Panel], results: StudyResults) -> pd.DataFrame:
             if found is not None:
                 key = {"collection": panel.collection, "bitext": setting, "language": code, "system": system, "metric": metric}
                 size = {"seeds": found.seeds, "images": found.queries}
-                rows.append({**key, **_columns("value", found.value, found.interval), **size})
+                rows.append({**key, **interval_columns("value", found.value, found.interval), **size})
 
     for panel in panels:
         for code in panel.languages:
@@ -283,7 +278,7 @@ def _paired(panels: Sequence[Panel], options: ImageTextOptions) -> pd.DataFrame:
                     key = {"collection": panel.collection, "bitext": setting, "language": code, "against": other}
                     names = ("wins", "ties", "losses", "t_test", "randomisation", "note")
                     test = {name: getattr(found.test, name) for name in names} | {"images": found.test.queries}
-                    rows.append(key | _columns("difference", found.value, found.interval) | test)
+                    rows.append(key | interval_columns("difference", found.value, found.interval) | test)
                     chances.append(found.test.t_test)
     return pd.DataFrame([row | {"t_test_holm": p} for row, p in zip(rows, holm(chances), strict=True)])
 

@@ -15,7 +15,7 @@ from modeling_optical.evaluation import holm
 from modeling_optical.evaluation.seeds_and_queries import nested_bootstrap
 
 from ...checked_yaml import build
-from ..comparisons import difference, estimate, shown_system
+from ..comparisons import difference, estimate, interval_columns, shown_system
 from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
 from ..results_table import StudyResults
 from .grid import NONE, Grid, grids_of, size_of, weights_of_area, weights_of_slope
@@ -76,16 +76,16 @@ def _summary(grids: Sequence[Grid], options: LowResourceOptions) -> pd.DataFrame
             row: dict[str, object] = {"collection": grid.collection, "language": grid.language, "system": system}
             for name, at in (("fewest", curve[:1]), ("most", curve[-1:] if len(curve) > 1 else [])):
                 found = estimate(grid.at(system, bitext, at[0]), grid.metric) if at else None
-                row |= _columns(name, found.value if found else None, found.interval if found else None)
+                row |= interval_columns(name, found.value if found else None, found.interval if found else None)
             area = None
             if len(curve) > 1:
                 points = [(system, bitext, pairs) for pairs in curve]
                 area = grid.combined(points, weights_of_area([float(pairs) for pairs in curve]))
-            row |= _columns("area", *_mean(area))
+            row |= interval_columns("area", *_mean(area))
             slope = None
             if len(sizes) > 1 and system != "floor":
                 slope = grid.combined([(system, b, NONE) for b in sizes], weights_of_slope([grid.pairs_of(b) for b in sizes]))
-            row |= _columns("per_halving", *_mean(slope))
+            row |= interval_columns("per_halving", *_mean(slope))
             if curve or sizes:
                 rows.append(row | {"most_pairs": curve[-1] if curve else NONE})
     return pd.DataFrame(rows)
@@ -93,11 +93,6 @@ def _summary(grids: Sequence[Grid], options: LowResourceOptions) -> pd.DataFrame
 
 def _mean(table: np.ndarray | None) -> tuple[float | None, tuple[float, float] | None]:
     return (None, None) if table is None else (float(table.mean()), nested_bootstrap(table))
-
-
-def _columns(name: str, value: float | None, interval: tuple[float, float] | None) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _cell(row: Mapping[str, object], name: str, *, sign: bool = False) -> str:
@@ -151,7 +146,9 @@ def _paying(grids: Sequence[Grid], options: LowResourceOptions) -> pd.DataFrame:
                         "against": against,
                     }
                     p = found.test.t_test if found.test.t_test is not None else found.test.randomisation
-                    tested.append(key | {"bitext": bitext} | _columns("difference", found.value, found.interval) | {"p": p})
+                    tested.append(
+                        key | {"bitext": bitext} | interval_columns("difference", found.value, found.interval) | {"p": p}
+                    )
                 for row, corrected in zip(tested, holm([row["p"] for row in tested]), strict=True):
                     rows.append(row | {"p_holm": corrected})
     return pd.DataFrame(rows)
@@ -217,7 +214,12 @@ def _tests(grids: Sequence[Grid], options: LowResourceOptions) -> pd.DataFrame:
                     chances = {"t_test": found.test.t_test, "randomisation": found.test.randomisation, "note": found.test.note}
                     size = {"queries": found.test.queries, "seeds": found.seeds}
                     rows.append(
-                        key | {"other": other} | _columns("difference", found.value, found.interval) | size | counts | chances
+                        key
+                        | {"other": other}
+                        | interval_columns("difference", found.value, found.interval)
+                        | size
+                        | counts
+                        | chances
                     )
     for row, corrected in zip(rows, holm([row["t_test"] for row in rows]), strict=True):
         row["t_test_holm"] = corrected
@@ -342,7 +344,9 @@ def _curve_data(grids: Sequence[Grid], factor: str, fixed: tuple[str, str]) -> p
                     x = grid.pairs_of(bitext) if factor == "bitext" else float(pairs)
                     key = {"panel": grid.label, "system": system, "x": x}
                     rows.append(
-                        key | _columns("value", found.value, found.interval) | {"seeds": found.seeds, "queries": found.queries}
+                        key
+                        | interval_columns("value", found.value, found.interval)
+                        | {"seeds": found.seeds, "queries": found.queries}
                     )
     return pd.DataFrame(rows, columns=["panel", "system", "x", "value", "value_low", "value_high", "seeds", "queries"])
 
@@ -379,5 +383,5 @@ def _all_points(grids: Sequence[Grid], results: StudyResults) -> pd.DataFrame:
                         "pairs": pairs,
                     }
                     size = {"seeds": found.seeds, "queries": found.queries}
-                    rows.append(point | {"metric": metric} | _columns("value", found.value, found.interval) | size)
+                    rows.append(point | {"metric": metric} | interval_columns("value", found.value, found.interval) | size)
     return pd.DataFrame(rows)

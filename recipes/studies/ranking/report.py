@@ -13,7 +13,7 @@ from modeling_optical.evaluation import holm
 from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages
 
 from ...checked_yaml import build
-from ..comparisons import Estimate, difference, estimate, in_order, selected, shown_system, table_of
+from ..comparisons import Estimate, difference, estimate, in_order, interval_columns, selected, shown_system, table_of
 from ..report_document import MISSING, ReportDocument, legend_below, look, number
 from ..results_table import REFERENCE_SEED, StudyResults
 from ..study import ALL_LANGUAGES
@@ -132,8 +132,7 @@ def _show_panel(document: ReportDocument, panel: _Panel, options: RankingOptions
         is_best = macro is not None and system in names and macro[0] == best
         row: dict[str, object] = {"system": shown_system(system, names), mean: f"**{text}**" if is_best else text}
         shown.append(row | {code: MISSING if one is None else number(one.value) for code, one in found})
-        value, (low, high) = (None, (None, None)) if macro is None else (macro[0], macro[1] or (None, None))
-        row = {"system": system, "mean": value, "mean_low": low, "mean_high": high}
+        row = {"system": system, **interval_columns("mean", *(macro or (None, None)))}
         plain.append(row | {code: None if one is None else one.value for code, one in found})
     if options.main in panel.systems:
         way: dict[str, object] = {code: _percent(_way(panel, options.main, code)) for code in panel.languages}

@@ -14,7 +14,17 @@ from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languag
 from modeling_optical.evaluation.variance_tests import VarianceComparison, compare_variances
 
 from ...checked_yaml import build
-from ..comparisons import Difference, Estimate, difference, estimate, in_order, selected, shown_system, table_of
+from ..comparisons import (
+    Difference,
+    Estimate,
+    difference,
+    estimate,
+    in_order,
+    interval_columns,
+    selected,
+    shown_system,
+    table_of,
+)
 from ..report_document import MISSING, ReportDocument, chance, colour, legend_below, number
 from ..results_table import StudyResults
 from ..study import ALL_LANGUAGES
@@ -142,11 +152,11 @@ def _summary(panel: _Panel) -> list[dict[str, object]]:
             "pooled": arm.pooled,
             "languages": len(found),
         }
-        row |= _columns("mean", float(values.mean()), panel.interval([arm], lambda v: v.mean(axis=0)))
+        row |= interval_columns("mean", float(values.mean()), panel.interval([arm], lambda v: v.mean(axis=0)))
         several = len(found) > 1
-        row |= _columns("deviation", float(_deviation(values)) if several else None, panel.interval([arm], _deviation))
-        row |= _columns("range", float(_range(values)) if several else None, panel.interval([arm], _range))
-        row |= _columns("gap", *_gap(panel, arm, found))
+        row |= interval_columns("deviation", float(_deviation(values)) if several else None, panel.interval([arm], _deviation))
+        row |= interval_columns("range", float(_range(values)) if several else None, panel.interval([arm], _range))
+        row |= interval_columns("gap", *_gap(panel, arm, found))
         worst = min(found, key=lambda code: found[code])
         rows.append(row | {"worst": worst, "worst_value": found[worst]})
     return rows
@@ -163,11 +173,6 @@ def _gap(panel: _Panel, arm: _Arm, found: dict[str, float]) -> tuple[float | Non
         return values[members[0]].mean(axis=0) - values[members[1]].mean(axis=0)
 
     return float(gap(np.array(list(found.values())))), panel.interval([arm], gap)
-
-
-def _columns(name: str, value: float | None, interval: Interval) -> dict[str, float | None]:
-    low, high = interval or (None, None)
-    return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
 def _cell(row: dict, name: str, *, sign: bool = False) -> str:
@@ -284,8 +289,8 @@ def _show_tests(document: ReportDocument, results: StudyResults, tests: Sequence
         }
         corrected = {"pitman_morgan_holm": test.pitman_morgan_holm, "permutation_holm": test.permutation_holm}
         numbers.append(
-            key | vars(found) | corrected | _columns("deviations", found.difference, test.deviation)
-            | _columns("means", test.mean, test.mean_interval)
+            key | vars(found) | corrected | interval_columns("deviations", found.difference, test.deviation)
+            | interval_columns("means", test.mean, test.mean_interval)
         )  # fmt: skip
     caption = (
         f"{shown_system(options.main, results.study.systems)} less each other objective. The tests take the languages for a "
@@ -315,7 +320,7 @@ def _languages(panels: Sequence[_Panel], results: StudyResults) -> pd.DataFrame:
                         rows.append(
                             key
                             | {"pooled": arm.pooled, "metric": metric}
-                            | _columns("value", found.value, found.interval)
+                            | interval_columns("value", found.value, found.interval)
                             | size
                         )
     return pd.DataFrame(rows)
@@ -336,7 +341,7 @@ def _paired(panels: Sequence[_Panel], options: VarianceOptions) -> pd.DataFrame:
                     name: getattr(found.test, name)
                     for name in ("queries", "wins", "ties", "losses", "t_test", "randomisation", "note")
                 }
-                rows.append(key | _columns("difference", found.value, found.interval) | test)
+                rows.append(key | interval_columns("difference", found.value, found.interval) | test)
                 chances.append(found.test.t_test)
     return pd.DataFrame([row | {"t_test_holm": p} for row, p in zip(rows, holm(chances), strict=True)])
 
@@ -349,7 +354,7 @@ def _figures(document: ReportDocument, panels: Sequence[_Panel], results: StudyR
                 found = panel.of(arm, code)
                 if found is not None:
                     key = {"panel": panel.collection, "system": arm.shown(results), "language": code}
-                    data.append(key | _columns("value", found.value, found.interval))
+                    data.append(key | interval_columns("value", found.value, found.interval))
     frame = pd.DataFrame(data)
 
     def draw(axes: Sequence[Axes]) -> None:
