@@ -60,6 +60,8 @@ class CausalDistillationArguments(TrainingArguments):
         layers (`list[int]`, *optional*): whose hidden states are compared: 1 is the first layer's output; -1 the last one's.
             `None`: the middle layer.
         max_length (`int`, defaults to 128): tokens of a text.
+        stop_on_non_finite (`bool`, defaults to `True`): stop before a loss or gradient that is infinite or not a number reaches
+            the weights, and save the batch.
         remove_unused_columns (`bool`, defaults to `False`): off, because the collator reads the texts.
         learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
     """
@@ -68,6 +70,9 @@ class CausalDistillationArguments(TrainingArguments):
     transport: dict[str, Any] | str | None = field(default=None, metadata={"help": "options of the transport, as JSON"})
     layers: list[int] | None = field(default=None, metadata={"help": "layers whose hidden states are compared"})
     max_length: int = field(default=128, metadata={"help": "tokens of a text"})
+    stop_on_non_finite: bool = field(
+        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
@@ -104,20 +109,24 @@ class CausalCollator:
     Args:
         tokenizer: of student and teacher.
         max_length: tokens of a text, marker included.
+        with_texts: add `texts`, the pairs themselves, for messages.
 
     Returns of a call:
         `input_ids`, `attention_mask`, `content_mask` (batch, tokens) of the targets, the same with `source_` of the sources,
-        `source_keys` (batch,).
+        `source_keys` (batch,), and `texts` where asked for.
     """
 
     tokenizer: PreTrainedTokenizerBase
     max_length: int = 128
+    with_texts: bool = False
 
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         kinds = [feature.get("kind", "query") for feature in features]
-        batch = self._side([feature["target"] for feature in features], kinds)
+        batch: dict[str, Any] = self._side([feature["target"] for feature in features], kinds)
         sources = self._side([feature["source"] for feature in features], kinds)
         batch |= {f"source_{name}": value for name, value in sources.items()}
+        if self.with_texts:
+            batch["texts"] = [dict(feature) for feature in features]
         return batch | {"source_keys": torch.tensor([text_key(feature["source"]) for feature in features])}
 
     def _side(self, texts: Sequence[str], kinds: Sequence[str]) -> dict[str, torch.Tensor]:
@@ -180,9 +189,15 @@ class CausalDistillationTrainer(ObjectiveTrainer):
         context = ObjectiveContext(model.config.get_text_config().hidden_size, seed=args.seed)
         self.objectives: ObjectiveSum | None = build_objectives(hidden, context) if hidden else None
         self.teacher = teacher.eval().requires_grad_(False)
-        kwargs.setdefault("data_collator", CausalCollator(processing_class, args.max_length))
-        spread = spread_kinds(train_dataset)
-        super().__init__(model=model, args=args, processing_class=processing_class, train_dataset=spread, **kwargs)
+        kwargs.setdefault("data_collator", CausalCollator(processing_class, args.max_length, args.stop_on_non_finite))
+        super().__init__(
+            model=model,
+            args=args,
+            processing_class=processing_class,
+            train_dataset=spread_kinds(train_dataset),
+            stop_on_non_finite=args.stop_on_non_finite,
+            **kwargs,
+        )
         self.teacher.to(self.args.device)
 
     def compute_loss(
@@ -206,7 +221,7 @@ class CausalDistillationTrainer(ObjectiveTrainer):
                 for name, part in named.items():
                     parts[name] = parts.get(name, torch.zeros_like(part)) + part / len(self.layers)
         if model.training:
-            self._note(parts)
+            self._check_and_note(total, parts, inputs)
         return (total, output) if return_outputs else total
 
     @torch.no_grad()

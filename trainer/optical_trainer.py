@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -234,25 +233,16 @@ class OpticalTrainer(ObjectiveTrainer):
         vectors, mask = self.passages.sample(self.passages_per_step, self.state.global_step, self.args.seed)
         return inputs | {"passage_vectors": vectors.to(self.args.device), "passage_mask": mask.to(self.args.device)}
 
-    def training_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> torch.Tensor:
-        """The parent's step, or one of several forward and backward passes: gradient caching, an embedding adversary."""
-        with nullcontext() if self._guard is None else self._guard.saving(inputs, self.state.global_step):
-            return self._step(model, inputs, num_items_in_batch)
-
     def _step(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None
     ) -> torch.Tensor:
+        """The parent's step, or one of several forward and backward passes: gradient caching, an embedding adversary."""
         chunk_size = self.args.gradient_cache_chunk_size
         weight = (
             0.0 if self.adversary_weight is None else self.adversary_weight.at(self.state.global_step, self.state.max_steps)
         )
         if chunk_size is None and not weight:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super()._step(model, inputs, num_items_in_batch)
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers, as the parent does
             self.optimizer.train()

@@ -132,16 +132,13 @@ class RetrievalTrainer(ObjectiveTrainer):
             self._check_and_note(total, parts, inputs)
         return total
 
-    def training_step(
-        self,
-        model: nn.Module,
-        inputs: dict[str, torch.Tensor],
-        num_items_in_batch: torch.Tensor | int | None = None,
+    def _step(
+        self, model: nn.Module, inputs: dict[str, torch.Tensor], num_items_in_batch: torch.Tensor | int | None
     ) -> torch.Tensor:
         """The parent's step, or one with gradient caching."""
         chunk_size = self.args.gradient_cache_chunk_size
         if chunk_size is None:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return super()._step(model, inputs, num_items_in_batch)
         model.train()
         if callable(getattr(self.optimizer, "train", None)):  # schedule-free optimizers, as the parent does
             self.optimizer.train()

@@ -1,5 +1,7 @@
 """Distilling a causal model: what is compared, what stays frozen, and that the translation comes to be read as the English."""
 
+import json
+
 import pytest
 import torch
 from datasets import Dataset
@@ -7,7 +9,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from modeling_optical.transport import TransportOptions, transport_loss
 from tests.conftest import bytelevel_tokenizer
-from trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
+from trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer, NonFiniteLossError
 from trainer.causal_distillation import checked_layers, next_token_loss, parse_causal_objectives
 
 PAIRS = [
@@ -111,6 +113,19 @@ def test_every_objective_is_logged_and_both_kinds_are_learnt(tmp_path, tokenizer
     own.train()
     logged = next(entry for entry in own.state.log_history if "loss" in entry)
     assert float(logged["loss"]) == pytest.approx(sum(w * logged[name] for name, w in weights.items()), abs=1e-3)
+
+
+@pytest.mark.parametrize("objectives", [{"transport": 1.0}, {"pooled_mse": 1.0, "next_token": 1.0}])
+def test_a_loss_that_is_not_a_number_ends_the_training_and_leaves_the_texts(tmp_path, tokenizer, objectives):
+    student, teacher = gpt2(tokenizer), gpt2(tokenizer, 1)
+    before = {name: value.clone() for name, value in student.state_dict().items()}
+    with torch.no_grad():
+        teacher.transformer.wte.weight.fill_(float("nan"))
+    with pytest.raises(NonFiniteLossError, match=r"the loss of step 1 is n(an|o number)") as caught:
+        trainer(tmp_path, tokenizer, student, teacher, objectives=objectives).train()
+    assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
+    written = json.loads((caught.value.folder / "batch.json").read_text())
+    assert sorted(text["source"] for text in written["texts"]) == sorted(source for source, _ in PAIRS)
 
 
 def test_without_hidden_states_it_is_plain_language_modelling(tmp_path, tokenizer):
