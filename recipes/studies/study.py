@@ -161,6 +161,9 @@ class Study:
         synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
         keep_models: keep the weights of all students; else they go when no run needs them any more.
         report_options: of the report, see its module.
+        folder: where its file lies; paths of recipes count from there. Set by `load_study`, as the next two.
+        file: its file's name.
+        profile: the profile chosen.
     """
 
     name: str
