@@ -9,9 +9,12 @@ gets
 - `retrieval/tico19_neighbours`, `retrieval/lafand_neighbours` (BEIR's layout): a sentence in the language is to find the
   English sentences before and after it. Every second sentence is a query, the others are the documents, so that no query's
   translation is among them: what counts is what a sentence is about, as in search, not its wording;
-- `retrieval/tico19_sentences`, `retrieval/lafand_sentences`: a sentence is to find its own English sentence.
+- `retrieval/tico19_sentences`, `retrieval/lafand_sentences`: a sentence is to find its own English sentence;
+- `retrieval/tico19_SW_passages`, `retrieval/lafand_SW_passages` and so for each language: a clause of 3 to 8 words is to find
+  the passage of six English sentences that it comes from, as short questions look for passages. Which clauses there are depends
+  on the translation's punctuation, so each language has a collection of its own.
 
-Both collections have English queries, too, for the ceiling.
+All collections have English queries, too, for the ceiling.
 """
 
 import argparse
@@ -23,9 +26,12 @@ from typing import Any
 
 from modeling_optical.atomic_write import replacing_folder, write_text
 from modeling_optical.lines import json_lines
+from trainer.bitext.shortening import ShorteningOptions, shorten
 
 TEACHER_LANGUAGE = "en"
 TICO_SHARE = 0.25
+SENTENCES_OF_PASSAGE = 6
+CLAUSE = ShorteningOptions(min_words=3, max_words=8)
 
 
 def main() -> None:
@@ -66,7 +72,7 @@ def documents_set_aside(rows: list[dict[str, Any]]) -> set[str]:
 
 
 def write_collections(folder: Path, name: str, rows: dict[str, list[dict[str, Any]]]) -> None:
-    """Writes both collections of one set; the languages have the same rows in the same order."""
+    """Writes the collections of one set; the languages have the same rows in the same order."""
     english = next(iter(rows.values()))
     texts = {TEACHER_LANGUAGE: [r[TEACHER_LANGUAGE] for r in english]}
     texts |= {language: [r[language] for r in own] for language, own in rows.items()}
@@ -80,16 +86,45 @@ def write_collections(folder: Path, name: str, rows: dict[str, list[dict[str, An
         folder / f"{name}_neighbours", texts, {i: found for i, found in neighbours.items() if found}, odd_only=True
     )
     write_collection(folder / f"{name}_sentences", texts, {i: [i] for i in range(len(document))}, odd_only=False)
+    for language, own in rows.items():
+        write_passages(folder / f"{name}_{language}_passages", language, own)
 
 
 def write_collection(folder: Path, texts: dict[str, list[str]], relevant: dict[int, list[int]], *, odd_only: bool) -> None:
-    """Writes one collection in BEIR's layout."""
+    """Writes a collection of sentences."""
     corpus = [(i, text) for i, text in enumerate(texts[TEACHER_LANGUAGE]) if i % 2 or not odd_only]
+    queries = {language: [(i, own[i]) for i in relevant] for language, own in texts.items()}
+    write_beir(folder, corpus, queries, [(i, j) for i, found in relevant.items() for j in found])
+
+
+def write_passages(folder: Path, language: str, rows: list[dict[str, Any]]) -> None:
+    """Writes a collection of clauses and passages; a passage lies within one document."""
+    passages: list[list[dict[str, Any]]] = []
+    for row in rows:
+        full = passages and len(passages[-1]) == SENTENCES_OF_PASSAGE
+        if not passages or full or passages[-1][-1]["document"] != row["document"]:
+            passages.append([])
+        passages[-1].append(row)
+    place = {id(row): number for number, passage in enumerate(passages) for row in passage}
+    clauses = [(place[id(row)], shorten(row[TEACHER_LANGUAGE], row[language], CLAUSE)) for row in rows]
+    found = [(number, *pair) for number, pair in clauses if pair is not None]
+    queries = {
+        TEACHER_LANGUAGE: [(i, english) for i, (_, english, _) in enumerate(found)],
+        language: [(i, own) for i, (_, _, own) in enumerate(found)],
+    }
+    corpus = [(i, " ".join(row[TEACHER_LANGUAGE] for row in passage)) for i, passage in enumerate(passages)]
+    write_beir(folder, corpus, queries, [(i, number) for i, (number, _, _) in enumerate(found)])
+
+
+def write_beir(
+    folder: Path, corpus: list[tuple[int, str]], queries: dict[str, list[tuple[int, str]]], qrels: list[tuple[int, int]]
+) -> None:
+    """Writes one collection in BEIR's layout."""
     with replacing_folder(folder) as scratch:
         write_rows(scratch / "corpus.jsonl", [{"_id": f"d{i}", "title": "", "text": text} for i, text in corpus])
-        for language, own in texts.items():
-            write_rows(scratch / f"queries.{language}.jsonl", [{"_id": f"q{i}", "text": own[i]} for i in relevant])
-        lines = [f"q{i}\td{j}\t1" for i, found in relevant.items() for j in found]
+        for language, own in queries.items():
+            write_rows(scratch / f"queries.{language}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in own])
+        lines = [f"q{i}\td{j}\t1" for i, j in qrels]
         write_text(scratch / "qrels.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
 
