@@ -38,10 +38,14 @@ class ReportDocument:
     Args:
         folder: where its files go.
         title: first line.
+
+    Attributes:
+        gaps: what was to be there and is not, a line each.
     """
 
     def __init__(self, folder: Path, title: str):
         self.folder = folder
+        self.gaps: list[str] = []
         self._parts = [f"# {title}"]
 
     def text(self, *paragraphs: str) -> None:

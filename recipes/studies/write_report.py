@@ -77,6 +77,7 @@ def _gaps(results: StudyResults, document: ReportDocument) -> None:
     ]
     if len(lines) > 10:
         lines = [*lines[:10], f"and {len(lines) - 10} more, in `cells.csv`"]
+    lines += document.gaps
     found = pd.DataFrame(results.not_run, columns=["system", "language", "collection", "reason"])
     for (system, reason), group in found.groupby(["system", "reason"], sort=False):
         where = ", ".join(sorted({f"{row.collection} {row.language}" for row in group.itertuples()}))

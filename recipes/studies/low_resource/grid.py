@@ -42,12 +42,21 @@ class Grid:
         return sorted(selected(self.rows, **fixed)[factor].unique(), key=size_of)
 
     def pairs_of(self, bitext: str) -> float:
-        """How many pairs that is: for `all`, the mean over the runs."""
-        if bitext != "all":
-            return float(bitext)
+        """How many pairs were trained on, the mean over the runs: fewer than were asked for where there are no more."""
         counts = self.results.provenance["training pairs"]
-        cells = selected(self.rows, stage="distil", bitext=bitext)["cell"].unique()
-        return float(np.mean([counts[cell] for cell in cells])) if len(cells) else math.nan
+        cells = [cell for cell in selected(self.rows, stage="distil", bitext=bitext)["cell"].unique() if cell in counts]
+        if cells:
+            return float(np.mean([counts[cell] for cell in cells]))
+        return math.nan if bitext == "all" else float(bitext)
+
+    def fewer_than_asked(self) -> list[str]:
+        """A sentence for every size of bitext that the language does not have."""
+        asked = [size for size in self.sizes("bitext") if size not in (NONE, "all")]
+        return [
+            f"{self.language}: {size} pairs of bitext: {self.pairs_of(size):,.0f} were there; they stand at that size"
+            for size in asked
+            if self.pairs_of(size) < float(size)
+        ]
 
     def combined(self, points: Sequence[tuple[str, str, str]], weights: Sequence[float]) -> np.ndarray | None:
         """Per seed and query, the weighted sum of the values at (system, bitext, pairs); None if some point was not run."""

@@ -49,6 +49,7 @@ def report_low_resource(results: StudyResults, document: ReportDocument) -> str:
     paying = _paying(grids, options)
     tests = _tests(grids, options)
     answer = _answer(results, options, summary, paying, tests)
+    document.gaps += dict.fromkeys(gap for grid in grids for gap in grid.fewer_than_asked())
     document.text(f"**{answer}**")
     _curves(document, results, grids, options)
     metric = results.study.metrics[0]

@@ -138,6 +138,19 @@ def test_the_loss_per_halving_and_where_distillation_pays_are_those_of_the_data(
     assert r"95 \% intervals" in (tmp_path / "report/tables/summary.tex").read_text()
 
 
+def test_a_size_that_a_language_does_not_have_stands_at_what_was_there(tmp_path):
+    found = low_resource_rows(np.random.default_rng(0), 0.1)
+    for row in found:
+        row["cell"] += f"-{row['bitext']}"
+    few = results("low_resource", found, tmp_path)
+    few.provenance["training pairs"] = {f"distil-sw-{seed}-{size}": min(size, 50) for seed in range(3) for size in (20, 40, 80)}
+    write_report(few)
+    summary = pd.read_csv(tmp_path / "report/tables/summary.csv").set_index("system")
+    assert summary.loc["optical", "per_halving"] > 0.12, "three points from 20 to 50, and not to 80"
+    assert "sw: 80 pairs of bitext: 50 were there" in written(tmp_path)
+    assert set(pd.read_csv(tmp_path / "report/figures/bitext_at_0.csv")["x"]) == {0, 20, 40, 50}
+
+
 def test_distillation_that_never_pays_is_called_so(tmp_path):
     answer = write_report(results("low_resource", low_resource_rows(np.random.default_rng(0), 0.0), tmp_path))
     assert "distillation pays beyond chance at no size that was run" in answer
