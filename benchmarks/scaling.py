@@ -3,8 +3,8 @@
     python benchmarks/scaling.py --bitext FILE.jsonl --target sw [--updates 40] [--repeats 2]
 
 Each run is `optical run` with accelerate's launcher, as a user starts it: all-MiniLM-L6-v2 distilled into itself with the
-transport objective, no vocabulary, no baselines; teacher vectors come from the cache. Threads and processes are layouts of the same
-cores, which take turns. Seconds are those of the training alone, from `run.json`.
+transport objective, no vocabulary, no baselines; teacher vectors come from the cache. Threads and processes share the same
+cores and take turns. Seconds are those of the training alone, from `run.json`.
 """
 
 from __future__ import annotations
