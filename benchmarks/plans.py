@@ -154,6 +154,8 @@ def by_length(runs: Path, systems: list[str], metric: str) -> list[dict]:
     for judged in read_judged_runs([runs]):
         queries = sorted(judged.qrels, key=lambda query: len(judged.queries[query].split()))
         values = {s: per_query(judged.qrels, judged.runs[s], [metric])[metric] for s in systems if s in judged.runs}
+        if not values:
+            continue  # the English queries, which the teacher alone has answered
         for name, part in zip(("short", "middle", "long"), np.array_split(np.array(queries), 3), strict=True):
             if not len(part):
                 continue
