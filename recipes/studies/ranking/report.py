@@ -115,7 +115,8 @@ def _panels(results: StudyResults) -> Iterator[_Panel]:
 
 
 def _macro_languages(panel: _Panel, options: RankingOptions) -> list[str]:
-    return [code for code in panel.languages if not options.macro or code in options.macro]
+    """Those of `macro` that were run; all that were run, if none of them was."""
+    return [code for code in panel.languages if code in options.macro] or panel.languages
 
 
 def _show_panel(document: ReportDocument, panel: _Panel, options: RankingOptions, count: int) -> None:

@@ -67,6 +67,12 @@ def test_a_missing_language_leaves_a_gap_and_no_mean(tmp_path):
     assert line.split("|")[4].strip() == "–"
 
 
+def test_without_any_language_of_the_macro_average_the_mean_is_over_those_that_were_run(tmp_path):
+    only = [row for row in ranked(0.1) if row["language"] == "de"]  # the study averages over sw and fi
+    answer = write_report(results(only, tmp_path))
+    assert answer.startswith("On tiny, default has the highest mean AP@100 (0.6")
+
+
 def test_seeds_that_differ_between_languages_give_a_mean_without_an_interval(tmp_path):
     found = [row for row in ranked(0.1) if not (row["language"] == "fi" and row["seed"] == 2)]
     write_report(results(found, tmp_path))
