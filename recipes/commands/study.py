@@ -49,7 +49,7 @@ def _study(options: argparse.Namespace) -> int:
             results = with_question(read_results_table(read_study(Path(options.results).expanduser())), study)
         else:
             place = options.output or load_study(options.study, options.profile, options.overrides).output
-            results = read_results_table(read_study(Path(place).expanduser()))
+            results = read_results_table(read_study(Path(place).expanduser(), options.overrides))
         print(write_report(results))
         return 0
     run = StudyRun(load_study(options.study, options.profile, options.overrides, options.output), jobs=options.jobs)

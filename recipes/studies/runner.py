@@ -293,8 +293,8 @@ def carry_out_by_name(folder: Path, name: str) -> int:
     return 0 if read_record(Places(Path(study.output).expanduser()).cell(cell))["state"] == "done" else 1
 
 
-def read_study(folder: Path) -> Study:
-    """The study whose folder it is, as it was last started.
+def read_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
+    """The study whose folder it is, as it was last started, with `key=value` overrides laid over it.
 
     Raises:
         FileNotFoundError: if it is no study's folder.
@@ -302,7 +302,7 @@ def read_study(folder: Path) -> Study:
     file = folder / "study.yaml"
     if not file.is_file():
         raise FileNotFoundError(f"{folder} is no folder of a study: study.yaml is missing. Run the study first.")
-    study = build(Study, read_values(file)[0], "")
+    study = build(Study, read_values(file, overrides)[0], "")
     study.output = str(folder)  # it may have been moved
     return study
 

@@ -68,6 +68,9 @@ def test_the_report_is_made_anew_from_the_table_alone(finished, tmp_path, capsys
     assert (moved / "report/report.md").read_text() == (source / "report/report.md").read_text()
     for figure in (source / "report/figures").iterdir():
         assert (moved / "report/figures" / figure.name).read_bytes() == figure.read_bytes()
+    capsys.readouterr()
+    assert main(["study", STUDIES["variance"], "--report-only", "--output", str(moved), "report_options.main=both"]) == 0
+    assert capsys.readouterr().out.startswith("transport + contrastive against contrastive")
 
 
 def test_a_finished_study_has_nothing_left_to_run_and_no_weights(finished, capsys):
