@@ -42,11 +42,42 @@ def peer(name: str) -> str:
     return python
 
 
-def encode_with_peer(name: str, folder: Path, out: Path) -> dict[str, torch.Tensor]:
-    command = [peer(name), str(HERE / "peers" / SCRIPTS[name]), "encode", str(folder), str(TEXTS), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return load_file(out)
+class Peer:
+    """A peer's process, which is asked as often as there is a case; most of a question's time is its imports."""
+
+    def __init__(self, name: str):
+        command = [peer(name), str(HERE / "peers" / SCRIPTS[name]), "answer"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def encode(self, folder: Path, out: Path) -> dict[str, torch.Tensor]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps([str(folder), str(TEXTS), str(out)]) + "\n")
+        self.process.stdin.flush()
+        # The packages print, too.
+        answer = next((line for line in self.process.stdout if line.startswith("answer:")), None)
+        assert answer, f"the peer has ended with status {self.process.wait()}; what it said stands above"
+        wrong = json.loads(answer.removeprefix("answer:"))
+        assert wrong is None, wrong
+        return load_file(out)
+
+    def end(self) -> None:
+        self.process.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def peers():
+    """The peers' processes by name, each started when it is first asked."""
+    found: dict[str, Peer] = {}
+
+    def asked(name: str) -> Peer:
+        if name not in found:
+            found[name] = Peer(name)
+        return found[name]
+
+    yield asked
+    for one in found.values():
+        one.end()
 
 
 def encode_with_us(model: OpticalModel) -> dict[str, torch.Tensor]:
@@ -81,9 +112,9 @@ def test_a_checkpoint_read_gives_the_vectors_that_its_own_package_gives(name, va
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_the_package_still_gives_the_vectors_that_are_pinned(name, variant, tmp_path):
+def test_the_package_still_gives_the_vectors_that_are_pinned(name, variant, peers, tmp_path):
     folder = vary(HERE / "fixtures" / name / "checkpoint", tmp_path / "checkpoint", VARIANTS[name][variant])
-    found = encode_with_peer(name, folder, tmp_path / "out.safetensors")
+    found = peers(name).encode(folder, tmp_path / "out.safetensors")
     assert_same(found, load_file(HERE / "fixtures" / name / f"{variant}.safetensors"))
 
 
@@ -112,7 +143,7 @@ SETTINGS = {
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("family", ["five-scripts", "bert", "xlm-roberta", "modernbert"])
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_what_we_export_its_package_encodes_alike(name, family, setting, backbones, tmp_path):
+def test_what_we_export_its_package_encodes_alike(name, family, setting, backbones, peers, tmp_path):
     if setting == "min" and name != "sentence-transformers":
         pytest.skip(f"{name} has no such expansion; refused, see test_exporting")
     if name == "stanford" and setting != "fixed":
@@ -134,7 +165,7 @@ def test_what_we_export_its_package_encodes_alike(name, family, setting, backbon
     model.processor.save_pretrained(tmp_path / "ours")
     model = load_checkpoint(tmp_path / "ours")
     assert export_checkpoint(model, tmp_path / "theirs", name) == []
-    theirs = encode_with_peer(name, tmp_path / "theirs", tmp_path / "out.safetensors")
+    theirs = peers(name).encode(tmp_path / "theirs", tmp_path / "out.safetensors")
     ours = encode_with_us(model)
     if family == "xlm-roberta" and name == "sentence-transformers":
         # An empty text behind a prompt is a lone "▁" there, and nothing here.

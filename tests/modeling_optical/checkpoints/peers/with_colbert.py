@@ -1,4 +1,5 @@
-"""colbert-ai at work, in an environment of its own: `make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes.
+"""colbert-ai at work, in an environment of its own: `make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes,
+`answer` encodes what it is asked for on its standard input.
 
 Run by the parity tests with the interpreter that has colbert-ai 0.2.22; imports nothing of this package.
 """
@@ -7,6 +8,7 @@ import json
 import sys
 
 import torch
+from answering import answer
 from colbert.infra import ColBERTConfig
 from colbert.modeling.base_colbert import BaseColBERT
 from colbert.modeling.checkpoint import Checkpoint
@@ -48,4 +50,4 @@ def encode(folder: str, texts_file: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "encode": encode}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "encode": encode, "answer": lambda: answer(encode)}[sys.argv[1]](*sys.argv[2:])

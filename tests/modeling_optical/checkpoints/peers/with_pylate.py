@@ -1,4 +1,5 @@
-"""PyLate at work, in an environment of its own: `make BACKBONE FOLDER` saves a model, `encode FOLDER TEXTS OUT` encodes.
+"""PyLate at work, in an environment of its own: `make BACKBONE FOLDER` saves a model, `encode FOLDER TEXTS OUT` encodes,
+`answer` encodes what it is asked for on its standard input.
 
 Run by the parity tests with the interpreter that has PyLate 1.6; imports nothing of this package.
 """
@@ -7,6 +8,7 @@ import json
 import sys
 
 import torch
+from answering import answer
 from pylate import models
 from safetensors.torch import save_file
 
@@ -31,4 +33,4 @@ def encode(folder: str, texts_file: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "encode": encode}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "encode": encode, "answer": lambda: answer(encode)}[sys.argv[1]](*sys.argv[2:])

@@ -1,10 +1,12 @@
-"""sentence-transformers at work: `make BACKBONE FOLDER` saves a `MultiVectorEncoder`, `encode FOLDER TEXTS OUT` encodes."""
+"""sentence-transformers at work: `make BACKBONE FOLDER` saves a `MultiVectorEncoder`, `encode FOLDER TEXTS OUT` encodes,
+`answer` encodes what it is asked for on its standard input."""
 
 import json
 import string
 import sys
 
 import torch
+from answering import answer
 from safetensors.torch import save_file
 from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
@@ -33,4 +35,4 @@ def encode(folder: str, texts_file: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "encode": encode}[sys.argv[1]](*sys.argv[2:])
+    {"make": make, "encode": encode, "answer": lambda: answer(encode)}[sys.argv[1]](*sys.argv[2:])
