@@ -90,11 +90,13 @@ def main() -> None:
         for (processes, threads), seconds in found.items()
     ]  # fmt: skip
     write_text(options.output / "scaling.json", json.dumps({"updates": options.updates, "rows": rows}, indent=1) + "\n")
+    spread = f"the median of {options.repeats} runs of each" if options.repeats > 1 else "one run of each"
     lines = [
         "# Training on one process and on two",
         "",
-        f"Made by `python benchmarks/scaling.py` on {platform.machine()}, {os.cpu_count()} cores; {options.updates} updates of "
-        f"{BATCH} pairs, median of {options.repeats} runs, start of the trainer included.",
+        f"Made by `python benchmarks/scaling.py --bitext {options.bitext.name} --target {options.target} --updates "
+        f"{options.updates} --repeats {options.repeats}` on {platform.machine()}, {os.cpu_count()} cores: "
+        f"{options.updates} updates of {BATCH} pairs, {spread}; start of the trainer included.",
         "",
         "| processes | threads of each | batch of each | pairs a second | against one process of one thread |",
         "|---|---|---|---|---|",

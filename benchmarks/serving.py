@@ -118,13 +118,14 @@ def _refused(url: str, body: bytes) -> bool:
 
 
 def write_soak(found: dict[str, Any], manifest: IndexManifest, note: str, output: Path) -> None:
+    encoder = "/".join(Path(manifest.encoder.name).parts[-2:])
     text = "\n".join(
         [
             "# Memory of a server under load",
             "",
             f"Made by `python benchmarks/serving.py INDEX --queries FILE --soak {found['seconds']:g}`: {manifest.documents} "
-            f"documents, encoder {Path(manifest.encoder.name).name}, 16 clients without a pause; {found['answered']} requests "
-            f"answered, {found['refused']} bad ones refused. {note}".rstrip(),
+            f"documents, encoder {encoder}, 16 clients without a pause; "
+            f"{found['answered']} requests answered, {found['refused']} bad ones refused. {note}".rstrip(),
             "",
             "| second | resident MB | threads |",
             "|---|---|---|",

@@ -51,11 +51,11 @@ class Grid:
 
     def fewer_than_asked(self) -> list[str]:
         """A sentence for every size of bitext that the language does not have."""
-        asked = [size for size in self.sizes("bitext") if size not in (NONE, "all")]
+        found = {size: self.pairs_of(size) for size in self.sizes("bitext") if size not in (NONE, "all")}
         return [
-            f"{self.language}: {size} pairs of bitext: {self.pairs_of(size):,.0f} were there; they stand at that size"
-            for size in asked
-            if self.pairs_of(size) < float(size)
+            f"{self.language}: {size} pairs of bitext: {pairs:,.0f} were there; they stand at that size"
+            for size, pairs in found.items()
+            if pairs < float(size)
         ]
 
     def combined(self, points: Sequence[tuple[str, str, str]], weights: Sequence[float]) -> np.ndarray | None:
