@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..option_checks import check_choice, check_flag, check_whole
+
 
 @dataclass
 class VocabularyOptions:
@@ -16,6 +18,8 @@ class VocabularyOptions:
             another way than before are left out, so that a student can still encode the teacher's language.
         keep_words_of_length: whole words of the old vocabulary with at least so many letters stay in (loan words, names);
             None keeps none. For WordPiece tokenizers and `mode: replace`.
+        keep_pieces: every piece of letters and digits of the old vocabulary stays in, the short ones and those inside words,
+            too: a name that the bitext lacks is then cut as the teacher cuts it. For WordPiece tokenizers and `mode: replace`.
         iterations: rounds of expectation maximisation for the translation table.
         translations_per_piece: the most translations that a new row is averaged from.
         smallest_share: translations below this share of the best one are left out.
@@ -26,20 +30,18 @@ class VocabularyOptions:
     size: int = 8000
     mode: str = "replace"
     keep_words_of_length: int | None = 4
+    keep_pieces: bool = False
     iterations: int = 8
     translations_per_piece: int = 8
     smallest_share: float = 0.03
     prefer: str = "translation"
 
     def __post_init__(self) -> None:
-        if self.prefer not in ("translation", "old"):
-            raise ValueError(f"vocabulary.prefer is {self.prefer!r}; allowed: 'translation', 'old'.")
-        if self.mode not in ("replace", "add"):
-            raise ValueError(f"vocabulary.mode is {self.mode!r}; allowed: 'replace', 'add'.")
+        check_choice(self.prefer, "vocabulary.prefer", ("translation", "old"))
+        check_choice(self.mode, "vocabulary.mode", ("replace", "add"))
+        check_flag(self.keep_pieces, "vocabulary.keep_pieces")
         for name in ("size", "iterations", "translations_per_piece"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"vocabulary.{name} is {value!r}; it must be a whole number of at least 1.")
+            check_whole(getattr(self, name), f"vocabulary.{name}", 1)
         if not 0 <= self.smallest_share <= 1:
             raise ValueError(f"vocabulary.smallest_share is {self.smallest_share!r}; it is a share from 0 to 1.")
 

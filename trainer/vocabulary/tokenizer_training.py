@@ -55,7 +55,7 @@ def _train_word_pieces(old: PreTrainedTokenizerBase, texts: Sequence[str], optio
         p.removeprefix("▁") if p.startswith("▁") else f"##{p}" for p in sorted(learnt, key=learnt.__getitem__) if p != "▁"
     ]
     vocabulary = {piece: index for index, piece in enumerate(dict.fromkeys([*_special_tokens(old), *pieces]))}
-    for piece in _extra_word_pieces(vocabulary, old.get_vocab(), options.keep_words_of_length):
+    for piece in _extra_word_pieces(vocabulary, old.get_vocab(), options):
         vocabulary[piece] = len(vocabulary)
     described = json.loads(old.backend_tokenizer.to_str())
     described["model"]["vocab"] = vocabulary
@@ -124,11 +124,13 @@ def _renumber(described: dict[str, Any], numbers: dict[str, int]) -> None:
             template[name] = [template[name][0], numbers[template[name][0]]]
 
 
-def _extra_word_pieces(new: dict[str, int], old: dict[str, int], keep_words_of_length: int | None) -> list[str]:
+def _extra_word_pieces(new: dict[str, int], old: dict[str, int], options: VocabularyOptions) -> list[str]:
     characters = {c for piece in new for c in piece.removeprefix("##") if len(piece.removeprefix("##")) == 1}
     characters |= {chr(code) for code in range(33, 127) if not chr(code).isupper()}
     wanted = sorted(characters) + [f"##{c}" for c in sorted(characters)]
-    if keep_words_of_length is not None:
-        by_id = sorted(old, key=old.__getitem__)
-        wanted += [piece for piece in by_id if piece.isalpha() and len(piece) >= keep_words_of_length]
+    by_id = sorted(old, key=old.__getitem__)
+    if options.keep_words_of_length is not None:
+        wanted += [piece for piece in by_id if piece.isalpha() and len(piece) >= options.keep_words_of_length]
+    if options.keep_pieces:
+        wanted += [piece for piece in by_id if piece.removeprefix("##").isalnum()]
     return [piece for piece in dict.fromkeys(wanted) if piece not in new]
