@@ -77,6 +77,20 @@ def test_rows_start_from_translations_old_rows_and_spelling_never_from_noise(ber
     assert bool(torch.isfinite(rows).all())
 
 
+@pytest.mark.parametrize("keep_pieces", [True, False])
+def test_a_name_that_the_bitext_lacks_is_cut_as_before_where_all_pieces_are_kept(bert, keep_pieces):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    old, old_rows = model.processor.tokenizer, model.get_input_embeddings().weight.detach().clone()
+    name = "thebes"
+    pieces = old.tokenize(name)
+    assert pieces[0] == "the"
+    adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=120, keep_pieces=keep_pieces))
+    new, rows = model.processor.tokenizer, model.get_input_embeddings().weight.detach()
+    assert (new.tokenize(name) == pieces) is keep_pieces
+    if keep_pieces:
+        assert torch.equal(rows[new.convert_tokens_to_ids(pieces)], old_rows[old.convert_tokens_to_ids(pieces)])
+
+
 @pytest.mark.parametrize("prefer", ["translation", "old"])
 def test_a_false_friend_starts_from_its_translation_or_its_old_row_as_asked(bert, prefer):
     model = OpticalModel.from_backbone(bert, embedding_dim=8)
