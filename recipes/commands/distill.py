@@ -62,7 +62,7 @@ def _distill(options: argparse.Namespace) -> int:
             "vocabulary": {"size": options.vocabulary} if options.vocabulary else None,
         },
         "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
-        "objectives": {"transport": 1.0, "pooled_mse": 1.0},
+        "objectives": {"transport": 1.0, "contrastive": 1.0},
         "training": {"num_train_epochs": 1},
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
