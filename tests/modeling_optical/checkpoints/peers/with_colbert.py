@@ -1,5 +1,6 @@
-"""colbert-ai at work, in an environment of its own: `make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes,
-`answer` encodes what it is asked for on its standard input.
+"""colbert-ai at work, in an environment of its own.
+
+`make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes, `answer` encodes what it is asked for on its standard input.
 
 Run by the parity tests with the interpreter that has colbert-ai 0.2.22; imports nothing of this package.
 """

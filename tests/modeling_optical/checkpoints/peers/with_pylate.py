@@ -1,5 +1,7 @@
-"""PyLate at work, in an environment of its own: `make BACKBONE FOLDER` saves a model, `encode FOLDER TEXTS OUT` encodes,
-`answer` encodes what it is asked for on its standard input.
+"""PyLate at work, in an environment of its own.
+
+`make BACKBONE FOLDER` saves a model, `encode FOLDER TEXTS OUT` encodes, `answer` encodes what it is asked for on its standard
+input.
 
 Run by the parity tests with the interpreter that has PyLate 1.6; imports nothing of this package.
 """

@@ -1,5 +1,8 @@
-"""sentence-transformers at work: `make BACKBONE FOLDER` saves a `MultiVectorEncoder`, `encode FOLDER TEXTS OUT` encodes,
-`answer` encodes what it is asked for on its standard input."""
+"""sentence-transformers at work.
+
+`make BACKBONE FOLDER` saves a `MultiVectorEncoder`, `encode FOLDER TEXTS OUT` encodes, `answer` encodes what it is asked for on
+its standard input.
+"""
 
 import json
 import string
