@@ -59,7 +59,7 @@ def _distill(options: argparse.Namespace) -> int:
         "teacher": {"model": options.teacher},
         "student": {
             "start": options.student,
-            "vocabulary": {"size": options.vocabulary} if options.vocabulary else None,
+            "vocabulary": {"size": options.vocabulary, "keep_pieces": True} if options.vocabulary else None,
         },
         "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
         "objectives": {"transport": 1.0, "contrastive": 1.0},
