@@ -14,7 +14,7 @@ test: $(VENV)/.test
 
 # Every dependency at the lower bound that setup.py names; see docs/versions.md.
 test-oldest: $(VENV)-oldest/.ready
-	$(VENV)-oldest/bin/python -m pytest -m "not slow" $(ARGS)
+	OMP_NUM_THREADS=1 $(VENV)-oldest/bin/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile $(ARGS)
 
 $(VENV)-oldest/.ready: setup.py constraints-oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
