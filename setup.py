@@ -83,7 +83,7 @@ setup(
         "scipy>=1.15",
         "tqdm>=4.66.3",
         "PyYAML>=6.0",
-        "Jinja2>=3.1",
+        "Jinja2>=3.1.2",
         "langcodes>=3.5",
         "language-data>=1.3",
         "regex>=2025.10",
