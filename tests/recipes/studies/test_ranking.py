@@ -87,7 +87,9 @@ def test_the_report_names_the_file_that_was_started(tmp_path):
     assert "`optical study recipes/seven_languages/table.yaml --profile smoke`" in written(tmp_path)
 
 
-@pytest.mark.parametrize("profile", ["screening", "combinations", "finalists", "local", "longer", "warm", "sizes", "full", "xlmr"])
+@pytest.mark.parametrize(
+    "profile", ["screening", "combinations", "finalists", "local", "longer", "warm", "sizes", "full", "xlmr"]
+)
 def test_every_profile_of_the_table_gives_recipes_whose_systems_are_named(profile, tmp_path):
     folders = ["paths.bitext=x", "paths.collections=y", "paths.warm=z"]
     study = load_study("recipes/seven_languages/table.yaml", profile, folders, str(tmp_path))
