@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from hub_server import Repository
+from packaging.version import Version
 
 from modeling_optical import load_checkpoint
 from recipes.cli import main
@@ -22,8 +24,15 @@ def weights(model):
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
+_resumes = pytest.mark.skipif(
+    Version(huggingface_hub.__version__) < Version("2"), reason="huggingface_hub 1 does not take up a file that broke off"
+)
+
+
 @pytest.mark.parametrize("file", ["config.json", "model.safetensors", "tokenizer.json"])
-@pytest.mark.parametrize("faults", [[429], ["half", 429]], ids=["429", "half a file, then 429"])
+@pytest.mark.parametrize(
+    "faults", [pytest.param([429], id="429"), pytest.param(["half", 429], id="half a file, then 429", marks=_resumes)]
+)
 def test_a_passing_fault_is_waited_out(published, student, file, faults):
     published.faults[file] = list(faults)
     loaded = load_checkpoint("org/tiny")

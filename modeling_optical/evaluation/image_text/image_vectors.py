@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from transformers import AutoImageProcessor
+from transformers import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from ...atomic_write import write_text
@@ -63,8 +63,9 @@ class ImageVectors:
         hub = {"revision": revision} if revision else {}
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.tower = load_image_tower(name, **hub).to(self.device)
-        # Pixels by Pillow on every machine: torchvision resizes to other values.
-        self.processor = AutoImageProcessor.from_pretrained(name, backend="pil", **hub)
+        # Pixels by Pillow on every machine: torchvision resizes to other values. Not AutoImageProcessor: up to transformers 5.17
+        # it asks for torchvision, whatever the backend.
+        self.processor = CLIPImageProcessorPil.from_pretrained(name, **hub)
         self.shard_size = shard_size
         self.folder = Path(folder).expanduser() / self._key()
         self._shards: dict[str, ShardDescription] = {}
