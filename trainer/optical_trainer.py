@@ -23,6 +23,7 @@ from .moving_average import MovingAverage, MovingAverageCallback
 from .objective_trainer import ObjectiveTrainer
 from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
+from .start_interpolation import StartInterpolation
 from .symmetric import spread_kinds
 from .teacher_cache import TeacherCache
 from .teachers import Teacher
@@ -153,11 +154,13 @@ class OpticalTrainer(ObjectiveTrainer):
     def _prepare_objectives(self) -> None:
         """What needs the device and the processes that the parent has set up."""
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        if sharded and (self.objectives.has_weights or self.moving_average is not None):
+        if sharded and (self.objectives.has_weights or self.moving_average is not None or self.args.start_share):
             raise ValueError(
-                "language_adversary and transport.plan_from='ema' keep weights beside the student, which cannot be sharded: "
-                "leave them out, or train without FSDP and DeepSpeed."
+                "language_adversary, transport.plan_from='ema' and start_share keep weights beside the student, which cannot "
+                "be sharded: leave them out, or train without FSDP and DeepSpeed."
             )
+        if self.args.start_share:
+            self.add_callback(StartInterpolation(self.student, self.args.start_share))
         self.objectives.to(self.args.device)
         if self.moving_average is not None:
             self.moving_average.model.to(self.args.device)

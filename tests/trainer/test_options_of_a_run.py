@@ -1,10 +1,12 @@
 """Options that the trainer prepares something for: passages, moving averages, kinds, and what is refused."""
 
+import copy
 import json
 
 import pytest
 import torch
 from datasets import Dataset
+from safetensors.torch import load_file
 
 from modeling_optical import OpticalForDistillation, TransportOptions
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
@@ -13,7 +15,7 @@ from trainer.passages import PassageSet, read_passages
 from trainer.symmetric import spread_kinds
 
 
-def make_trainer(student, teacher, bitext, folder, *, objectives=None, transport=None, **kwargs):
+def make_trainer(student, teacher, bitext, folder, *, objectives=None, transport=None, training=None, **kwargs):
     if transport is not None:
         student.config.transport = TransportOptions(**transport).to_dict()
     arguments = OpticalTrainingArguments(
@@ -24,7 +26,7 @@ def make_trainer(student, teacher, bitext, folder, *, objectives=None, transport
         report_to="none",
         use_cpu=True,
         disable_tqdm=True,
-        save_strategy="no",
+        **{"save_strategy": "no"} | (training or {}),
     )
     return OpticalTrainer(model=student, args=arguments, teacher=teacher, train_dataset=bitext, **kwargs)
 
@@ -94,6 +96,22 @@ def test_the_average_is_in_the_checkpoint_and_not_in_the_student(student, teache
     assert set(own) == set(average)
     assert any(not torch.equal(own[name], average[name]) for name in own)
     assert not any(p.requires_grad for p in trainer.moving_average.model.parameters())
+
+
+def test_training_ends_between_the_start_and_the_trained_weights_and_checkpoints_hold_the_trained(
+    student, teacher, bitext, tmp_path
+):
+    start = {name: value.clone() for name, value in student.state_dict().items()}
+    trained = copy.deepcopy(student)
+    make_trainer(trained, teacher, bitext, tmp_path / "trained").train()
+    training = {"start_share": 0.25, "save_strategy": "steps", "save_steps": 2}
+    make_trainer(student, teacher, bitext, tmp_path / "mean", training=training).train()
+    for name, value in student.state_dict().items():
+        torch.testing.assert_close(value, 0.25 * start[name] + 0.75 * trained.state_dict()[name])
+    assert any(not torch.equal(start[name], value) for name, value in student.state_dict().items())
+    kept = load_file(tmp_path / "mean/checkpoint-2/model.safetensors")
+    for name, value in kept.items():
+        torch.testing.assert_close(value, trained.state_dict()[name])
 
 
 def test_a_row_of_both_kinds_stands_twice():

@@ -63,8 +63,8 @@ class ImageVectors:
         hub = {"revision": revision} if revision else {}
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.tower = load_image_tower(name, **hub).to(self.device)
-        # Pixels by Pillow on every machine: torchvision resizes to other values. Not AutoImageProcessor: up to transformers 5.17
-        # it asks for torchvision, whatever the backend.
+        # Pixels by Pillow on every machine: torchvision resizes to other values. AutoImageProcessor of transformers 5.17
+        # asks for torchvision whatever the backend.
         self.processor = CLIPImageProcessorPil.from_pretrained(name, **hub)
         self.shard_size = shard_size
         self.folder = Path(folder).expanduser() / self._key()

@@ -1,0 +1,34 @@
+"""Weight interpolation: training ends with a mean of the start's weights and the trained ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import TrainerCallback
+
+
+class StartInterpolation(TrainerCallback):
+    """Moves the trained weights back towards those at the start, when training ends.
+
+    After the last update every weight becomes `share * start + (1 - share) * trained` (WiSE-FT; Wortsman et al., arXiv
+    2109.01903; their alpha is `1 - share`). Such a mean may be better than both ends: it keeps much of what was learnt and
+    gives back much of what was lost on texts that training does not see. Checkpoints hold the weights as trained, so that
+    training goes on from them unchanged.
+
+    Args:
+        model: as training starts; a copy of its weights is kept in the memory of the CPU.
+        share: of the start, above 0 and below 1.
+    """
+
+    def __init__(self, model: nn.Module, share: float):
+        self.model = model
+        self.share = share
+        self.start = {name: parameter.detach().to("cpu", copy=True) for name, parameter in model.named_parameters()}
+
+    @torch.no_grad()
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Replaces the trained weights by the mean."""
+        for name, parameter in self.model.named_parameters():
+            parameter.lerp_(self.start[name].to(parameter), self.share)
