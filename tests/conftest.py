@@ -1,5 +1,6 @@
 """Tiny random models and tokenizers of five families, made on the spot: no test needs the network."""
 
+import gc
 import json
 import os
 import shutil
@@ -171,6 +172,12 @@ def save_clip(folder: Path, *, legacy: bool = False, seed: int = 0) -> str:
 
 FAMILIES = ("bert", "xlm-roberta", "modernbert")
 MORE_FAMILIES = ("xmod", "distilbert")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: every `Trainer.train` asks for a collection, which walked through all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
