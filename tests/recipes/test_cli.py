@@ -241,7 +241,8 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
     assert main([*arguments, "training.max_steps=2", "training.num_train_epochs=1"]) == 0
     assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
     record = workshop / "distilled/recipe.yaml"
-    assert yaml.safe_load(record.read_text())["training"]["max_steps"] == 2
+    training = yaml.safe_load(record.read_text())["training"]
+    assert (training["max_steps"], training["start_share"]) == (2, 0.25)
     before = weights(workshop / "distilled/student")
     assert main([*arguments, "--vocabulary", "150", "training.max_steps=2"]) == 2
     assert "different: student.vocabulary.size" in capsys.readouterr().err
