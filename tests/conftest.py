@@ -180,6 +180,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """What is never collected is told as a leak by some libraries."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def backbones(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Family to folder."""
