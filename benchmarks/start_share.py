@@ -4,9 +4,9 @@
         --systems optical pooled_mse --shares 0.5 --output DIR
 
 RUN is the folder of an `optical run` (in a study: a cell, kept with keep_models=true) with `start/`, `student/`, `baselines/`
-and its `recipe.yaml`. The mean of a start and a student is the student that the same run ends with under that `start_share`,
-so nothing is trained here. Shares 0 and 1, the student and its start, are always told. The recipe's teacher encodes the
-documents.
+and its `recipe.yaml`, trained with `start_share` 0. The mean of a start and a student is the student that the same run ends
+with under that `start_share`, so nothing is trained here. Shares 0 and 1, the student and its start, are always told. The
+recipe's teacher encodes the documents.
 
 Writes DIR/runs/LANGUAGE/*.trec with their judgements (`optical compare` reads such a folder) and DIR/start_share.json and .md.
 What has a run there, or in RUN/runs, is not searched again.
@@ -18,9 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 
-import torch
-
-from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical import load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.evaluation import (
     PairedComparison,
@@ -35,6 +33,7 @@ from modeling_optical.evaluation import (
 from modeling_optical.evaluation.trec import run_name
 from recipes.recipe import load_recipe
 from recipes.run_folder import student_of
+from trainer.start_interpolation import interpolate
 
 METRICS = ["AP@100", "RR@10"]
 
@@ -72,7 +71,11 @@ def measure(run: Path, collections: list[str], systems: list[str], shares: list[
     """Rows of one run."""
     recipe = load_recipe(run / "recipe.yaml")
     teacher = load_checkpoint(recipe.teacher.model).eval()
-    start = load_checkpoint(run / "start").eval()
+    for system in systems:
+        own = recipe if system == "optical" else recipe.baseline(system)
+        if share := own.training.get("start_share"):
+            raise SystemExit(f"{run}: {system} ended with start_share {share} already. Train it with training.start_share=0.")
+    start = dict(load_checkpoint(run / "start").named_parameters())
     folder = output / recipe.language
     rows = []
     for path in collections:
@@ -87,25 +90,17 @@ def measure(run: Path, collections: list[str], systems: list[str], shares: list[
                     save_run(folder, name, collection, read_run(there))
                 if not file.is_file():
                     documents = documents or encode_documents(teacher, collection.corpus)
-                    student = mean_of(start, load_checkpoint(student_of(run, system)).eval(), share)
+                    student = load_checkpoint(student_of(run, system)).eval()
+                    interpolate(student, start, share)
                     save_run(folder, name, collection, retrieve(student, collection.queries, documents))
                 values[share] = per_query(collection.qrels, read_run(file), METRICS)
             trained = values[0.0][METRICS[0]]
             for share, found in values.items():
                 own = found[METRICS[0]]
                 compared = compare_paired([own[query] for query in trained], list(trained.values()))
-                means = {metric: mean(values.values()) for metric, values in found.items()}
+                means = {metric: mean(by_query.values()) for metric, by_query in found.items()}
                 rows.append(Row(recipe.language, collection.name, system, share, len(trained), means, compared))
     return rows
-
-
-@torch.no_grad()
-def mean_of(start: OpticalModel, trained: OpticalModel, share: float) -> OpticalModel:
-    """The trained model with `share` of the start's weights."""
-    own = dict(start.named_parameters())
-    for name, parameter in trained.named_parameters():
-        parameter.lerp_(own[name], share)
-    return trained
 
 
 def markdown(rows: list[Row]) -> str:

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 from transformers import TrainerCallback
+
+
+@torch.no_grad()
+def interpolate(model: nn.Module, start: Mapping[str, torch.Tensor], share: float) -> None:
+    """Replaces every weight of a model by `share * start + (1 - share) * own`, in place.
+
+    Args:
+        model: the trained one.
+        start: name of a parameter to its value at the start, of the same shape, on any device.
+        share: of the start.
+
+    Raises:
+        KeyError: if the start lacks a parameter of the model.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.lerp_(start[name].to(parameter), share)
 
 
 class StartInterpolation(TrainerCallback):
@@ -27,8 +44,6 @@ class StartInterpolation(TrainerCallback):
         self.share = share
         self.start = {name: parameter.detach().to("cpu", copy=True) for name, parameter in model.named_parameters()}
 
-    @torch.no_grad()
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Replaces the trained weights by the mean."""
-        for name, parameter in self.model.named_parameters():
-            parameter.lerp_(self.start[name].to(parameter), self.share)
+        interpolate(self.model, self.start, self.share)

@@ -240,3 +240,5 @@ def test_wrong_input_is_refused_before_training(backbones, teacher, bitext, tmp_
         parse_objectives({"transport": 0})
     with pytest.raises(ValueError, match="initial_epsilon is 0"):
         OpticalTrainingArguments(output_dir=str(tmp_path), initial_epsilon=0.0)
+    with pytest.raises(ValueError, match=r"start_share is 1\.0; it must be at least 0"):
+        OpticalTrainingArguments(output_dir=str(tmp_path), start_share=1.0)
