@@ -8,11 +8,12 @@ from .adaptation import (
     tokens_per_word,
     vocabulary_provenance,
 )
+from .alignment import agreed_translations, ibm_model_1
 from .options import VocabularyOptions, VocabularyReport
 from .pieces import unknown_share
 from .tokenizer_extension import extend_tokenizer
 from .tokenizer_training import train_tokenizer
-from .translation_table import TranslationTable, ibm_model_1, tokenizer_fingerprint, translation_table
+from .translation_table import TranslationTable, tokenizer_fingerprint, translation_table
 from .word_translations import word_translations
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "VocabularyOptions",
     "VocabularyReport",
     "adapt_vocabulary",
+    "agreed_translations",
     "extend_tokenizer",
     "ibm_model_1",
     "save_vocabulary_record",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import regex
 
-from .translation_table import ibm_model_1
+from .alignment import ibm_model_1
 
 _WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d]+(?:['’\-][\p{L}\p{M}\u200c\u200d]+)*")
 

@@ -1,8 +1,6 @@
 """A new vocabulary: what it spells, where its rows come from, the translation table."""
 
-import itertools
 import json
-import math
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +14,6 @@ from trainer.vocabulary import (
     VocabularyOptions,
     adapt_vocabulary,
     extend_tokenizer,
-    ibm_model_1,
     save_vocabulary_record,
     translation_table,
     unknown_share,
@@ -25,23 +22,6 @@ from trainer.vocabulary import (
 
 HINDI = ["खोज काम करती है", "शिक्षक अच्छा है", "खोज अच्छा काम", "शिक्षक काम करती"]
 ENGLISH = ["search works", "the teacher is good", "good search works", "the teacher works"]
-
-
-def test_translation_probabilities_equal_a_plain_em():
-    targets, sources = [[0, 1], [0], [1, 2], [2, 2, 0]], [[0, 1], [0], [1], [2, 0]]
-    empty = 3
-    p = {(f, e): 1.0 for f in range(4) for e in range(3)}
-    for _ in range(5):
-        counts: dict[tuple[int, int], float] = dict.fromkeys(p, 0.0)
-        for fs, es in zip(targets, sources, strict=True):
-            for e in es:
-                total = sum(p[f, e] for f in [*fs, empty])
-                for f in [*fs, empty]:
-                    counts[f, e] += p[f, e] / total
-        p = {(f, e): c / max(sum(counts[f, k] for k in range(3)), 1e-300) for (f, e), c in counts.items()}
-    table = ibm_model_1(targets, sources, 3, 3, iterations=5).toarray()
-    for f, e in itertools.product(range(3), range(3)):
-        assert math.isclose(table[f, e], p[f, e] if p[f, e] > 1e-4 else 0.0, abs_tol=1e-9)
 
 
 def test_a_language_that_the_backbone_cannot_spell_gets_pieces_and_no_unknowns(bert):
