@@ -1,0 +1,34 @@
+"""The attention of a training on a CPU."""
+
+import pytest
+
+from trainer import OpticalTrainer, OpticalTrainingArguments
+
+
+@pytest.fixture
+def seen(student, teacher, bitext, tmp_path):
+    """Trains with a precision and tells which attention ran, and which the model has afterwards."""
+
+    def train(**values):
+        student.set_attn_implementation("sdpa")
+        args = OpticalTrainingArguments(
+            output_dir=str(tmp_path), use_cpu=True, max_steps=1, report_to="none", save_strategy="no", **values
+        )
+        trainer = OpticalTrainer(model=student, args=args, teacher=teacher, train_dataset=bitext)
+        found = []
+        hook = student.register_forward_pre_hook(
+            lambda module, _: found.append((module.config._attn_implementation, module.backbone.config._attn_implementation))
+        )
+        trainer.train()
+        hook.remove()
+        return found, student.config._attn_implementation, student.backbone.config._attn_implementation
+
+    return train
+
+
+def test_bf16_on_a_cpu_trains_with_eager_attention_and_gives_the_models_own_back(seen):
+    assert seen(bf16=True) == ([("eager", "eager")], "sdpa", "sdpa")
+
+
+def test_fp32_trains_with_the_models_own_attention(seen):
+    assert seen() == ([("sdpa", "sdpa")], "sdpa", "sdpa")
