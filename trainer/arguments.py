@@ -30,6 +30,10 @@ class OpticalTrainingArguments(TrainingArguments):
             `None`: no annealing.
         epsilon_annealing_steps (`float`, defaults to 0.5):
             Steps until it has fallen; below 1, a share of all steps.
+        topics (`int`, *optional*):
+            Batches of pairs about one of so many topics at most, which are found on the teacher's vectors (topic-aware
+            sampling): what `contrastive` and `score_kl` tell a pair from is then about the same thing. With
+            `train_sampling_strategy="group_by_length"`, texts of a batch are of like length, too. `None`: batches of any pairs.
         embedding_learning_rate (`float`, *optional*):
             Learning rate of the input embeddings. `None`: `learning_rate`.
         stop_on_non_finite (`bool`, defaults to `True`):
@@ -57,6 +61,7 @@ class OpticalTrainingArguments(TrainingArguments):
     )
     initial_epsilon: float | None = field(default=None, metadata={"help": "epsilon of the first step (annealing)"})
     epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
+    topics: int | None = field(default=None, metadata={"help": "batches of pairs about one of so many topics; null: off"})
     embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
     stop_on_non_finite: bool = field(
         default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
@@ -85,6 +90,13 @@ class OpticalTrainingArguments(TrainingArguments):
             check_whole(self.gradient_cache_chunk_size, "gradient_cache_chunk_size", 1)
             if "embedding_adversary" in settings:
                 raise ValueError("embedding_adversary and gradient_cache_chunk_size cannot go together: leave one of them out.")
+        if self.topics is not None:
+            check_whole(self.topics, "topics", 2)
+            if self.train_sampling_strategy not in ("random", "group_by_length"):
+                raise ValueError(
+                    f"topics and train_sampling_strategy={str(self.train_sampling_strategy)!r} cannot go together: topics "
+                    "decide the order. Use random or group_by_length, or leave topics out."
+                )
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
             raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")
         if self.accelerator_config.dispatch_batches:

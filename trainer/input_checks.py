@@ -36,6 +36,8 @@ def check_inputs(
             raise ValueError(f"{name} lacks the column {sorted(missing)[0]!r}; load_bitext returns what is needed.")
     if args.remove_unused_columns:
         raise ValueError("remove_unused_columns must be False: the collator reads the columns source and target.")
+    if args.topics is not None and isinstance(train_dataset, IterableDataset):
+        raise ValueError("topics need all pairs before training: give a data set (not a stream), or leave topics out.")
     options = model.config.transport_options
     if (options.plan_from == "lexical" or options.lexical_prior > 0) and translations is None:
         key = "plan_from='lexical'" if options.plan_from == "lexical" else "lexical_prior"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import broadcast
 from datasets import Dataset, IterableDataset
 from torch import nn
 
@@ -28,6 +29,7 @@ from .symmetric import spread_kinds
 from .teacher_cache import TeacherCache
 from .teachers import Teacher
 from .token_frequencies import InverseDocumentFrequencies
+from .topic_batches import TopicSampler, topics_of
 from .training_state import load_modules, save_modules
 from .translation_evaluation import translation_retrieval_by_kind
 from .vocabulary import TranslationTable
@@ -336,6 +338,22 @@ class OpticalTrainer(ObjectiveTrainer):
         for name, schedule in self.objectives.weights.items():
             if schedule.initial != schedule.final:
                 logs[f"{name}_weight"] = round(schedule.at(self.state.global_step, self.state.max_steps), 6)
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> torch.utils.data.Sampler[int] | None:
+        """The parent's sampler, or one whose batches are each of one topic."""
+        dataset = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.topics is None or not isinstance(dataset, Dataset):
+            return super()._get_train_sampler(train_dataset)
+        args = self.args
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        topics = torch.zeros(len(dataset), dtype=torch.long)
+        if args.process_index == 0:
+            # A topic has a batch of its own on average, however few pairs there are.
+            most = max(min(args.topics, len(dataset) // batch_size), 1)
+            topics = torch.from_numpy(topics_of(dataset, self.teacher, most, seed=args.seed))
+        topics = broadcast(topics.to(args.device)).cpu()
+        lengths = list(dataset[args.length_column_name]) if args.train_sampling_strategy == "group_by_length" else None
+        return TopicSampler(topics.numpy(), batch_size, lengths=lengths, seed=args.seed)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The parent's optimizer; the input embeddings get a group of their own if they have their own learning rate."""

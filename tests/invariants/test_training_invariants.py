@@ -19,6 +19,7 @@ PER_TEXT = {
     "attention": {"objectives": {"transport": 1.0}, "transport": {"marginals": "attention", "tokens": "with_markers"}},
     "fgm": {"objectives": {"transport": 1.0, "embedding_adversary": 0.5}},
     "pgd": {"objectives": {"pooled_mse": 1.0, "embedding_adversary": {"weight": 1.0, "method": "pgd", "steps": 2}}},
+    "topics": {"objectives": {"transport": 1.0}, "topics": 3, "train_sampling_strategy": "group_by_length"},
     "schedule": {"objectives": {"transport": 1.0, "pooled_mse": {"initial": 1.0, "final": 0.0, "steps": 0.5}}},
 }
 IN_BATCH = {
@@ -27,6 +28,7 @@ IN_BATCH = {
         "objectives": {"contrastive": {"weight": 0.3, "temperature": 0.2, "bidirectional": True}, "transport": 1.0}
     },
     "score_kl": {"objectives": {"score_kl": {"weight": 1.0, "temperature": 0.1}}},
+    "topics, contrastive": {"objectives": {"contrastive": {"weight": 1.0, "temperature": 0.2}}, "topics": 3},
 }
 ALL = PER_TEXT | IN_BATCH
 
