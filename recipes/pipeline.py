@@ -342,3 +342,8 @@ def check_training(recipe: Recipe) -> None:
         *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
     ]:
         check_arguments(OpticalTrainingArguments, training, f"{name}training")
+        if recipe.data.streaming is not None and training.get("topics") is not None:
+            raise ValueError(
+                f"{name}training.topics and data.streaming cannot go together: topics need all pairs before training. Set "
+                f"{name}training.topics=null, or leave streaming out."
+            )

@@ -35,7 +35,8 @@ class OpticalTrainingArguments(TrainingArguments):
             sampling): what `contrastive` and `score_kl` tell a pair from is then about the same thing. With
             `train_sampling_strategy="group_by_length"`, texts of a batch are of like length, too. `None`: batches of any pairs.
         embedding_learning_rate (`float`, *optional*):
-            Learning rate of the input embeddings. `None`: `learning_rate`.
+            Learning rate of the input embeddings. `None`: `learning_rate`. 0: they stay as they are, and neither gradients
+            nor states of the optimizer are kept for them, which for a small backbone are most of both.
         stop_on_non_finite (`bool`, defaults to `True`):
             Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
         collapse_threshold (`float`, *optional*, defaults to 0.25):
@@ -90,6 +91,11 @@ class OpticalTrainingArguments(TrainingArguments):
             check_whole(self.gradient_cache_chunk_size, "gradient_cache_chunk_size", 1)
             if "embedding_adversary" in settings:
                 raise ValueError("embedding_adversary and gradient_cache_chunk_size cannot go together: leave one of them out.")
+        if self.embedding_learning_rate is not None and not self.embedding_learning_rate >= 0:
+            raise ValueError(
+                f"embedding_learning_rate is {self.embedding_learning_rate!r}; it must be at least 0 (the embeddings stay as "
+                "they are), or null for learning_rate."
+            )
         if self.topics is not None:
             check_whole(self.topics, "topics", 2)
             if self.train_sampling_strategy not in ("random", "group_by_length"):

@@ -134,6 +134,8 @@ class OpticalTrainer(ObjectiveTrainer):
                 with_texts=args.stop_on_non_finite,
             ),
         )
+        if args.embedding_learning_rate == 0:
+            model.get_input_embeddings().requires_grad_(False)
         # Before the parent sees the model: its weights belong to the optimizer and to every process.
         self.objectives.attach(model)
         super().__init__(
@@ -359,7 +361,7 @@ class OpticalTrainer(ObjectiveTrainer):
         """The parent's optimizer; the input embeddings get a group of their own if they have their own learning rate."""
         optimizer = super().create_optimizer(model) if model is not None else super().create_optimizer()
         rate = self.args.embedding_learning_rate
-        if rate is None or any(group.get("embeddings") for group in optimizer.param_groups):
+        if not rate or any(group.get("embeddings") for group in optimizer.param_groups):
             return optimizer
         embeddings = {id(p) for p in self.student.get_input_embeddings().parameters()}
         for group in list(optimizer.param_groups):

@@ -63,8 +63,13 @@ def _distill(options: argparse.Namespace) -> int:
         },
         "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
         "objectives": {"transport": 1.0, "contrastive": 1.0},
-        # A start that finds texts already is not given up for bitext that nobody knows (docs/objectives.md).
-        "training": {"num_train_epochs": 1, "start_share": 0.25 if options.student == "teacher" else 0.0},
+        "training": {
+            "num_train_epochs": 1,
+            "train_sampling_strategy": "group_by_length",
+            "topics": 64,
+            # A start that finds texts already is not given up for bitext that nobody knows (docs/objectives.md).
+            "start_share": 0.25 if options.student == "teacher" else 0.0,
+        },
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
     return carry_out(resolve_recipe(values, overrides), options)

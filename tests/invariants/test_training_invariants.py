@@ -16,6 +16,7 @@ PER_TEXT = {
     "language_adversary": {"objectives": {"pooled_mse": 1.0, "language_adversary": {"weight": 0.5, "hidden_size": 6}}},
     "ema": {"objectives": {"transport": 1.0}, "transport": {"plan_from": "ema", "marginals": "idf"}},
     "start_share": {"objectives": {"transport": 1.0}, "start_share": 0.3},
+    "frozen embeddings": {"objectives": {"transport": 1.0}, "embedding_learning_rate": 0.0},
     "attention": {"objectives": {"transport": 1.0}, "transport": {"marginals": "attention", "tokens": "with_markers"}},
     "fgm": {"objectives": {"transport": 1.0, "embedding_adversary": 0.5}},
     "pgd": {"objectives": {"pooled_mse": 1.0, "embedding_adversary": {"weight": 1.0, "method": "pgd", "steps": 2}}},

@@ -242,7 +242,7 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
     assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
     record = workshop / "distilled/recipe.yaml"
     training = yaml.safe_load(record.read_text())["training"]
-    assert (training["max_steps"], training["start_share"]) == (2, 0.25)
+    assert (training["max_steps"], training["start_share"], training["topics"]) == (2, 0.25, 64)
     before = weights(workshop / "distilled/student")
     assert main([*arguments, "--vocabulary", "150", "training.max_steps=2"]) == 2
     assert "different: student.vocabulary.size" in capsys.readouterr().err
@@ -267,6 +267,10 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
         (["transport.epsilon=-1"], "epsilon is -1"),
         (["evaluation.collections.0.path=./nothing"], "does not exist"),
         (["student.vocabulary=null", "transport.lexical_prior=1"], "needs a translation table"),
+        (
+            ["data.streaming.sample=9", "teacher.live=true", "training.max_steps=3", "training.topics=4"],
+            "training.topics and data.streaming cannot go together",
+        ),
         (["nonsense"], "the form is key=value"),
     ],
 )

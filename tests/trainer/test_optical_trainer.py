@@ -204,6 +204,24 @@ def test_embeddings_may_learn_at_their_own_rate(backbones, teacher, bitext, tmp_
     assert all(rate == (0.01 if key in embeddings else 1e-3) for key, rate in rates.items())
 
 
+def test_embeddings_with_a_learning_rate_of_zero_stay_and_cost_nothing(backbones, teacher, bitext, tmp_path):
+    student = fresh_student(backbones)
+    before = {name: parameter.detach().clone() for name, parameter in student.named_parameters()}
+    _, _, trainer = train(student, teacher, bitext, tmp_path, embedding_learning_rate=0)
+    table = student.get_input_embeddings().weight
+    assert table.grad is None
+    assert all(parameter is not table for group in trainer.optimizer.param_groups for parameter in group["params"])
+    changed = {name for name, parameter in student.named_parameters() if not torch.equal(parameter, before[name])}
+    (own_name,) = (name for name, parameter in student.named_parameters() if parameter is table)
+    assert own_name not in changed
+    assert len(changed) > len(before) / 2
+
+
+def test_a_negative_learning_rate_of_the_embeddings_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"embedding_learning_rate is -0\.1; it must be at least 0"):
+        OpticalTrainingArguments(output_dir=str(tmp_path), embedding_learning_rate=-0.1)
+
+
 def test_a_lexical_prior_pulls_the_plan_towards_translations(bert, teacher, bitext, tmp_path):
     student = OpticalForDistillation.from_backbone(bert, embedding_dim=8)
     _, table = adapt_vocabulary(student, list(bitext["source"]) * 4, list(bitext["target"]) * 4, VocabularyOptions(size=150))
