@@ -7,21 +7,26 @@ from contextlib import contextmanager
 
 from transformers import PreTrainedModel, TrainingArguments
 
+# Tokens of a text up to which it was measured to be faster (`benchmarks/cpu_attention.py`).
+_LONGEST = 128
+
 
 @contextmanager
-def fast_cpu_attention(model: PreTrainedModel, arguments: TrainingArguments) -> Iterator[None]:
-    """Trains with `eager` attention in place of `sdpa` where that is faster: in bf16 on a CPU.
+def fast_cpu_attention(model: PreTrainedModel, arguments: TrainingArguments, longest: int) -> Iterator[None]:
+    """Trains with `eager` attention in place of `sdpa` where that is faster: short texts, in bf16 on a CPU.
 
-    PyTorch's fused attention has no bf16 matrix instructions in its backward pass on CPUs, which then takes longer than the
-    rest of the layer; two matrix products and a softmax use them (`benchmarks/cpu_attention.py`). Texts of bitext are short, so
-    the attention weights are small. The model leaves with the implementation that it came with.
+    The backward pass of PyTorch's fused attention is slow in bf16 on CPUs; two matrix products and a softmax use the
+    processor's matrix instructions, and for short texts the attention weights that they keep are small. The model leaves with
+    the implementation that it came with.
 
     Args:
         model: the model, not wrapped.
         arguments: of the training; their device and precision decide.
+        longest: tokens of the longest text that it may be given.
     """
     config = model.config
-    if arguments.device.type != "cpu" or not arguments.bf16 or config._attn_implementation != "sdpa":
+    fused = config._attn_implementation == "sdpa"
+    if arguments.device.type != "cpu" or not arguments.bf16 or not fused or longest > _LONGEST:
         yield
         return
     model.set_attn_implementation("eager")

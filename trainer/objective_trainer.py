@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from .checked_checkpoints import CheckedCheckpoints
-from .cpu_attention import fast_cpu_attention
 from .finite_training import FiniteGradientCallback, FiniteTraining
 
 
@@ -29,11 +28,6 @@ class ObjectiveTrainer(CheckedCheckpoints):
         # The scaler of fp16 meets infinite gradients and skips their step.
         if self._guard is not None and self.accelerator.scaler is None:
             self.add_callback(FiniteGradientCallback(self._guard))
-
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's training; on a CPU in bf16 with the attention that is faster there."""
-        with fast_cpu_attention(self.accelerator.unwrap_model(self.model), self.args):
-            return super().train(*args, **kwargs)
 
     def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
         for name, part in parts.items():

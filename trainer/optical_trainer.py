@@ -17,6 +17,7 @@ from modeling_optical import OpticalForDistillation
 from .arguments import OpticalTrainingArguments
 from .collapse import CollapseMonitor
 from .collators import DistillationCollator
+from .cpu_attention import fast_cpu_attention
 from .embedding_adversary import EmbeddingAdversary
 from .gradient_cache import cached_backward
 from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
@@ -178,6 +179,15 @@ class OpticalTrainer(ObjectiveTrainer):
                 if isinstance(self.teacher, TeacherCache):
                     self.teacher.refresh()  # what the main process has computed
                 self.passages = PassageSet(read_passages(str(score_kl.options.passages)), self.teacher)
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's training; short texts on a CPU in bf16 with the attention that is faster there."""
+        lengths = {"query": self.max_length, "document": self.max_document_length}
+        documents = "kind" in (getattr(self.train_dataset, "column_names", None) or ())
+        kinds = ("query", "document") if documents else ("query",)
+        longest = max(self.student.get_processor().longest(kind, lengths[kind]) for kind in kinds)
+        with fast_cpu_attention(self.student, self.args, longest):
+            return super().train(*args, **kwargs)
 
     @property
     def student(self) -> OpticalForDistillation:
