@@ -26,7 +26,7 @@ from .objective_trainer import ObjectiveTrainer
 from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
 from .start_interpolation import StartInterpolation
-from .symmetric import spread_kinds
+from .symmetric import kinds_of, spread_kinds
 from .teacher_cache import TeacherCache
 from .teachers import Teacher
 from .token_frequencies import InverseDocumentFrequencies
@@ -183,9 +183,8 @@ class OpticalTrainer(ObjectiveTrainer):
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's training; short texts on a CPU in bf16 with the attention that is faster there."""
         lengths = {"query": self.max_length, "document": self.max_document_length}
-        documents = "kind" in (getattr(self.train_dataset, "column_names", None) or ())
-        kinds = ("query", "document") if documents else ("query",)
-        longest = max(self.student.get_processor().longest(kind, lengths[kind]) for kind in kinds)
+        processor = self.student.get_processor()
+        longest = max(processor.longest(kind, lengths[kind]) for kind in kinds_of(self.train_dataset))
         with fast_cpu_attention(self.student, self.args, longest):
             return super().train(*args, **kwargs)
 

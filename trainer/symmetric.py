@@ -24,6 +24,13 @@ def spread_kinds(bitext: Dataset | IterableDataset) -> Dataset | IterableDataset
     return bitext.map(_spread, batched=True)
 
 
+def kinds_of(bitext: Dataset | IterableDataset | None) -> set[str]:
+    """The kinds, `query` and `document`, that a bitext has once it is spread; a stream with the column `kind` may have both."""
+    if bitext is None or "kind" not in (bitext.column_names or ()):
+        return {"query"}
+    return set(bitext.unique("kind")) if isinstance(bitext, Dataset) else {"query", "document"}
+
+
 def _spread(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
     spread: dict[str, list[Any]] = {name: [] for name in rows}
     for index, kind in enumerate(rows["kind"]):

@@ -108,7 +108,7 @@ class _Links:
             logger.warning(f"translation table: {len(order):,} of {len(counts):,} pairs are used, to bound memory.")
         none, no_token = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int32)
         keys, ids, tokens, seen = [none], ([none], [none]), ([no_token], [no_token]), [0, 0]
-        for index in order:
+        for index in order.tolist():
             f, e = np.asarray(targets[index], dtype=np.int64), np.asarray(sources[index], dtype=np.int64)
             keys.append((f[None, :] * source_size + e[:, None]).ravel())
             tokens[0].append(np.tile(np.arange(seen[0], seen[0] + len(f), dtype=np.int32), len(e)))
