@@ -11,7 +11,7 @@ import torch
 
 from modeling_optical import OpticalProcessor
 
-from .teacher_cache import TeacherCache
+from .teacher_cache import TeacherCache, teacher_vectors
 from .teachers import Teacher, TeacherVectors
 from .token_frequencies import InverseDocumentFrequencies
 from .vocabulary import TranslationTable
@@ -62,7 +62,7 @@ class DistillationCollator:
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         kinds = [feature.get("kind", "query") for feature in features]
         texts = self._tokenize([feature["target"] for feature in features], kinds)
-        entries = self._teacher_vectors([feature["source"] for feature in features], kinds)
+        entries = teacher_vectors(self.teacher, [feature["source"] for feature in features], kinds)
         if self.expand:
             texts, entries = self._expand(texts, entries)
         batch = dict(self.processor.pad(texts))
@@ -91,16 +91,6 @@ class DistillationCollator:
             tokenized = self.processor.tokenize([texts[row] for row in rows], kind, lengths.get(kind))
             for row, feature in zip(rows, tokenized, strict=True):
                 found[row] = feature
-        return found
-
-    def _teacher_vectors(self, sources: list[str], kinds: list[str]) -> list[TeacherVectors]:
-        if isinstance(self.teacher, TeacherCache):
-            return [self.teacher.get(source, kind) for source, kind in zip(sources, kinds, strict=True)]
-        found: list[Any] = [None] * len(sources)
-        for kind in sorted(set(kinds)):
-            rows = [row for row, own in enumerate(kinds) if own == kind]
-            for row, entry in zip(rows, self.teacher.encode([sources[row] for row in rows], kind), strict=True):
-                found[row] = entry
         return found
 
     def _expand(

@@ -206,4 +206,25 @@ class TeacherCache:
         self._register(name, shard)
 
 
+def teacher_vectors(teacher: TeacherCache | Teacher, sources: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
+    """What a teacher says of texts: what a cache holds, or what a live teacher encodes, those of a kind together.
+
+    Args:
+        teacher: a cache that holds all sources, or a live teacher.
+        sources: (texts,) the texts.
+        kinds: (texts,) `"query"` or `"document"`, as which each is processed.
+
+    Raises:
+        KeyError: if a cache lacks a text.
+    """
+    if isinstance(teacher, TeacherCache):
+        return [teacher.get(source, kind) for source, kind in zip(sources, kinds, strict=True)]
+    found: list[Any] = [None] * len(sources)
+    for kind in sorted(set(kinds)):
+        rows = [row for row, own in enumerate(kinds) if own == kind]
+        for row, entry in zip(rows, teacher.encode([sources[row] for row in rows], kind), strict=True):
+            found[row] = entry
+    return found
+
+
 _SPACE_REMEDY = "Free some space, name another folder (teacher.cache in a recipe), or run again: what is written is kept."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.cluster.vq
@@ -12,10 +13,10 @@ import torch
 from datasets import Dataset
 from transformers.utils import logging
 
-from .teacher_cache import TeacherCache
-from .teachers import Teacher, TeacherVectors
+from modeling_optical.batching import batched
 
-logger = logging.get_logger(__name__)
+from .teacher_cache import TeacherCache, teacher_vectors
+from .teachers import Teacher, TeacherVectors
 
 # Texts that the topics are found on; the others join the nearest one.
 _MOST_FITTED = 50_000
@@ -56,25 +57,16 @@ def _mean_vectors(bitext: Dataset, teacher: TeacherCache | Teacher) -> np.ndarra
     """(pairs, dim) float32 unit vectors; the mean is over content tokens where a text has any."""
     sources = list(bitext["source"])
     kinds = list(bitext["kind"]) if "kind" in bitext.column_names else ["query"] * len(sources)
-    rows: list[np.ndarray | None] = [None] * len(sources)
-    order = (
-        range(len(sources)) if isinstance(teacher, TeacherCache) else sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    )
+    rows: list[Any] = [None] * len(sources)
+    # A live teacher encodes neighbours of like length together, with little padding.
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     with logging.tqdm(total=len(sources), desc="Topics of the bitext", unit="text") as bar:
-        for kind in sorted(set(kinds)):
-            own = [i for i in order if kinds[i] == kind]
-            for first in range(0, len(own), _ENCODED):
-                part = own[first : first + _ENCODED]
-                texts = [sources[i] for i in part]
-                found = (
-                    [teacher.get(text, kind) for text in texts]
-                    if isinstance(teacher, TeacherCache)
-                    else teacher.encode(texts, kind)
-                )
-                for i, entry in zip(part, found, strict=True):
-                    rows[i] = _mean_vector(entry)
-                bar.update(len(part))
-    return np.stack([row for row in rows if row is not None])
+        for part in batched(order, _ENCODED):
+            entries = teacher_vectors(teacher, [sources[i] for i in part], [kinds[i] for i in part])
+            for i, entry in zip(part, entries, strict=True):
+                rows[i] = _mean_vector(entry)
+            bar.update(len(part))
+    return np.stack(rows)
 
 
 def _mean_vector(entry: TeacherVectors) -> np.ndarray:
