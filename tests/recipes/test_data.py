@@ -52,6 +52,19 @@ def test_a_pair_that_repeats_a_test_text_is_dropped_and_reported(folder: Path):
     assert LEAK in [*data.train["source"], *data.held_out["source"]]
 
 
+def test_few_pairs_of_a_language_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    data, said = load(folder)
+    counts = data.report["training pairs by language"]
+    assert 180 > counts["sw"] > 100 > counts["so"] > 10
+    assert f"Few pairs (sw {counts['sw']}, so {counts['so']}): below 10,000" in said
+    monkeypatch.setattr("recipes.data.FEW_PAIRS", 100)
+    _, said = load(folder)
+    assert f"Few pairs (so {counts['so']}): below 100" in said
+    monkeypatch.setattr("recipes.data.FEW_PAIRS", 10)
+    _, said = load(folder)
+    assert "Few pairs" not in said
+
+
 def test_documents_are_not_checked_if_not_asked_for(folder: Path):
     _, said = load(folder, "data.near_duplicates.documents=false")
     assert "repeats a test text" not in said
