@@ -87,7 +87,8 @@ def read_judged_runs(
     Args:
         paths: run files (all on the judgements `qrels`), or folders, whose judgements lie beside the runs.
         qrels: judgements of run files.
-        systems, collections: only these of folders (a collection as in `runs/`: `emoji.sw`); all by default.
+        systems, collections: only these of folders (a collection as in `runs/`: `emoji.sw`), systems in the order given; all by
+            default.
 
     Raises:
         FileNotFoundError: for a path that does not exist, or a folder without runs.
@@ -132,6 +133,8 @@ def _of_folders(folders: Sequence[Path], systems: Sequence[str], wanted: Sequenc
         if entries and (unknown := sorted(set(asked) - known)):
             raise ValueError(f"there is no {what} {', '.join(unknown)} in the folders. There: {', '.join(sorted(known))}.")
     entries = [e for e in entries if (not wanted or e[0] in wanted) and (not systems or e[1] in systems)]
+    if systems:
+        entries.sort(key=lambda entry: systems.index(entry[1]))
     often = Counter((collection, system) for collection, system, *_ in entries)
     together: dict[str, JudgedRuns] = {}
     for collection, system, name, path in entries:

@@ -22,7 +22,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     compare.add_argument("runs", nargs="+", help="TREC run files, or folders of `optical run` and `optical evaluate`")
     compare.add_argument("--qrels", help="judgements of run files: `query 0 document grade` a line")
     compare.add_argument("--metric", nargs="+", default=["AP@100"], help="names as ir_measures writes them (default: AP@100)")
-    compare.add_argument("--systems", nargs="+", default=[], help="only these systems of folders")
+    compare.add_argument("--systems", nargs="+", default=[], help="only these systems of folders, in this order")
     compare.add_argument(
         "--collections", nargs="+", default=[], help="only these collections of folders, for instance emoji.sw"
     )

@@ -55,6 +55,8 @@ def test_collections_of_several_folders_stay_apart(tmp_path):
     assert [one.collection for one in read_judged_runs(folders)] == ["emoji.so", "emoji.sw"]
     assert [one.collection for one in read_judged_runs(folders, collections=["emoji.sw"])] == ["emoji.sw"]
     assert [list(one.runs) for one in read_judged_runs(folders, systems=["optical"])] == [["optical"]] * 2
+    asked = ["pooled_mse", "optical"]
+    assert [list(one.runs) for one in read_judged_runs(folders, systems=asked)] == [asked] * 2
     with pytest.raises(ValueError, match=r"no system teacher in the folders\. There: optical, pooled_mse"):
         read_judged_runs(folders, systems=["teacher"])
 
