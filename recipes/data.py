@@ -34,7 +34,7 @@ from .recipe import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
 
-# Pairs of a language below which students were seen to lose what they begin with, on texts of other domains (benchmarks/quality.md).
+# Pairs of a language below which students lost what they began with, on texts of other domains (benchmarks/quality.md).
 FEW_PAIRS = 10_000
 
 
@@ -131,10 +131,11 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
     few = {code: pairs for code, pairs in report["training pairs by language"].items() if pairs < FEW_PAIRS}
     if recipe.data.bitext and few:
+        counted = ", ".join(f"{code} {pairs:,}" for code, pairs in few.items())
         say(
-            f"Few pairs ({', '.join(f'{code} {pairs:,}' for code, pairs in few.items())}): below {FEW_PAIRS:,}, a student may find "
-            "less than it began with on texts of another domain, which held-out pairs do not show. Compare it with start/ on "
-            "texts of yours. More bitext, data.annotations and training.start_share help (docs/bitext.md)."
+            f"Few pairs ({counted}): below {FEW_PAIRS:,}, a student may find less than it began with on texts of another "
+            "domain, which held-out pairs do not show. Compare it with start/ on texts of yours. More bitext, "
+            "data.annotations and training.start_share help (docs/bitext.md, docs/objectives.md)."
         )
     return Data(train, sample, held_out, collections, ceilings, questions, origins, report)
 
