@@ -20,9 +20,9 @@ from .retrieval_arguments import RetrievalTrainingArguments
 from .retrieval_collator import RetrievalCollator
 from .retrieval_training import RetrievalTrainer
 from .sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
-from .teacher_cache import TeacherCache
-from .teacher_projection import TeacherProjection, fit_projection, project_model
-from .teachers import Teacher
+from .teachers.cache import TeacherCache
+from .teachers.projection import TeacherProjection, fit_projection, project_model
+from .teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 
 __all__ = [

@@ -11,8 +11,8 @@ import torch
 
 from modeling_optical import OpticalProcessor
 
-from .teacher_cache import TeacherCache, teacher_vectors
-from .teachers import Teacher, TeacherVectors
+from .teachers.cache import TeacherCache, teacher_vectors
+from .teachers.teacher import Teacher, TeacherVectors
 from .token_frequencies import InverseDocumentFrequencies
 from .vocabulary import TranslationTable
 

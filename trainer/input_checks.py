@@ -7,8 +7,8 @@ from datasets import Dataset, IterableDataset
 from modeling_optical import OpticalForDistillation, OpticalProcessor
 
 from .arguments import OpticalTrainingArguments
-from .teacher_cache import TeacherCache
-from .teachers import Teacher
+from .teachers.cache import TeacherCache
+from .teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 from .vocabulary import TranslationTable
 

@@ -27,8 +27,8 @@ from .objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_a
 from .passages import PassageSet, read_passages
 from .start_interpolation import StartInterpolation
 from .symmetric import kinds_of, spread_kinds
-from .teacher_cache import TeacherCache
-from .teachers import Teacher
+from .teachers.cache import TeacherCache
+from .teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 from .topic_batches import TopicSampler, topics_of
 from .training_state import load_modules, save_modules

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
     from modeling_optical.evaluation import Collection
-    from trainer.teacher_projection import TeacherProjection
+    from trainer.teachers.projection import TeacherProjection
 
 _DIMENSIONS = (16, 32, 64, 96, 128, 192, 256, 384, 512)
 
@@ -50,7 +50,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _project(options: argparse.Namespace) -> int:
     from modeling_optical import load_checkpoint
-    from trainer.teacher_projection import KINDS, fit_projection, project_model, save_projected
+    from trainer.teachers.projection import KINDS, fit_projection, project_model, save_projected
     from trainer.text_files import stream_texts
 
     from .evaluate import device

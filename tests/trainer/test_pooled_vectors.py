@@ -8,7 +8,7 @@ from modeling_optical import OpticalForDistillation, load_checkpoint
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
 from trainer.collators import DistillationCollator
 from trainer.objectives import NoOptions, ObjectiveContext, PooledVectorMSE
-from trainer.teacher_projection import fit_projection, project_model
+from trainer.teachers.projection import fit_projection, project_model
 
 from .conftest import make_bitext
 

@@ -7,7 +7,7 @@ import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import export_checkpoint
-from trainer.teacher_projection import SecondMoment, TeacherProjection, fit_projection, project_model, save_projected
+from trainer.teachers.projection import SecondMoment, TeacherProjection, fit_projection, project_model, save_projected
 
 from .conftest import OTHER, WORDS, make_bitext
 

@@ -94,7 +94,7 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     cache.build(TEXTS[:2], show_progress_bar=False)
     before = sorted(p.name for p in cache.folder.iterdir())
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("trainer.teacher_cache.shutil.disk_usage", lambda _: usage(10, 10, 0))
+    monkeypatch.setattr("trainer.teachers.cache.shutil.disk_usage", lambda _: usage(10, 10, 0))
     with pytest.raises(OSError, match=r"no space for .* MB of teacher vectors") as caught:
         cache.build(TEXTS, show_progress_bar=False)
     assert caught.value.errno == errno.ENOSPC
@@ -103,7 +103,7 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("trainer.teacher_cache.save_file", full)
+    monkeypatch.setattr("trainer.teachers.cache.save_file", full)
     with pytest.raises(OSError, match="Free some space"):
         cache.build(TEXTS, show_progress_bar=False)
     monkeypatch.undo()

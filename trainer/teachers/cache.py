@@ -19,7 +19,7 @@ from transformers.utils import logging
 
 from modeling_optical.fingerprint import file_checksum
 
-from .teachers import Teacher, TeacherVectors
+from .teacher import Teacher, TeacherVectors
 
 logger = logging.get_logger(__name__)
 
