@@ -33,7 +33,7 @@ from modeling_optical.evaluation import (
 from modeling_optical.evaluation.trec import run_name
 from recipes.recipe import load_recipe
 from recipes.run_folder import student_of
-from trainer.start_interpolation import interpolate
+from trainer.distillation.start_interpolation import interpolate
 
 METRICS = ["AP@100", "RR@10"]
 

@@ -1,9 +1,9 @@
 """Distillation of a late-interaction retriever into other languages, from bitext; and training of retrievers on labels."""
 
-from .arguments import OpticalTrainingArguments
+from .distillation.arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .causal_distillation import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
-from .collators import DistillationCollator
+from .distillation.collator import DistillationCollator
 from .finite_training import NonFiniteLossError
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
@@ -15,15 +15,15 @@ from .objectives import (
     describe_objectives,
     parse_objectives,
 )
-from .optical_trainer import OpticalTrainer
+from .distillation.trainer import OpticalTrainer
 from .retrieval_arguments import RetrievalTrainingArguments
 from .retrieval_collator import RetrievalCollator
 from .retrieval_training import RetrievalTrainer
-from .sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
+from .distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teachers.cache import TeacherCache
 from .teachers.projection import TeacherProjection, fit_projection, project_model
 from .teachers.teacher import Teacher
-from .token_frequencies import InverseDocumentFrequencies
+from .distillation.token_frequencies import InverseDocumentFrequencies
 
 __all__ = [
     "OBJECTIVES",

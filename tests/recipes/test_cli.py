@@ -282,7 +282,7 @@ def test_a_mistake_gets_a_sentence_and_leaves_no_student(workshop, capsys, chang
     assert not (workshop / "run" / "student").exists()
 
 
-@pytest.mark.parametrize("target", ["recipes.pipeline.TeacherCache.build", "trainer.optical_trainer.OpticalTrainer.train"])
+@pytest.mark.parametrize("target", ["recipes.pipeline.TeacherCache.build", "trainer.distillation.trainer.OpticalTrainer.train"])
 def test_a_full_disk_is_told_with_the_remedy_and_the_run_goes_on_when_there_is_room(workshop, capsys, monkeypatch, target):
     def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from modeling_optical import OpticalForDistillation, load_checkpoint
 from trainer import OpticalTrainer, OpticalTrainingArguments, Teacher, TeacherCache
-from trainer.collators import DistillationCollator
+from trainer.distillation.collator import DistillationCollator
 from trainer.objectives import NoOptions, ObjectiveContext, PooledVectorMSE
 from trainer.teachers.projection import fit_projection, project_model
 

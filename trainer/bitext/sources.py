@@ -6,7 +6,7 @@ import glob
 import os
 from dataclasses import dataclass, field
 
-from ..symmetric import KINDS
+from ..distillation.symmetric import KINDS
 from .languages import check_scripts
 
 

@@ -7,10 +7,10 @@ from datasets import Dataset, IterableDataset
 from modeling_optical import OpticalForDistillation, OpticalProcessor
 
 from .arguments import OpticalTrainingArguments
-from .teachers.cache import TeacherCache
-from .teachers.teacher import Teacher
+from ..teachers.cache import TeacherCache
+from ..teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
-from .vocabulary import TranslationTable
+from ..vocabulary import TranslationTable
 
 
 def check_inputs(

@@ -9,9 +9,9 @@ import torch
 
 from modeling_optical.late_interaction import pad_vectors
 
-from .teachers.cache import TeacherCache
-from .teachers.teacher import Teacher, TeacherVectors
-from .text_files import stream_texts
+from ..teachers.cache import TeacherCache
+from ..teachers.teacher import Teacher, TeacherVectors
+from ..text_files import stream_texts
 
 _TEXTS_AT_A_TIME = 32
 

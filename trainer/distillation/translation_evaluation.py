@@ -9,8 +9,8 @@ from datasets import Dataset
 from modeling_optical import OpticalModel, OpticalProcessor
 from modeling_optical.evaluation import translation_retrieval
 
-from .teachers.cache import TeacherCache
-from .teachers.teacher import Teacher
+from ..teachers.cache import TeacherCache
+from ..teachers.teacher import Teacher
 
 
 def translation_retrieval_by_kind(

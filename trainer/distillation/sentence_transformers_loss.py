@@ -12,7 +12,7 @@ from torch import nn
 
 from modeling_optical import OpticalProcessor, TransportOptions, transport_loss
 
-from .teachers.teacher import Teacher
+from ..teachers.teacher import Teacher
 
 _PACKAGE_MISSING = (
     'the collator for sentence-transformers\' trainer needs that package: pip install "modeling-optical[interop]"'

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from modeling_optical import OpticalModel, TransportOptions, transport_loss
 from trainer import Teacher
-from trainer.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, marker_ids, teacher_labels
+from trainer.distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, marker_ids, teacher_labels
 
 sentence_transformers = pytest.importorskip(
     "sentence_transformers", minversion="6.0", reason='needs sentence-transformers 6: pip install "modeling-optical[interop]"'

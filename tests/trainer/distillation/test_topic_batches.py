@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset, IterableDataset
 
 from trainer import OpticalTrainer, OpticalTrainingArguments, TeacherCache
-from trainer.topic_batches import TopicSampler, topics_of
+from trainer.distillation.topic_batches import TopicSampler, topics_of
 
 TOPICS = np.array([0] * 21 + [1] * 9 + [2] * 34)
 

@@ -15,8 +15,8 @@ from transformers.utils import logging
 
 from modeling_optical.batching import batched
 
-from .teachers.cache import TeacherCache, teacher_vectors
-from .teachers.teacher import Teacher, TeacherVectors
+from ..teachers.cache import TeacherCache, teacher_vectors
+from ..teachers.teacher import Teacher, TeacherVectors
 
 # Texts that the topics are found on; the others join the nearest one.
 _MOST_FITTED = 50_000

@@ -11,10 +11,10 @@ import torch
 
 from modeling_optical import OpticalProcessor
 
-from .teachers.cache import TeacherCache, teacher_vectors
-from .teachers.teacher import Teacher, TeacherVectors
+from ..teachers.cache import TeacherCache, teacher_vectors
+from ..teachers.teacher import Teacher, TeacherVectors
 from .token_frequencies import InverseDocumentFrequencies
-from .vocabulary import TranslationTable
+from ..vocabulary import TranslationTable
 
 
 @dataclass
