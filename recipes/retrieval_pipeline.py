@@ -26,7 +26,7 @@ from modeling_optical.evaluation import (
 )
 from trainer import LabelledDataset, RetrievalTrainer, RetrievalTrainingArguments, load_labelled, split_labelled
 from trainer.dropout import set_dropout
-from trainer.labelled_evaluation import labelled_collection
+from trainer.retrieval.labelled_evaluation import labelled_collection
 from trainer.objectives import describe_retrieval_objectives
 
 from .provenance import file_fingerprint, machine, package_versions

@@ -16,9 +16,9 @@ from .objectives import (
     parse_objectives,
 )
 from .distillation.trainer import OpticalTrainer
-from .retrieval_arguments import RetrievalTrainingArguments
-from .retrieval_collator import RetrievalCollator
-from .retrieval_training import RetrievalTrainer
+from .retrieval.arguments import RetrievalTrainingArguments
+from .retrieval.collator import RetrievalCollator
+from .retrieval.trainer import RetrievalTrainer
 from .distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teachers.cache import TeacherCache
 from .teachers.projection import TeacherProjection, fit_projection, project_model

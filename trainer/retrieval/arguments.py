@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
-from .objectives import parse_retrieval_objectives
-from .option_checks import check_whole
+from ..objectives import parse_retrieval_objectives
+from ..option_checks import check_whole
 
 
 @dataclass

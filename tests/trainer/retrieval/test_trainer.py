@@ -12,7 +12,7 @@ from training_script import same
 
 from modeling_optical import OpticalModel, load_checkpoint
 from trainer import LabelledDataset, RetrievalCollator, RetrievalTrainer, RetrievalTrainingArguments
-from trainer.labelled_evaluation import labelled_retrieval
+from trainer.retrieval.labelled_evaluation import labelled_retrieval
 
 train, examples, make_model = retrieval_run.train, retrieval_run.examples, retrieval_run.make_model
 

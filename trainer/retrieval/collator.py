@@ -11,7 +11,7 @@ from transformers import TrainerCallback
 
 from modeling_optical import OpticalProcessor
 
-from .distillation.collator import text_key
+from ..distillation.collator import text_key
 
 PASSAGE_PREFIX = "passage_"
 _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_mask")
