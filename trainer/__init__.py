@@ -2,7 +2,7 @@
 
 from .distillation.arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
-from .causal_distillation import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
+from .causal.trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
 from .distillation.collator import DistillationCollator
 from .finite_training import NonFiniteLossError
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled

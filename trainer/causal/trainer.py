@@ -15,10 +15,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArgum
 from modeling_optical.evaluation.questions.likelihood import ANSWER_MARKER, QUESTION_MARKER
 from modeling_optical.transport import TransportOptions, transport_loss
 
-from .distillation.collator import text_key
-from .objective_trainer import ObjectiveTrainer
-from .objectives import ObjectiveContext, ObjectiveSum, WeightSchedule, build_objectives, parse_objectives
-from .distillation.symmetric import spread_kinds
+from ..distillation.collator import text_key
+from ..objective_trainer import ObjectiveTrainer
+from ..objectives import ObjectiveContext, ObjectiveSum, WeightSchedule, build_objectives, parse_objectives
+from ..distillation.symmetric import spread_kinds
 
 NEXT_TOKEN = "next_token"
 HIDDEN_STATE_OBJECTIVES = ("transport", "pooled_mse", "token_mse", "contrastive")
