@@ -32,7 +32,7 @@ from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.lines import json_lines
 from recipes.run_folder import student_of
-from trainer.collapse import vector_spread
+from trainer.loop.collapse import vector_spread
 from trainer.vocabulary import TABLE_FILE, TranslationTable
 
 EPSILON = 0.05

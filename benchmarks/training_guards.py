@@ -22,8 +22,8 @@ from transformers import BertConfig, BertModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from modeling_optical.atomic_write import write_text
-from trainer.collapse import CollapseMonitor
-from trainer.finite_training import FiniteTraining
+from trainer.loop.collapse import CollapseMonitor
+from trainer.loop.finite_training import FiniteTraining
 
 _TEXTS, _TOKENS, _DIM = 32, 32, 128
 

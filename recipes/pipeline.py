@@ -24,8 +24,8 @@ from trainer import (
     TeacherCache,
     describe_objectives,
 )
-from trainer.checked_checkpoints import damaged_files, write_checksums
-from trainer.dropout import set_dropout
+from trainer.loop.checked_checkpoints import damaged_files, write_checksums
+from trainer.loop.dropout import set_dropout
 from trainer.vocabulary import (
     REPORT_FILE,
     TABLE_FILE,

@@ -25,7 +25,7 @@ from modeling_optical.evaluation import (
     write_results,
 )
 from trainer import LabelledDataset, RetrievalTrainer, RetrievalTrainingArguments, load_labelled, split_labelled
-from trainer.dropout import set_dropout
+from trainer.loop.dropout import set_dropout
 from trainer.retrieval.labelled_evaluation import labelled_collection
 from trainer.objectives import describe_retrieval_objectives
 

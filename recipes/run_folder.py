@@ -21,7 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical.atomic_write import write_text
-from trainer.checked_checkpoints import damaged_files
+from trainer.loop.checked_checkpoints import damaged_files
 
 from .checked_yaml import check_type, unknown_key
 from .launcher_environment import check_number_of_processes

@@ -4,7 +4,7 @@ from .distillation.arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .causal.trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
 from .distillation.collator import DistillationCollator
-from .finite_training import NonFiniteLossError
+from .loop.finite_training import NonFiniteLossError
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
 from .objectives import (
     OBJECTIVES,

@@ -15,14 +15,14 @@ from torch import nn
 from modeling_optical import OpticalForDistillation
 
 from .arguments import OpticalTrainingArguments
-from ..collapse import CollapseMonitor
+from ..loop.collapse import CollapseMonitor
 from .collator import DistillationCollator
-from ..cpu_attention import fast_cpu_attention
+from ..loop.cpu_attention import fast_cpu_attention
 from ..embedding_adversary import EmbeddingAdversary
-from ..gradient_cache import cached_backward
+from ..loop.gradient_cache import cached_backward
 from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
-from ..objective_trainer import ObjectiveTrainer
+from ..loop.objective_trainer import ObjectiveTrainer
 from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
 from .start_interpolation import StartInterpolation
@@ -31,7 +31,7 @@ from ..teachers.cache import TeacherCache
 from ..teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 from .topic_batches import TopicSampler, topics_of
-from ..training_state import load_modules, save_modules
+from ..loop.training_state import load_modules, save_modules
 from .translation_evaluation import translation_retrieval_by_kind
 from ..vocabulary import TranslationTable
 

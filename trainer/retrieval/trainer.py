@@ -12,10 +12,10 @@ from torch import nn
 
 from modeling_optical import OpticalModel
 
-from ..gradient_cache import cached_backward_of_sides
+from ..loop.gradient_cache import cached_backward_of_sides
 from ..labelled_data import LabelledDataset
 from .labelled_evaluation import labelled_retrieval
-from ..objective_trainer import ObjectiveTrainer
+from ..loop.objective_trainer import ObjectiveTrainer
 from ..objectives import ObjectiveContext, build_retrieval_objectives
 from .arguments import RetrievalTrainingArguments
 from .collator import PASSAGE_PREFIX, EpochOfNegatives, RetrievalCollator

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer import DistillationCollator, ObjectiveContext, build_objectives
-from trainer.gradient_cache import ENCODER_INPUTS, RandomState, cached_backward
+from trainer.loop.gradient_cache import ENCODER_INPUTS, RandomState, cached_backward
 
 CONTEXT = ObjectiveContext(dim=8, languages=("sw",), seed=0)
 

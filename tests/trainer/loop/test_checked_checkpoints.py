@@ -5,7 +5,7 @@ import json
 import pytest
 
 from trainer import OpticalTrainer, OpticalTrainingArguments
-from trainer.checked_checkpoints import damaged_files
+from trainer.loop.checked_checkpoints import damaged_files
 
 
 def make_trainer(student, teacher, bitext, folder):

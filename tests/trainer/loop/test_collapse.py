@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from trainer import OpticalTrainer, OpticalTrainingArguments
-from trainer.collapse import CollapseMonitor, vector_spread
+from trainer.loop.collapse import CollapseMonitor, vector_spread
 
 
 def naive_similarity(rows: torch.Tensor) -> float:

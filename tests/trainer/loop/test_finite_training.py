@@ -17,7 +17,7 @@ from trainer import (
     RetrievalTrainer,
     RetrievalTrainingArguments,
 )
-from trainer.finite_training import FiniteTraining
+from trainer.loop.finite_training import FiniteTraining
 
 
 def arguments(folder, **values):
