@@ -18,7 +18,7 @@ from .arguments import OpticalTrainingArguments
 from ..loop.collapse import CollapseMonitor
 from .collator import DistillationCollator
 from ..loop.cpu_attention import fast_cpu_attention
-from ..embedding_adversary import EmbeddingAdversary
+from ..objectives.embedding_adversary import EmbeddingAdversary
 from ..loop.gradient_cache import cached_backward
 from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..option_checks import check_flag, check_positive
-from .gathering import gather_rows, gather_vectors, process_count
+from .scoring.gathering import gather_rows, gather_vectors, process_count
 from .objective import Objective, ObjectiveContext, Parts
-from .rankings import ranking_cross_entropy
-from .scores import mean_maxsim
+from .scoring.rankings import ranking_cross_entropy
+from .scoring.scores import mean_maxsim
 
 
 @dataclass(frozen=True)

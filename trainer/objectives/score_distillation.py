@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from ..option_checks import check_positive
-from .gathering import count_rows, process_count
+from .scoring.gathering import count_rows, process_count
 from .objective import Objective, ObjectiveContext, Parts
-from .rankings import ranking_divergence
-from .scores import mean_maxsim_pairwise
+from .scoring.rankings import ranking_divergence
+from .scoring.scores import mean_maxsim_pairwise
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..embedding_adversary import EmbeddingAdversaryOptions
+from .embedding_adversary import EmbeddingAdversaryOptions
 from ..option_checks import unknown_key
 from .contrastive import Contrastive
 from .language_adversary import LanguageAdversary

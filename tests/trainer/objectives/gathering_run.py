@@ -5,7 +5,7 @@ import sys
 import torch
 import torch.distributed as distributed
 
-from trainer.objectives.gathering import gather_rows, gather_vectors
+from trainer.objectives.scoring.gathering import gather_rows, gather_vectors
 
 distributed.init_process_group("gloo")
 rank = distributed.get_rank()

@@ -18,7 +18,7 @@ from trainer.objectives import (
     ScoreKLOptions,
     TokenMSE,
 )
-from trainer.objectives.scores import mean_maxsim
+from trainer.objectives.scoring.scores import mean_maxsim
 
 CONTEXT = ObjectiveContext(dim=6, languages=("so", "sw"), seed=1)
 

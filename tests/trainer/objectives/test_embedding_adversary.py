@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer import DistillationCollator, OpticalTrainingArguments
-from trainer.embedding_adversary import EmbeddingAdversary, EmbeddingAdversaryOptions
+from trainer.objectives.embedding_adversary import EmbeddingAdversary, EmbeddingAdversaryOptions
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.objectives.gathering import gather_rows, gather_vectors
+from trainer.objectives.scoring.gathering import gather_rows, gather_vectors
 
 ROOT = Path(__file__).resolve().parents[3]
 

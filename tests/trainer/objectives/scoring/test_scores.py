@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import normalize
 
-from trainer.objectives.scores import mean_maxsim, mean_maxsim_pairwise
+from trainer.objectives.scoring.scores import mean_maxsim, mean_maxsim_pairwise
 
 
 def test_a_documents_score_with_its_query_is_that_of_all_pairs_however_it_is_cut():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from .option_checks import check_choice, check_positive, check_whole
+from ..option_checks import check_choice, check_positive, check_whole
 
 METHODS = ("fgm", "pgd", "freelb")
 
