@@ -3,14 +3,14 @@
 from .contrastive import Contrastive, ContrastiveOptions
 from .language_adversary import LanguageAdversary, LanguageAdversaryOptions
 from .objective import NoOptions, Objective, ObjectiveContext
-from .objective_sum import ObjectiveSum
+from .composition.objective_sum import ObjectiveSum
 from .passage_contrastive import PassageContrastive, PassageContrastiveOptions
 from .pooled_mse import PooledMSE
 from .pooled_vector_mse import PooledVectorMSE
-from .schedules import WeightSchedule
+from .composition.schedules import WeightSchedule
 from .score_distillation import ScoreDistillation, ScoreDistillationOptions
 from .score_kl import ScoreKL, ScoreKLOptions
-from .specification import (
+from .composition.specification import (
     OBJECTIVES,
     RETRIEVAL_OBJECTIVES,
     ObjectiveSetting,

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .objective import Objective, Parts
+from ..objective import Objective, Parts
 from .schedules import WeightSchedule
 
 # Name of the sum on the student that it is attached to.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..option_checks import finite_number, unknown_key
+from ...option_checks import finite_number, unknown_key
 
 
 @dataclass(frozen=True)
