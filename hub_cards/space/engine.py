@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from modeling_optical import OpticalModel, OpticalRetriever, load_checkpoint
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.explanation import Explanation
 from modeling_optical.retriever import Passage
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.utils import logging
 
-from ..batching import batched
+from ..encoding.batching import batched
 from ..late_interaction import TopDocuments, search
 from ..modeling_optical import OpticalModel
 from .collections import Corpus

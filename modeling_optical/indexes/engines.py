@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..encoding import Encoder
+from ..encoding.encoded_corpus import Encoder
 from .exact import ExactIndex
 from .index import Index, IndexManifest
 from .lance import LanceIndex

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..encoding import Encoder
+from ..encoding.encoded_corpus import Encoder
 from ..fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
-from ..vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
+from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 from .index import Index, IndexManifest
 
 # A segment is what is sorted by length and written at once; while an index is built, one is in memory.

@@ -15,7 +15,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ..atomic_write import write_text
-from ..encoding import Encoder
+from ..encoding.encoded_corpus import Encoder
 
 logger = logging.get_logger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..batching import batched
-from ..encoding import Encoder
+from ..encoding.batching import batched
+from ..encoding.encoded_corpus import Encoder
 from ..late_interaction import ragged_maxsim
 from .index import Index, IndexManifest
 

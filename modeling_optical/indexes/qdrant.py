@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ..atomic_write import write_text
-from ..batching import batched
-from ..encoding import Encoder
+from ..encoding.batching import batched
+from ..encoding.encoded_corpus import Encoder
 from .index import Index, IndexManifest, logger
 
 # Point ids have to be UUIDs or whole numbers; the same document always gets the same one, so that an upsert can be repeated.

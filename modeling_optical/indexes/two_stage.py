@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ..atomic_write import replacing_folder
-from ..encoding import Encoder
-from ..passages import PassageStore
+from ..encoding.encoded_corpus import Encoder
+from ..encoding.passages import PassageStore
 from .exact import ExactIndex
 from .index import Index, IndexManifest
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .launch import launch, process_rank
 
 if TYPE_CHECKING:
-    from modeling_optical.corpus import Corpus
+    from modeling_optical.encoding.corpus import Corpus
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,7 +40,7 @@ def _encode(options: argparse.Namespace) -> int:
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
         return launch(_arguments(options), options.num_processes)
     from modeling_optical import load_checkpoint
-    from modeling_optical.encoding import encode_corpus
+    from modeling_optical.encoding.encoded_corpus import encode_corpus
 
     rank, processes, place = process_rank()
     model = load_checkpoint(options.model)
@@ -77,6 +77,6 @@ def corpus_argument(corpus: str) -> Corpus:
     """A path as it is, or the documents of a data set on the Hub, as a stream."""
     if Path(corpus).expanduser().exists() or corpus.startswith((".", "/", "~")) or corpus.endswith(".jsonl"):
         return corpus
-    from modeling_optical.corpus import hub_corpus
+    from modeling_optical.encoding.corpus import hub_corpus
 
     return hub_corpus(corpus)

@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _index(options: argparse.Namespace) -> int:
     from modeling_optical import OpticalRetriever
-    from modeling_optical.encoding import EncodedCorpus
+    from modeling_optical.encoding.encoded_corpus import EncodedCorpus
 
     retriever = OpticalRetriever.from_pretrained(options.model, device=device())
     corpus = corpus_argument(options.corpus)

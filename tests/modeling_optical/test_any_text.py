@@ -6,8 +6,8 @@ from hypothesis import strategies as some
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from modeling_optical import OpticalConfig, OpticalProcessor
-from modeling_optical.corpus import CorpusStream
-from modeling_optical.passages import PassageStore
+from modeling_optical.encoding.corpus import CorpusStream
+from modeling_optical.encoding.passages import PassageStore
 
 ODD = [
     "",

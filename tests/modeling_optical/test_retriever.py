@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from modeling_optical import OpticalModel, OpticalRetriever, load_checkpoint
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import ExactIndex
-from modeling_optical.passages import PassageStore
+from modeling_optical.encoding.passages import PassageStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = {

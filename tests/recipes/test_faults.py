@@ -12,7 +12,7 @@ import torch
 from tiny_workshop import SHORT, sentences, weights
 
 from modeling_optical import OpticalModel
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import ExactIndex, open_index
 from recipes.cli import main
 from trainer import Teacher, TeacherCache
@@ -104,7 +104,7 @@ def test_a_full_disk_leaves_an_index_as_it_was(disk, monkeypatch):
     index = ExactIndex(disk.place / "index", Encoder("tiny", dim=16))
     index.build([f"d{n}" for n in range(20)], vectors[:20])
     wanted = index.search(vectors[:2], k=3)
-    monkeypatch.setattr("modeling_optical.vector_shards.require_space", lambda *_: None)
+    monkeypatch.setattr("modeling_optical.encoding.vector_shards.require_space", lambda *_: None)
     disk.resize(used_kilobytes(disk.place) + 40)
     for change in (index.add, index.build):
         with pytest.raises(OSError, match=r"writing .* failed.*What was there is kept"):

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from modeling_optical import OpticalProcessor
-from modeling_optical.batching import batched
+from modeling_optical.encoding.batching import batched
 
 _TEXTS_AT_A_TIME = 1024
 

@@ -13,7 +13,7 @@ import torch
 from datasets import Dataset
 from transformers.utils import logging
 
-from modeling_optical.batching import batched
+from modeling_optical.encoding.batching import batched
 
 from ..teachers.cache import TeacherCache, teacher_vectors
 from ..teachers.teacher import Teacher, TeacherVectors

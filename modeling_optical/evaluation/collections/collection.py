@@ -13,7 +13,7 @@ from typing import Protocol
 import numpy as np
 from transformers.utils import logging
 
-from ...corpus import check_identifier
+from ...encoding.corpus import check_identifier
 from ...processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)

@@ -17,11 +17,11 @@ from transformers import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from ...atomic_write import write_text
-from ...batching import batched
+from ...encoding.batching import batched
 from ...checkpoints import resolve_model_path
 from ...clip_towers import load_image_tower
 from ...fingerprint import digest_of_weights, file_checksum
-from ...vector_shards import ShardDescription, VectorShard, write_shard
+from ...encoding.vector_shards import ShardDescription, VectorShard, write_shard
 from .image_files import ImageFiles
 
 logger = logging.get_logger(__name__)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 
 DIM = 8
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import (
     ENGINES,
     ExactIndex,
@@ -125,7 +125,7 @@ def test_what_is_wrong_is_named_in_every_engine(tmp_path, encoder, filled, queri
 _KILLED = """
 import os, signal, sys
 import numpy as np
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import new_index
 def vectors():
     for number in range(400):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from modeling_optical.encoding import Encoder
+from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import ExactIndex, exact, recall_against_exact
 
 from .conftest import DIM, brute_force, unit_vectors
@@ -138,7 +138,7 @@ def test_a_full_disk_leaves_the_index_as_it_was(tmp_path, encoder, collection, q
     index.build(collection, collection.values())
     before = index.search(queries, 5)
     usage = type("Usage", (), {"free": 100})
-    monkeypatch.setattr("modeling_optical.vector_shards.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("modeling_optical.encoding.vector_shards.shutil.disk_usage", lambda folder: usage)
     for change in (index.add, index.build):
         with pytest.raises(OSError, match="no space"):
             change(["new"], unit_vectors([40]))
@@ -149,7 +149,7 @@ _KILLED = """
 import os, signal, sys
 import numpy as np
 from modeling_optical.indexes import ExactIndex, exact
-import modeling_optical.vector_shards as shards, modeling_optical.indexes.index as index_module
+import modeling_optical.encoding.vector_shards as shards, modeling_optical.indexes.index as index_module
 step, change, path = sys.argv[1:]
 exact._SEGMENT_DOCUMENTS = 20
 def kill(*arguments, **keywords):

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modeling_optical import OpticalModel
-from modeling_optical.encoding import EncodedCorpus
+from modeling_optical.encoding.encoded_corpus import EncodedCorpus
 from recipes.cli import main
 from recipes.commands import search as search_command
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .lines import json_lines
-from .processing_optical import replace_lone_surrogates
+from ..lines import json_lines
+from ..processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)
 

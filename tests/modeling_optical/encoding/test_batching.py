@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from modeling_optical.batching import batched
+from modeling_optical.encoding.batching import batched
 
 
 def test_items_keep_their_order_and_the_last_list_is_what_is_left():

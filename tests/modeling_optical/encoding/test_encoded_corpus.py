@@ -13,8 +13,8 @@ import torch
 from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.corpus import CorpusStream
-from modeling_optical.encoding import EncodedCorpus, encode_corpus
+from modeling_optical.encoding.corpus import CorpusStream
+from modeling_optical.encoding.encoded_corpus import EncodedCorpus, encode_corpus
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = ["the", "cat", "sat", "on", "mat", "and", "dog", "barked", "search", "works", "in", "English", "it", "fails"]
@@ -103,7 +103,7 @@ def test_an_encoded_corpus_holds_what_the_model_says_in_the_order_of_the_corpus(
 
 _KILLED = """
 import os, signal, sys
-import modeling_optical.encoding as encoding
+import modeling_optical.encoding.encoded_corpus as encoding
 from modeling_optical import load_checkpoint
 from tests_texts import texts
 write, calls = encoding.write_shard, []
@@ -143,7 +143,7 @@ def test_several_processes_share_the_shards_and_write_the_same_bytes(saved, tmp_
     model = load_checkpoint(saved)
     encode_corpus(model, texts(25), tmp_path / "one", shard_size=5, name="m")
     code = (
-        "import sys; from modeling_optical import load_checkpoint; from modeling_optical.encoding import encode_corpus\n"
+        "import sys; from modeling_optical import load_checkpoint; from modeling_optical.encoding.encoded_corpus import encode_corpus\n"
         "from tests_texts import texts\n"
         "encode_corpus(load_checkpoint(sys.argv[1]), texts(25), sys.argv[2], shard_size=5, name='m', rank=1, num_processes=2)"
     )
@@ -216,7 +216,7 @@ def test_a_model_without_a_document_length_cuts_where_its_backbone_ends(model, t
 def test_a_full_disk_is_told_and_what_is_written_is_kept(model, tmp_path, monkeypatch):
     free = iter([10**12, 10**12, 10])
     usage = lambda folder: type("Usage", (), {"free": next(free)})  # noqa: E731
-    monkeypatch.setattr("modeling_optical.vector_shards.shutil.disk_usage", usage)
+    monkeypatch.setattr("modeling_optical.encoding.vector_shards.shutil.disk_usage", usage)
     with pytest.raises(OSError, match="no space"):
         encode_corpus(model, texts(25), tmp_path / "e", shard_size=5)
     assert len(list((tmp_path / "e").glob("shard-*.safetensors"))) == 2
