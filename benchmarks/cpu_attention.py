@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 IMPLEMENTATIONS = ("sdpa", "eager")
 PRECISIONS = ("fp32", "bf16")

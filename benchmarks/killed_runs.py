@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # Imported here, so that a forked run begins with its work: a moment that is drawn falls into a run, not into imports.
 import recipes.pipeline
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import read_results
 from recipes.recipe import Recipe, load_recipe
 

@@ -32,7 +32,7 @@ import psutil
 import torch
 
 from modeling_optical import OpticalRetriever, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.encoding.corpus import CorpusStream
 from modeling_optical.encoding.encoded_corpus import Encoder

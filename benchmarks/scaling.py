@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 BATCH = 32
 # (processes, threads of each)

@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.indexes import IndexManifest
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean
 
 from modeling_optical import load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import (
     PairedComparison,
     compare_paired,

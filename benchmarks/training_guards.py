@@ -21,7 +21,7 @@ from transformers import BertConfig, BertModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from trainer.loop.collapse import CollapseMonitor
 from trainer.loop.finite_training import FiniteTraining
 

@@ -24,8 +24,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from modeling_optical.atomic_write import replacing_folder, write_text
-from modeling_optical.lines import json_lines
+from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.lines import json_lines
 from trainer.bitext.shortening import ShorteningOptions, shorten
 
 TEACHER_LANGUAGE = "en"

@@ -21,7 +21,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from modeling_optical import OpticalForDistillation, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import encode_documents, load_collection, per_query, retrieve, translation_retrieval
 from trainer import (
     BitextSource,

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from modeling_optical import load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import encode_documents, load_collection, per_query, retrieve
 from trainer import BitextSource, load_bitext
 from trainer.bitext import fingerprint

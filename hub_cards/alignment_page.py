@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 from .alignment import Alignment
 

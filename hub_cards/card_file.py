@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 CARD_FILE = "README.md"
 # What a snippet calls the model until it has a name on the Hub.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.evaluation import ResultRow, format_table, result_rows, write_results
 from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet, answer_by_likelihood, save_answers
 from trainer import CausalDistillationArguments, CausalDistillationTrainer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hub_cards.card_file import load_card
 from hub_cards.space.engine import DemoSettings, languages_of
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 from .annotations import load_annotations
 from .checked_yaml import PACKAGE_FOLDER

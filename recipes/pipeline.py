@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from hub_cards.model_card import CardData, write_model_card
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
 from trainer import (
     InverseDocumentFrequencies,

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from modeling_optical.fingerprint import file_checksum
+from modeling_optical.files.fingerprint import file_checksum
 
 from .recipe import DataRecipe, Recipe
 

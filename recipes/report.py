@@ -15,7 +15,7 @@ from hub_cards.model_card import PICTURES, write_model_card
 from hub_cards.results import FEWEST_QUERIES
 from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import (
     UNJUDGED,
     Collection,

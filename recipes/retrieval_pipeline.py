@@ -12,7 +12,7 @@ from transformers import set_seed
 
 from hub_cards.retriever_card import RetrieverCard, write_retriever_card
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.evaluation import (
     Collection,

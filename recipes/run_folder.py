@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from trainer.loop.checked_checkpoints import damaged_files
 
 from .checked_yaml import check_type, unknown_key

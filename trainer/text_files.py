@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from modeling_optical.lines import parse_json
+from modeling_optical.files.lines import parse_json
 
 from .bitext.files import BitextFile
 

@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from ..atomic_write import replacing_folder
+from ..files.atomic_write import replacing_folder
 from ..modeling_optical import OpticalModel
 from . import onnx, pylate, sentence_transformers, stanford
 from .faithfulness import Change, check_changes

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..lines import json_lines
+from ..files.lines import json_lines
 from ..processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)

@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from ..fingerprint import file_checksum
+from ..files.fingerprint import file_checksum
 
 STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 

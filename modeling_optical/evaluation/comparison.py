@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-from ..lines import json_lines
+from ..files.lines import json_lines
 from .collections import Corpus, texts_of
 from .metrics import per_query, unjudged_share
 from .significance import PairedComparison, compare_paired, holm

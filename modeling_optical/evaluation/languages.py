@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..atomic_write import write_text
+from ..files.atomic_write import write_text
 from .results import ResultRow
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..fingerprint import model_fingerprint
+from ..files.fingerprint import model_fingerprint
 from ..late_interaction import maxsim_pairwise, pad_vectors, search
 from ..modeling_optical import OpticalModel
 from .retrieval import EncodedDocuments, retrieve

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..atomic_write import write_text
+from ..files.atomic_write import write_text
 
 _RESAMPLES = 2000
 

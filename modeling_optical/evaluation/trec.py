@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from ..atomic_write import write_text
-from ..lines import text_lines
+from ..files.atomic_write import write_text
+from ..files.lines import text_lines
 from .collections import Collection
 
 # Bytes; file systems take 255 for a name, which has two such parts, an ending, and a prefix while it is written.

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..encoding.encoded_corpus import Encoder
-from ..fingerprint import file_checksum
+from ..files.fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
 from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 from .index import Index, IndexManifest

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from transformers.utils import logging
 
-from ..atomic_write import write_text
+from ..files.atomic_write import write_text
 from ..encoding.encoded_corpus import Encoder
 
 logger = logging.get_logger(__name__)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..atomic_write import write_text
+from ..files.atomic_write import write_text
 from ..encoding.batching import batched
 from ..encoding.encoded_corpus import Encoder
 from .index import Index, IndexManifest, logger

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..atomic_write import replacing_folder
+from ..files.atomic_write import replacing_folder
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
 from .exact import ExactIndex

@@ -48,7 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _adapt(options: argparse.Namespace) -> int:
     from modeling_optical import load_checkpoint
-    from modeling_optical.atomic_write import replacing_folder
+    from modeling_optical.files.atomic_write import replacing_folder
     from trainer.bitext import fingerprint, load_bitext, mix_languages
     from trainer.vocabulary import VocabularyOptions, adapt_vocabulary, save_vocabulary_record, vocabulary_provenance
 

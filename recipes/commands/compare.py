@@ -40,7 +40,7 @@ def _compare(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from modeling_optical.atomic_write import write_text
+    from modeling_optical.files.atomic_write import write_text
     from modeling_optical.evaluation.comparison import (
         TextFile,
         compare_systems,

@@ -44,7 +44,7 @@ def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
 
 
 def _launch(recipe: Recipe, processes: int, overwrite: bool) -> int:
-    from modeling_optical.atomic_write import write_text
+    from modeling_optical.files.atomic_write import write_text
 
     with tempfile.TemporaryDirectory() as scratch:
         resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())

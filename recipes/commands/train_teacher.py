@@ -36,7 +36,7 @@ def _train(options: argparse.Namespace) -> int:
 
 def carry_out_training(recipe: RetrievalRecipe, options: argparse.Namespace) -> int:
     """Runs the recipe here, or starts the processes that do."""
-    from modeling_optical.atomic_write import write_text
+    from modeling_optical.files.atomic_write import write_text
 
     from ..retrieval_pipeline import RetrievalRun, check_training
 

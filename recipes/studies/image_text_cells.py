@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as functional
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, NotRun, save_run
 from modeling_optical.evaluation.image_text import (
     METRICS,

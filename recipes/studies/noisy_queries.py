@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, SearchableCorpus, per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.query_noise import NoisyQueries, add_noise

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 

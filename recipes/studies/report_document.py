@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

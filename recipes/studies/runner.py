@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation.questions import ACCURACY
 
 from ..causal_pipeline import CausalRun, check_causal_training

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from modeling_optical import OpticalModel
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 
 from .study import ALL_LANGUAGES
 

@@ -19,7 +19,7 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from transformers.utils import logging
 
-from modeling_optical.atomic_write import replacing_folder
+from modeling_optical.files.atomic_write import replacing_folder
 
 from .image_text_source import SyntheticImages
 from .synthetic_data import cipher, write_backbone

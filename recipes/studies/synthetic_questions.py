@@ -14,7 +14,7 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from modeling_optical.atomic_write import replacing_folder
+from modeling_optical.files.atomic_write import replacing_folder
 
 from .study import ALL_LANGUAGES
 from .synthetic_data import cipher, sentence, write_lines

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any
 
-from modeling_optical.lines import MAX_LINE_BYTES, bounded_lines, damage_told
+from modeling_optical.files.lines import MAX_LINE_BYTES, bounded_lines, damage_told
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 from datasets import load_dataset
 
-from modeling_optical.lines import MAX_LINE_BYTES, parse_json
+from modeling_optical.files.lines import MAX_LINE_BYTES, parse_json
 
 from .files import BitextFile, BoundedRecords, moses_members
 from .sources import BitextSource

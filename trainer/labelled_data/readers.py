@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modeling_optical.evaluation import Collection, load_collection, texts_of
-from modeling_optical.lines import json_objects
+from modeling_optical.files.lines import json_objects
 
 from ..bitext.files import BitextFile
 from ..bitext.readers import table_rows

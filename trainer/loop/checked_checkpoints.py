@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 from transformers import Trainer
 
-from modeling_optical.atomic_write import write_text
-from modeling_optical.fingerprint import file_checksum
+from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.fingerprint import file_checksum
 
 _FILE = "checksums.json"
 

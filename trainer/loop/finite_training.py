@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import TrainerCallback
 
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.transport_problems import NonFiniteCostError
 
 # Longer texts are cut in the message; the file has them whole.

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from transformers.utils import logging
 
-from modeling_optical.fingerprint import file_checksum
+from modeling_optical.files.fingerprint import file_checksum
 
 from .teacher import Teacher, TeacherVectors
 

@@ -15,7 +15,7 @@ from torch import nn
 from transformers.utils import logging
 
 from modeling_optical import OpticalConfig, OpticalModel
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.encoding.batching import batched
 from modeling_optical.dense_layers import DenseLayer
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.fingerprint import model_fingerprint
+from modeling_optical.files.fingerprint import model_fingerprint
 
 
 @dataclass

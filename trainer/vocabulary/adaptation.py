@@ -13,7 +13,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from modeling_optical import OpticalModel, OpticalProcessor
-from modeling_optical.atomic_write import write_text
+from modeling_optical.files.atomic_write import write_text
 
 from .embedding_transfer import replace_embeddings, transfer_rows
 from .options import VocabularyOptions, VocabularyReport

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...lines import json_lines, text_lines
+from ...files.lines import json_lines, text_lines
 from .collection import Collection, assemble, read_queries
 from .files import HubFiles, Layout, LocalFiles, Request, no_queries, unpacked_bytes
 

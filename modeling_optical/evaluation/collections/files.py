@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
-from ...lines import json_lines, text_lines
+from ...files.lines import json_lines, text_lines
 from .collection import Collection
 
 

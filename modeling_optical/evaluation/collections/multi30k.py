@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...lines import text_lines
+from ...files.lines import text_lines
 from .collection import Collection, assemble, read_queries
 from .files import Layout, Request, needed, no_queries, unpacked_bytes
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ...lines import MAX_LINE_BYTES, json_lines, text_lines
+from ...files.lines import MAX_LINE_BYTES, json_lines, text_lines
 from .collection import Collection, assemble, read_queries
 from .files import (
     Files,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...lines import json_lines, text_lines
+from ...files.lines import json_lines, text_lines
 from .collection import Collection, assemble, read_queries
 from .files import Layout, Request, needed, no_queries, unpacked_bytes
 

@@ -16,11 +16,11 @@ import torch.nn.functional as functional
 from transformers import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from ...atomic_write import write_text
+from ...files.atomic_write import write_text
 from ...encoding.batching import batched
 from ...checkpoints import resolve_model_path
 from ...clip_towers import load_image_tower
-from ...fingerprint import digest_of_weights, file_checksum
+from ...files.fingerprint import digest_of_weights, file_checksum
 from ...encoding.vector_shards import ShardDescription, VectorShard, write_shard
 from .image_files import ImageFiles
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ...atomic_write import write_text
+from ...files.atomic_write import write_text
 from .question import QuestionSet
 
 ACCURACY = "accuracy"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from modeling_optical import lines
+from modeling_optical.files import lines
 from modeling_optical.evaluation import load_collection, read_results
 from modeling_optical.evaluation.collections.collection import Collection
 from modeling_optical.evaluation.trec import read_qrels, read_run, save_run

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from modeling_optical import lines
+from modeling_optical.files import lines
 from trainer.bitext import BitextReport, BitextSource, Cleaning, files, readers
 from trainer.bitext.loading import clean_pairs
 from trainer.bitext.readers import read_pairs

@@ -9,7 +9,7 @@ import os
 import torch
 from torch import nn
 
-from .modeling_optical import OpticalModel
+from ..modeling_optical import OpticalModel
 
 
 def file_checksum(path: str | os.PathLike) -> str:

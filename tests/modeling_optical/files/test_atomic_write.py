@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modeling_optical.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 
 
 def names(folder: Path) -> list[str]:
