@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from ..clip_towers import load_text_tower
+from .clip_towers import load_text_tower
 from ..modeling_optical import OpticalModel
 from .files import HUB_ARGUMENTS, CheckpointFiles
 

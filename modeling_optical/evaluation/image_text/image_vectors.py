@@ -19,7 +19,7 @@ from transformers.utils import logging
 from ...files.atomic_write import write_text
 from ...encoding.batching import batched
 from ...checkpoints import resolve_model_path
-from ...clip_towers import load_image_tower
+from ...checkpoints.clip_towers import load_image_tower
 from ...files.fingerprint import digest_of_weights, file_checksum
 from ...encoding.vector_shards import ShardDescription, VectorShard, write_shard
 from .image_files import ImageFiles
