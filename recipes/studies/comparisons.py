@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from modeling_optical.evaluation import PairedComparison, compare_paired
-from modeling_optical.evaluation.seeds_and_queries import nested_bootstrap
+from recipes.studies.statistics.seeds_and_queries import nested_bootstrap
 
 from .results_table import REFERENCE_SEED
 

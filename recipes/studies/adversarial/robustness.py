@@ -9,8 +9,8 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from modeling_optical.evaluation.non_inferiority import MeanDifference, NonInferiority, mean_difference, non_inferiority
-from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages
+from recipes.studies.statistics.non_inferiority import MeanDifference, NonInferiority, mean_difference, non_inferiority
+from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
 from ..comparisons import in_order, selected, table_of
 from ..results_table import CLEAN, StudyResults

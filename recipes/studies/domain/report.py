@@ -11,13 +11,13 @@ from matplotlib.axes import Axes
 
 from modeling_optical.evaluation import holm
 from modeling_optical.evaluation.questions import ACCURACY, MEDICAL_SUBJECTS, SUBJECT_GROUPS, subject_of
-from modeling_optical.evaluation.seeds_and_queries import RESAMPLES, percentile_interval, resampled_means
+from recipes.studies.statistics.seeds_and_queries import RESAMPLES, percentile_interval, resampled_means
 
 from ...checked_yaml import build
 from ..comparisons import Estimate, estimate, in_order, selected, shown_system, table_of
 from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
 from ..results_table import StudyResults
-from .mcnemar import McNemar, mcnemar
+from ..statistics.mcnemar import McNemar, mcnemar
 
 _LEVEL = 0.05
 IN_DOMAIN, OUT_OF_DOMAIN = "in domain", "out of domain"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages
+from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
 from ..comparisons import Estimate, estimate, in_order, selected, table_of
 from ..results_table import StudyResults

@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from modeling_optical.evaluation import holm
-from modeling_optical.evaluation.seeds_and_queries import nested_bootstrap
+from recipes.studies.statistics.seeds_and_queries import nested_bootstrap
 
 from ...checked_yaml import build
 from ..comparisons import difference, estimate, interval_columns, shown_system

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from modeling_optical.evaluation import holm
-from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages
+from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
 from ...checked_yaml import build
 from ..comparisons import Estimate, difference, estimate, in_order, interval_columns, selected, shown_system, table_of

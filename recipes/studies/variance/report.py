@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from modeling_optical.evaluation import holm
-from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages
-from modeling_optical.evaluation.variance_tests import VarianceComparison, compare_variances
+from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
+from recipes.studies.statistics.variance_tests import VarianceComparison, compare_variances
 
 from ...checked_yaml import build
 from ..comparisons import (

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import binomtest
 
 from recipes.cli import main
-from recipes.studies.domain.mcnemar import mcnemar
+from recipes.studies.statistics.mcnemar import mcnemar
 from recipes.studies.results_table import StudyResults
 from recipes.studies.study import load_study
 from recipes.studies.write_report import write_report

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from modeling_optical.evaluation.non_inferiority import mean_difference, non_inferiority
+from recipes.studies.statistics.non_inferiority import mean_difference, non_inferiority
 
 MARGIN = 0.005
 

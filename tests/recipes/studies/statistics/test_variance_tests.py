@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from modeling_optical.evaluation.variance_tests import (
+from recipes.studies.statistics.variance_tests import (
     compare_variances,
     detectable_ratio,
     permutation_of_labels,

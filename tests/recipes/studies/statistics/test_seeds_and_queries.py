@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from modeling_optical.evaluation.results import bootstrap_interval
-from modeling_optical.evaluation.seeds_and_queries import bootstrap_over_languages, nested_bootstrap, resampled_means
+from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages, nested_bootstrap, resampled_means
 
 
 def simulated(
