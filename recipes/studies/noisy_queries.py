@@ -17,7 +17,7 @@ from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, SearchableCorpus, per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
-from modeling_optical.evaluation.query_noise import NoisyQueries, add_noise
+from recipes.studies.query_noise import NoisyQueries, add_noise
 from modeling_optical.evaluation.references import bm25
 from modeling_optical.evaluation.trec import run_name
 from trainer.vocabulary import word_translations

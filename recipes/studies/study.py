@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modeling_optical.evaluation.query_noise import check_noise
+from recipes.studies.query_noise import check_noise
 
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
 from ..recipe import CollectionSource
@@ -115,7 +115,7 @@ class StudiedNoise:
     """Noise in the test queries: every student and every reference that reads them is measured with it, too.
 
     Args:
-        levels: kind of noise to its levels, the lowest first; see `modeling_optical.evaluation.query_noise`.
+        levels: kind of noise to its levels, the lowest first; see `recipes.studies.query_noise`.
         seed: decides what happens to which query; the same for all systems and seeds of training.
     """
 

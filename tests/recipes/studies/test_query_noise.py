@@ -8,8 +8,8 @@ import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modeling_optical.evaluation.query_noise import KINDS, add_noise, strip_diacritics
-from modeling_optical.evaluation.query_noise.keyboards import layout_of, neighbours
+from recipes.studies.query_noise import KINDS, add_noise, strip_diacritics
+from recipes.studies.query_noise.keyboards import layout_of, neighbours
 
 GERMAN = {f"q{i}": f"Wie viele Punkte gab die Verteidigung der Panthers in Zürich im Jahr {1900 + i} ab?" for i in range(200)}
 HINDI = {f"q{i}": f"पैंथर्स की रक्षा ने कितने अंक छोड़े और कब {i}" for i in range(100)}
