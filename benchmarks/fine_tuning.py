@@ -18,10 +18,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from modeling_optical.evaluation import Collection, compare_paired, per_query, read_run
-from recipes.annotations import load_annotations
+from recipes.runs.annotations import load_annotations
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main as optical
-from recipes.recipe import AnnotationsSource
+from recipes.runs.distillation_recipe import AnnotationsSource
 
 _DATA = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 _METRICS = ("AP@100", "RR@10", "Success@1")

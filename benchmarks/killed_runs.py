@@ -27,10 +27,10 @@ from safetensors.torch import load_file
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # Imported here, so that a forked run begins with its work: a moment that is drawn falls into a run, not into imports.
-import recipes.pipeline
+import recipes.runs.distillation_run
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import read_results
-from recipes.recipe import Recipe, load_recipe
+from recipes.runs.distillation_recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -48,7 +48,7 @@ def carry_out(recipe: Recipe, log: Path, kill_after: float | None = None) -> tup
         os.dup2(stream, 2)
         status = 1
         try:
-            recipes.pipeline.Run(recipe)()
+            recipes.runs.distillation_run.Run(recipe)()
             status = 0
         finally:
             os._exit(status)

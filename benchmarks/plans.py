@@ -31,7 +31,7 @@ from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.files.lines import json_lines
-from recipes.run_folder import student_of
+from recipes.runs.run_folder import student_of
 from trainer.loop.collapse import vector_spread
 from trainer.vocabulary import TABLE_FILE, TranslationTable
 

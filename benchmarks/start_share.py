@@ -31,8 +31,8 @@ from modeling_optical.evaluation import (
     save_run,
 )
 from modeling_optical.evaluation.trec import run_name
-from recipes.recipe import load_recipe
-from recipes.run_folder import student_of
+from recipes.runs.distillation_recipe import load_recipe
+from recipes.runs.run_folder import student_of
 from trainer.distillation.start_interpolation import interpolate
 
 METRICS = ["AP@100", "RR@10"]

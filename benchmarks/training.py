@@ -43,8 +43,8 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     from trainer.vocabulary import VocabularyOptions, adapt_vocabulary
 
     if options.bitext is None:
-        from recipes.annotations import load_annotations
-        from recipes.recipe import AnnotationsSource
+        from recipes.runs.annotations import load_annotations
+        from recipes.runs.distillation_recipe import AnnotationsSource
 
         path = HERE.parent / "recipes" / "quickstart" / "cldr_annotations_48.2.jsonl"
         bitext = load_annotations(AnnotationsSource(path=str(path)), "sw", "en").bitext

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .launch import launch
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..runs.distillation_recipe import Recipe
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,13 +28,13 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..recipe import load_recipe
+    from ..runs.distillation_recipe import load_recipe
 
     return carry_out(load_recipe(options.recipe, options.overrides), options)
 
 
 def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
-    from ..pipeline import Run, check_training
+    from ..runs.distillation_run import Run, check_training
 
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
         check_training(recipe)  # a slip is told once, before the processes start

@@ -12,7 +12,7 @@ from .launch import launch
 from .run import run_options
 
 if TYPE_CHECKING:
-    from ..retrieval_recipe import RetrievalRecipe
+    from ..runs.retrieval_recipe import RetrievalRecipe
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ..retrieval_recipe import load_retrieval_recipe
+    from ..runs.retrieval_recipe import load_retrieval_recipe
 
     return carry_out_training(load_retrieval_recipe(options.recipe, options.overrides), options)
 
@@ -38,7 +38,7 @@ def carry_out_training(recipe: RetrievalRecipe, options: argparse.Namespace) -> 
     """Runs the recipe here, or starts the processes that do."""
     from modeling_optical.files.atomic_write import write_text
 
-    from ..retrieval_pipeline import RetrievalRun, check_training
+    from ..runs.retrieval_run import RetrievalRun, check_training
 
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
         check_training(recipe)  # a slip is told once, before the processes start

@@ -10,11 +10,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..causal_recipe import CausalRecipe, resolve_causal
+from ..runs.causal_recipe import CausalRecipe, resolve_causal
 from ..checked_yaml import merged, read_values, set_key, unknown_key
-from ..recipe import Recipe, resolve
-from ..retrieval_recipe import RetrievalRecipe, resolve_in
-from ..run_folder import student_of
+from ..runs.distillation_recipe import Recipe, resolve
+from ..runs.retrieval_recipe import RetrievalRecipe, resolve_in
+from ..runs.run_folder import student_of
 from .study import ALL_LANGUAGES, Stage, Study
 
 STAGES = ("reference", "distil", "causal", "fine_tune")

@@ -27,7 +27,7 @@ from modeling_optical.evaluation.image_text.image_vectors import check_images
 from modeling_optical.evaluation.references import translate
 
 from ..checked_yaml import unknown_key
-from ..pipeline import load_start
+from ..runs.distillation_run import load_start
 from .cells import Cell, Places, cells_of, distillation_recipe, tested_languages
 from .image_text_source import ImageTextSource
 from .reference_systems import COLLECTIONS, NOT_RUN

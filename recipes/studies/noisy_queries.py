@@ -22,9 +22,9 @@ from modeling_optical.evaluation.references import bm25
 from modeling_optical.evaluation.trec import run_name
 from trainer.vocabulary import word_translations
 
-from ..data import in_languages, load_data
-from ..pipeline import load_start
-from ..recipe import Recipe
+from ..runs.data import in_languages, load_data
+from ..runs.distillation_run import load_start
+from ..runs.distillation_recipe import Recipe
 from .cells import Cell, Places, cells_of, distillation_recipe
 from .results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study

@@ -15,11 +15,11 @@ from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 
-from ..answering import QuestionAnswerer
-from ..causal_pipeline import answer_all, load_causal
-from ..causal_recipe import CausalRecipe
-from ..pipeline import load_start
-from ..recipe import Recipe
+from ..runs.answering import QuestionAnswerer
+from ..runs.causal_run import answer_all, load_causal
+from ..runs.causal_recipe import CausalRecipe
+from ..runs.distillation_run import load_start
+from ..runs.distillation_recipe import Recipe
 from .cells import Cell, Places, causal_recipe, distillation_recipe
 from .study import References, Study
 

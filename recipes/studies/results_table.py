@@ -16,8 +16,8 @@ from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.questions import ACCURACY, read_answers
 
-from ..provenance import machine, package_versions
-from ..report import HELD_OUT
+from ..runs.provenance import machine, package_versions
+from ..runs.report import HELD_OUT
 from .cells import Cell, Places
 from .reference_systems import COLLECTIONS, NOT_RUN
 from .study import Study

@@ -23,15 +23,15 @@ import torch
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation.questions import ACCURACY
 
-from ..causal_pipeline import CausalRun, check_causal_training
-from ..causal_recipe import CausalRecipe
+from ..runs.causal_run import CausalRun, check_causal_training
+from ..runs.causal_recipe import CausalRecipe
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
-from ..pipeline import Run, check_training
-from ..recipe import Recipe
-from ..retrieval_pipeline import RetrievalRun
-from ..retrieval_pipeline import check_training as check_fine_tuning
-from ..retrieval_recipe import RetrievalRecipe
-from ..run_folder import differing_keys
+from ..runs.distillation_run import Run, check_training
+from ..runs.distillation_recipe import Recipe
+from ..runs.retrieval_run import RetrievalRun
+from ..runs.retrieval_run import check_training as check_fine_tuning
+from ..runs.retrieval_recipe import RetrievalRecipe
+from ..runs.run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations

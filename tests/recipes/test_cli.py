@@ -185,7 +185,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_leaves_no_student(workshop):
 
 
 def test_an_unfinished_checkpoint_is_set_aside(workshop, capsys):
-    from recipes.run_folder import last_complete_checkpoint
+    from recipes.runs.run_folder import last_complete_checkpoint
 
     for step, content in ((2, '{"global_step": 2}'), (4, '{"global_')):
         folder = workshop / "checkpoints" / f"checkpoint-{step}"
@@ -282,7 +282,7 @@ def test_a_mistake_gets_a_sentence_and_leaves_no_student(workshop, capsys, chang
     assert not (workshop / "run" / "student").exists()
 
 
-@pytest.mark.parametrize("target", ["recipes.pipeline.TeacherCache.build", "trainer.distillation.trainer.OpticalTrainer.train"])
+@pytest.mark.parametrize("target", ["recipes.runs.distillation_run.TeacherCache.build", "trainer.distillation.trainer.OpticalTrainer.train"])
 def test_a_full_disk_is_told_with_the_remedy_and_the_run_goes_on_when_there_is_room(workshop, capsys, monkeypatch, target):
     def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
@@ -330,7 +330,7 @@ def test_a_language_that_the_vocabulary_cannot_spell_is_warned_about(workshop, c
 
 
 def test_the_installed_quickstart_is_found_from_any_folder(tmp_path, monkeypatch):
-    from recipes.recipe import load_recipe
+    from recipes.runs.distillation_recipe import load_recipe
 
     monkeypatch.chdir(tmp_path)
     recipe = load_recipe("recipes/quickstart/swahili.yaml")

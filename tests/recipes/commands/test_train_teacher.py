@@ -14,9 +14,9 @@ from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import read_results, read_run
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main
-from recipes.recipe import load_recipe
-from recipes.retrieval_pipeline import default_epochs
-from recipes.retrieval_recipe import load_retrieval_recipe
+from recipes.runs.distillation_recipe import load_recipe
+from recipes.runs.retrieval_run import default_epochs
+from recipes.runs.retrieval_recipe import load_retrieval_recipe
 
 WORDS = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]
 

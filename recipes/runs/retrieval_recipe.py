@@ -11,8 +11,8 @@ from typing import Any
 from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
-from .checked_yaml import build, fill_in_names, override, read_values, write_values
-from .recipe import CheckpointRecipe, EvaluationRecipe
+from ..checked_yaml import build, fill_in_names, override, read_values, write_values
+from .distillation_recipe import CheckpointRecipe, EvaluationRecipe
 
 
 @dataclass

@@ -30,7 +30,7 @@ from trainer.bitext import (
 )
 
 from .annotations import load_annotations
-from .recipe import CollectionSource, Recipe
+from .distillation_recipe import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from datasets import IterableDataset
 
-from recipes.data import load_data, near_duplicate_index
-from recipes.recipe import Recipe, resolve_recipe
+from recipes.runs.data import load_data, near_duplicate_index
+from recipes.runs.distillation_recipe import Recipe, resolve_recipe
 
 LEAK = "the quick brown fox jumps over the lazy dog near the river"
 
@@ -57,10 +57,10 @@ def test_few_pairs_of_a_language_are_told(folder: Path, monkeypatch: pytest.Monk
     counts = data.report["training pairs by language"]
     assert 180 > counts["sw"] > 100 > counts["so"] > 10
     assert f"Few pairs (sw {counts['sw']}, so {counts['so']}): below 10,000" in said
-    monkeypatch.setattr("recipes.data.FEW_PAIRS", 100)
+    monkeypatch.setattr("recipes.runs.data.FEW_PAIRS", 100)
     _, said = load(folder)
     assert f"Few pairs (so {counts['so']}): below 100" in said
-    monkeypatch.setattr("recipes.data.FEW_PAIRS", 10)
+    monkeypatch.setattr("recipes.runs.data.FEW_PAIRS", 10)
     _, said = load(folder)
     assert "Few pairs" not in said
 

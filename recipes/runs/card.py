@@ -22,8 +22,8 @@ from modeling_optical.checkpoints.files import CheckpointFiles
 from modeling_optical.evaluation import UNJUDGED, ResultRow
 from trainer.objectives import describe_objectives
 
-from .checked_yaml import write_values
-from .recipe import CollectionSource, Recipe
+from ..checked_yaml import write_values
+from .distillation_recipe import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
 

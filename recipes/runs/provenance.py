@@ -13,7 +13,7 @@ import torch
 
 from modeling_optical.files.fingerprint import file_checksum
 
-from .recipe import DataRecipe, Recipe
+from .distillation_recipe import DataRecipe, Recipe
 
 _PACKAGES = (
     "modeling-optical",

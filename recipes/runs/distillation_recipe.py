@@ -24,7 +24,7 @@ from trainer.bitext import (
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from .checked_yaml import build, fill_in_names, override, read_values, unknown_key, write_values
+from ..checked_yaml import build, fill_in_names, override, read_values, unknown_key, write_values
 
 
 @dataclass

@@ -13,7 +13,7 @@ from datasets import Dataset
 
 from modeling_optical.evaluation import Collection
 
-from .recipe import AnnotationsSource
+from .distillation_recipe import AnnotationsSource
 
 _VALIDATION_SHARE = 0.125  # of the training concepts: a tenth of all
 

@@ -7,9 +7,9 @@ import pytest
 
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation.questions import read_answers
-from recipes.answering import QuestionAnswerer
-from recipes.recipe import resolve
-from recipes.retrieval_recipe import resolve_in
+from recipes.runs.answering import QuestionAnswerer
+from recipes.runs.distillation_recipe import resolve
+from recipes.runs.retrieval_recipe import resolve_in
 
 
 @pytest.fixture

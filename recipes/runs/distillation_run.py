@@ -41,7 +41,7 @@ from trainer.vocabulary import (
 from .card import student_card
 from .data import Data, load_data
 from .provenance import provenance
-from .recipe import Recipe
+from .distillation_recipe import Recipe
 from .report import Report, evaluate_run
 from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 

@@ -36,8 +36,8 @@ from .card import BASELINE, SYSTEMS, read_training_log, student_card
 
 if TYPE_CHECKING:
     from .data import Data
-    from .pipeline import Run
-    from .recipe import CollectionSource
+    from .distillation_run import Run
+    from .distillation_recipe import CollectionSource
 
 logger = logging.get_logger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from hub_cards.symbols import symbol
-from recipes.annotations import Annotations, load_annotations
+from recipes.runs.annotations import Annotations, load_annotations
 from recipes.checked_yaml import PACKAGE_FOLDER
-from recipes.recipe import AnnotationsSource
+from recipes.runs.distillation_recipe import AnnotationsSource
 
 SHIPPED = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")
