@@ -67,7 +67,7 @@ def workplace(bert, tmp_path, monkeypatch):
 def make_images(folder: Path) -> None:
     """Pictures, captions, a tiny CLIP and a student of it."""
     from recipes.studies.image_text_source import SyntheticImages
-    from recipes.studies.synthetic_images import write_synthetic_images
+    from recipes.studies.synthetic.images import write_synthetic_images
 
     write_synthetic_images(folder / "made", ["de"], SyntheticImages())
     shutil.copy(folder / "made/images/0.png", folder / "dog.jpg")

@@ -39,9 +39,9 @@ from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
 from .study import ALL_LANGUAGES, Study
-from .synthetic_data import write_synthetic_data
-from .synthetic_images import write_synthetic_images
-from .synthetic_questions import write_synthetic_questions
+from .synthetic.data import write_synthetic_data
+from .synthetic.images import write_synthetic_images
+from .synthetic.questions import write_synthetic_questions
 from .write_report import check_report, write_report
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")

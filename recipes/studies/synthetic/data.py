@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from modeling_optical import OpticalModel
 from modeling_optical.files.atomic_write import replacing_folder, write_text
 
-from .study import ALL_LANGUAGES
+from ..study import ALL_LANGUAGES
 
 _WORDS = [
     "river",

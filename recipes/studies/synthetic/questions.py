@@ -16,8 +16,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from modeling_optical.files.atomic_write import replacing_folder
 
-from .study import ALL_LANGUAGES
-from .synthetic_data import cipher, sentence, write_lines
+from ..study import ALL_LANGUAGES
+from .data import cipher, sentence, write_lines
 
 _SUBJECTS = ("virology", "nutrition", "philosophy", "astronomy")
 _PAIRS, _QUESTIONS_OF_A_SUBJECT = 40, 6

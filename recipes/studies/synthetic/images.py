@@ -21,8 +21,8 @@ from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import replacing_folder
 
-from .image_text_source import SyntheticImages
-from .synthetic_data import cipher, write_backbone
+from ..image_text_source import SyntheticImages
+from .data import cipher, write_backbone
 
 _COLOURS = {
     "red": "#d62728",
