@@ -41,8 +41,8 @@ def _study(options: argparse.Namespace) -> int:
     if options.results is not None and not options.report_only:
         raise ValueError("--results makes a report from runs that are there: give --report-only, too.")
     if options.report_only:
-        from ..studies.results_table import read_results_table, with_question
-        from ..studies.write_report import write_report
+        from ..studies.reporting.results_table import read_results_table, with_question
+        from ..studies.reporting.write_report import write_report
 
         if options.results is not None:
             study = load_study(options.study, options.profile, options.overrides, options.output)

@@ -31,7 +31,7 @@ from ..runs.distillation_run import load_start
 from .cells import Cell, Places, cells_of, distillation_recipe, tested_languages
 from .image_text_source import ImageTextSource
 from .reference_systems import COLLECTIONS, NOT_RUN
-from .results_table import CELL_VALUES, write_frame
+from .reporting.results_table import CELL_VALUES, write_frame
 from .study import Study
 
 

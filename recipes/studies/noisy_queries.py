@@ -26,7 +26,7 @@ from ..runs.data import in_languages, load_data
 from ..runs.distillation_run import load_start
 from ..runs.distillation_recipe import Recipe
 from .cells import Cell, Places, cells_of, distillation_recipe
-from .results_table import NOISE, NOISE_COUNTS, write_frame
+from .reporting.results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study
 
 Found = dict[str, dict[str, float]]

@@ -37,12 +37,12 @@ from .image_text_cells import check_image_text, measure_image_text, prepare_imag
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
-from .results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
+from .reporting.results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
 from .study import ALL_LANGUAGES, Study
 from .synthetic.data import write_synthetic_data
 from .synthetic.images import write_synthetic_images
 from .synthetic.questions import write_synthetic_questions
-from .write_report import check_report, write_report
+from .reporting.write_report import check_report, write_report
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
 

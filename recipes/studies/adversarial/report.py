@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from ...checked_yaml import build
-from ..comparisons import shown_system
-from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
-from ..results_table import StudyResults
+from ..reporting.comparisons import shown_system
+from ..reporting.document import MISSING, ReportDocument, chance, legend_below, look, number
+from ..reporting.results_table import StudyResults
 from .robustness import AdversarialOptions, ArmTest, MeanOverLanguages, Panel, arm_tests, less, mean_over_languages
 
 _LEVEL = 0.05

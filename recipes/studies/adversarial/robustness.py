@@ -12,8 +12,8 @@ import pandas as pd
 from recipes.studies.statistics.non_inferiority import MeanDifference, NonInferiority, mean_difference, non_inferiority
 from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
-from ..comparisons import in_order, selected, table_of
-from ..results_table import CLEAN, StudyResults
+from ..reporting.comparisons import in_order, selected, table_of
+from ..reporting.results_table import CLEAN, StudyResults
 from ..study import ALL_LANGUAGES
 
 Tables = Mapping[str, pd.DataFrame]

@@ -14,9 +14,9 @@ from modeling_optical.evaluation.questions import ACCURACY, MEDICAL_SUBJECTS, SU
 from recipes.studies.statistics.seeds_and_queries import RESAMPLES, percentile_interval, resampled_means
 
 from ...checked_yaml import build
-from ..comparisons import Estimate, estimate, in_order, selected, shown_system, table_of
-from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
-from ..results_table import StudyResults
+from ..reporting.comparisons import Estimate, estimate, in_order, selected, shown_system, table_of
+from ..reporting.document import MISSING, ReportDocument, chance, legend_below, look, number
+from ..reporting.results_table import StudyResults
 from ..statistics.mcnemar import McNemar, mcnemar
 
 _LEVEL = 0.05

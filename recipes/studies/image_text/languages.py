@@ -9,8 +9,8 @@ import pandas as pd
 
 from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
-from ..comparisons import Estimate, estimate, in_order, selected, table_of
-from ..results_table import StudyResults
+from ..reporting.comparisons import Estimate, estimate, in_order, selected, table_of
+from ..reporting.results_table import StudyResults
 
 SEEN = "seen"
 """The factor that says which languages have bitext: codes joined by `+`."""

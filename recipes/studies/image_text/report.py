@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from modeling_optical.evaluation import holm
 
 from ...checked_yaml import build
-from ..comparisons import Estimate, difference, estimate, interval_columns, shown_system
-from ..report_document import MISSING, ReportDocument, colour, legend_below, look, number
-from ..results_table import StudyResults
+from ..reporting.comparisons import Estimate, difference, estimate, interval_columns, shown_system
+from ..reporting.document import MISSING, ReportDocument, colour, legend_below, look, number
+from ..reporting.results_table import StudyResults
 from .languages import Interval, Panel, Unit, deviation, difference_of, first_less_rest, mean
 
 _REFERENCES = {

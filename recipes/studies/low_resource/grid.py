@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..comparisons import in_order, selected, table_of
-from ..results_table import REFERENCE_SEED, StudyResults
+from ..reporting.comparisons import in_order, selected, table_of
+from ..reporting.results_table import REFERENCE_SEED, StudyResults
 
 NONE = "0"
 

@@ -15,9 +15,9 @@ from modeling_optical.evaluation import holm
 from recipes.studies.statistics.seeds_and_queries import nested_bootstrap
 
 from ...checked_yaml import build
-from ..comparisons import difference, estimate, interval_columns, shown_system
-from ..report_document import MISSING, ReportDocument, chance, legend_below, look, number
-from ..results_table import StudyResults
+from ..reporting.comparisons import difference, estimate, interval_columns, shown_system
+from ..reporting.document import MISSING, ReportDocument, chance, legend_below, look, number
+from ..reporting.results_table import StudyResults
 from .grid import NONE, Grid, grids_of, size_of, weights_of_area, weights_of_slope
 
 _LEVEL = 0.05

@@ -13,9 +13,9 @@ from modeling_optical.evaluation import holm
 from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
 
 from ...checked_yaml import build
-from ..comparisons import Estimate, difference, estimate, in_order, interval_columns, selected, shown_system, table_of
-from ..report_document import MISSING, ReportDocument, legend_below, look, number
-from ..results_table import REFERENCE_SEED, StudyResults
+from ..reporting.comparisons import Estimate, difference, estimate, in_order, interval_columns, selected, shown_system, table_of
+from ..reporting.document import MISSING, ReportDocument, legend_below, look, number
+from ..reporting.results_table import REFERENCE_SEED, StudyResults
 from ..study import ALL_LANGUAGES
 
 _LEVEL = 0.05

@@ -14,7 +14,7 @@ from recipes.studies.statistics.seeds_and_queries import bootstrap_over_language
 from recipes.studies.statistics.variance_tests import VarianceComparison, compare_variances
 
 from ...checked_yaml import build
-from ..comparisons import (
+from ..reporting.comparisons import (
     Difference,
     Estimate,
     difference,
@@ -25,8 +25,8 @@ from ..comparisons import (
     shown_system,
     table_of,
 )
-from ..report_document import MISSING, ReportDocument, chance, colour, legend_below, number
-from ..results_table import StudyResults
+from ..reporting.document import MISSING, ReportDocument, chance, colour, legend_below, number
+from ..reporting.results_table import StudyResults
 from ..study import ALL_LANGUAGES
 
 _LEVEL = 0.05

@@ -13,7 +13,7 @@ import pytest
 from datasets import Dataset
 
 from recipes.cli import main
-from recipes.studies.results_table import read_record
+from recipes.studies.reporting.results_table import read_record
 
 from .conftest import STUDIES
 

@@ -16,11 +16,11 @@ from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.questions import ACCURACY, read_answers
 
-from ..runs.provenance import machine, package_versions
-from ..runs.report import HELD_OUT
-from .cells import Cell, Places
-from .reference_systems import COLLECTIONS, NOT_RUN
-from .study import Study
+from ...runs.provenance import machine, package_versions
+from ...runs.report import HELD_OUT
+from ..cells import Cell, Places
+from ..reference_systems import COLLECTIONS, NOT_RUN
+from ..study import Study
 from .training_costs import training_costs
 
 CELL_VALUES = "per_query.parquet"
