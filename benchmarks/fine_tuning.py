@@ -18,9 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from modeling_optical.evaluation import Collection, compare_paired, per_query, read_run
-from recipes.runs.annotations import load_annotations
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main as optical
+from recipes.runs.annotations import load_annotations
 from recipes.runs.distillation_recipe import AnnotationsSource
 
 _DATA = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"

@@ -34,7 +34,7 @@ def main() -> None:
     ids, texts = list(corpus), list(corpus.values())
     queries = list(collection.queries.values())
     model = load_checkpoint(options.model)
-    searched = load_checkpoint(options.documents_model).encode_documents(texts) if options.documents_model else None
+    searched = load_checkpoint(options.documents_model).encode_document(texts) if options.documents_model else None
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "onnx"
         export_checkpoint(model, folder, "onnx")
@@ -59,7 +59,7 @@ def main() -> None:
                 encoder.encode([query], "query")
                 times.append(time.perf_counter() - start)
             found_in = documents if searched is None else searched
-            scores, positions = search(encoder.encode(queries, "query"), found_in, k=10)
+            positions, scores = search(encoder.encode(queries, "query"), found_in, k=10)
             found = {
                 query: {ids[p]: s for p, s in zip(row, values, strict=True)}
                 for query, row, values in zip(collection.queries, positions.tolist(), scores.tolist(), strict=True)

@@ -28,8 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 # Imported here, so that a forked run begins with its work: a moment that is drawn falls into a run, not into imports.
 import recipes.runs.distillation_run
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import read_results
+from modeling_optical.files.atomic_write import write_text
 from recipes.runs.distillation_recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 import psutil
 
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.encoding.encoded_corpus import Encoder
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.indexes import ExactIndex
 from trainer.bitext import BitextSource, Cleaning, StreamingOptions
 from trainer.bitext.streaming import stream_bitext

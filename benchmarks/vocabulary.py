@@ -21,8 +21,8 @@ from datasets import Dataset
 from transformers import set_seed
 
 from modeling_optical import OpticalForDistillation, load_checkpoint
+from modeling_optical.evaluation import encode_document, load_collection, per_query, retrieve, translation_retrieval
 from modeling_optical.files.atomic_write import write_text
-from modeling_optical.evaluation import encode_documents, load_collection, per_query, retrieve, translation_retrieval
 from trainer import (
     BitextSource,
     OpticalTrainer,
@@ -71,7 +71,7 @@ class Bench:
         self.cache.build(list(self.held_out["source"]))
         if options.collection:
             self.collection = load_collection(options.collection, options.target)
-            self.documents = encode_documents(self.teacher.model, self.collection.corpus)
+            self.documents = encode_document(self.teacher.model, self.collection.corpus)
 
     def pairs(self, size: int) -> Dataset:
         """The first `size` pairs of a seeded order: smaller sets are parts of larger ones."""
@@ -83,7 +83,7 @@ class Bench:
         """Held-out targets search the held-out sources."""
         sources = list(dict.fromkeys(self.held_out["source"]))
         place = {source: index for index, source in enumerate(sources)}
-        vectors = student.encode_queries(self.held_out["target"], max_length=self.options.max_length, show_progress_bar=False)
+        vectors = student.encode_query(self.held_out["target"], max_length=self.options.max_length, show_progress_bar=False)
         entries = [self.cache[source].vectors.float() for source in sources]
         return translation_retrieval(vectors, entries, [place[source] for source in self.held_out["source"]])
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import ResultRow
+from modeling_optical.files.atomic_write import write_text
 
 from .card_file import CARD_FILE, replace_section, write_card
 from .languages import bcp47, hub_languages, language_name

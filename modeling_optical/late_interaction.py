@@ -225,8 +225,8 @@ def search(
     """Exact search: the k documents with the highest MaxSim for every query.
 
     Args:
-        queries: arrays (tokens, dim), as `encode_queries` returns them.
-        documents: arrays (tokens, dim), as `encode_documents` returns them.
+        queries: arrays (tokens, dim), as `encode_query` returns them.
+        documents: arrays (tokens, dim), as `encode_document` returns them.
         k: how many documents per query; at most all.
         device: where the products are computed.
         max_elements: bound on the similarities held at a time (4 bytes each), whatever the size of the collection; see
@@ -234,7 +234,7 @@ def search(
         show_progress_bar: whether to show progress over the documents.
 
     Returns:
-        Scores (queries, k), best first, and the documents' positions (queries, k). Ties go to the earlier document.
+        The documents' positions (queries, k), best first, and their scores (queries, k). Ties go to the earlier document.
     """
     if not len(queries) or not len(documents):
         raise ValueError("search needs at least one query and one document.")
@@ -251,7 +251,7 @@ def search(
             places = torch.tensor(order, device=scores.device) - first
             best.update(torch.empty_like(scores).index_copy_(1, places, scores).float(), first)
             bar.update(last - first)
-    return best.scores, best.positions
+    return best.positions, best.scores
 
 
 # Documents that `search` sorts by length and multiplies together: enough for long runs, and little memory.

@@ -87,6 +87,20 @@ class OpticalPreTrainedModel(PreTrainedModel):
     # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
     accepts_loss_kwargs = False
 
+    def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
+        """Saves weights, configuration, code and the processor, so that the folder is whole; arguments as in transformers.
+
+        A model that was made in memory without a processor is saved without one.
+        """
+        processor = self._saved_processor()
+        if processor is not None and is_main_process:
+            processor.save_pretrained(save_directory)  # first, so that a push takes it along
+        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+
+    def _saved_processor(self) -> OpticalProcessor | None:
+        """What is saved with the model."""
+        return None
+
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         # Reached through the module itself: a model without parameters of its own counts as loaded when a checkpoint is.
@@ -113,7 +127,7 @@ class OpticalModel(OpticalPreTrainedModel):
 
     ```python
     >>> model = AutoModel.from_pretrained("path/to/student")
-    >>> vectors = model.encode_queries(["habari ya asubuhi"])  # one array (tokens, dim) per text
+    >>> vectors = model.encode_query(["habari ya asubuhi"])  # one array (tokens, dim) per text
     ```
     """
 
@@ -291,17 +305,20 @@ class OpticalModel(OpticalPreTrainedModel):
             weights["attention"] = _received_attention(outputs.get("attentions"), attention_mask)
         return vectors, attention_mask, outputs, weights
 
-    def encode_queries(self, texts: Sequence[str], **kwargs: Any) -> list[Any]:
-        """Token vectors of queries; arguments and result as for `encode`."""
-        return self.encode(texts, "query", **kwargs)
+    def _saved_processor(self) -> OpticalProcessor | None:
+        return self.get_processor() if self.processor is not None or self.config._name_or_path else None
 
-    def encode_documents(self, texts: Sequence[str], **kwargs: Any) -> list[Any]:
-        """Token vectors of documents; arguments and result as for `encode`."""
-        return self.encode(texts, "document", **kwargs)
+    def encode_query(self, inputs: str | Sequence[str], **kwargs: Any) -> Any:
+        """Token vectors of queries, one text or many; arguments and result as for `encode`."""
+        return self.encode(inputs, "query", **kwargs)
+
+    def encode_document(self, inputs: str | Sequence[str], **kwargs: Any) -> Any:
+        """Token vectors of documents, one text or many; arguments and result as for `encode`."""
+        return self.encode(inputs, "document", **kwargs)
 
     def encode(
         self,
-        texts: Sequence[str],
+        inputs: str | Sequence[str],
         kind: str,
         *,
         batch_size: int = 32,
@@ -309,12 +326,12 @@ class OpticalModel(OpticalPreTrainedModel):
         show_progress_bar: bool | None = None,
         convert_to_tensor: bool = False,
         processor: OpticalProcessor | None = None,
-    ) -> list[Any]:
+    ) -> Any:
         """
         Encodes texts in batches of similar length, on the device where the model is.
 
         Args:
-            texts: the texts.
+            inputs: one text or many.
             kind: `"query"` or `"document"`.
             batch_size: texts per batch.
             max_length: tokens per text, in place of the configured length.
@@ -323,22 +340,38 @@ class OpticalModel(OpticalPreTrainedModel):
             processor: in place of `self.processor`, which is loaded from the model's folder or Hub id at the first call.
 
         Returns:
-            One float32 array (scoring tokens, dim) per text, in the order given. A text without scoring tokens gets (0, dim).
+            One float32 array (scoring tokens, dim) for a string, a list of them in the order given for many texts. A text
+            without scoring tokens gets (0, dim).
 
         Raises:
-            ValueError: if a single string is given, or no processor can be found.
+            ValueError: if no processor can be found.
         """
+        texts = [inputs] if isinstance(inputs, str) else inputs
         results: list[Any] = [None] * len(texts)
         for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
             vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
             for row, index in enumerate(chosen):
                 kept = vectors[row][mask[row]]
                 results[index] = kept if convert_to_tensor else kept.numpy()
-        return results
+        return results[0] if isinstance(inputs, str) else results
+
+    def similarity(self, queries: Any, documents: Any) -> torch.Tensor:
+        """MaxSim of every query with every document (METHOD §1).
+
+        Args:
+            queries: what `encode_query` returned: one array (tokens, dim) or a list of them.
+            documents: what `encode_document` returned.
+
+        Returns:
+            (queries, documents) float32 on the CPU.
+        """
+        queries, documents = ([vectors] if hasattr(vectors, "ndim") else vectors for vectors in (queries, documents))
+        positions, scores = search(queries, documents, k=len(documents))
+        return torch.zeros_like(scores).scatter_(1, positions, scores)
 
     def encode_pooled(
         self,
-        texts: Sequence[str],
+        inputs: str | Sequence[str],
         kind: str = "query",
         *,
         batch_size: int = 32,
@@ -351,20 +384,21 @@ class OpticalModel(OpticalPreTrainedModel):
         students, whose vectors meet CLIP's image vectors.
 
         Args:
-            texts, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
+            inputs, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
 
         Returns:
-            (texts, `config.pooled_dim`) float32 on the CPU.
+            (`config.pooled_dim`,) for a string, (texts, `config.pooled_dim`) for many texts; float32 on the CPU.
 
         Raises:
             ValueError: if the model has no pooling.
         """
         if self.config.pooled_dim is None:
             raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
+        texts = [inputs] if isinstance(inputs, str) else inputs
         results = torch.empty(len(texts), self.config.pooled_dim)
         for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
             results[chosen] = output["pooled_vector"].float().cpu()
-        return results
+        return results[0] if isinstance(inputs, str) else results
 
     def _outputs(
         self,
@@ -376,8 +410,6 @@ class OpticalModel(OpticalPreTrainedModel):
         processor: OpticalProcessor | None,
     ) -> Iterator[tuple[list[int], OpticalModelOutput]]:
         """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
-        if isinstance(texts, str):
-            raise ValueError("encode takes a list of texts; wrap a single text in a list.")
         processor = processor or self.get_processor()
         features = [
             feature
@@ -419,11 +451,6 @@ class OpticalModel(OpticalPreTrainedModel):
             revision = getattr(self.config, "_commit_hash", None)
             self.processor = OpticalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
         return self.processor
-
-    def score(self, queries: Sequence[str], documents: Sequence[str]) -> torch.Tensor:
-        """MaxSim of every query with every document, both encoded by this model: (queries, documents)."""
-        scores, positions = search(self.encode_queries(queries), self.encode_documents(documents), k=len(documents))
-        return torch.zeros_like(scores).scatter_(1, positions, scores)
 
 
 class OpticalForDistillation(OpticalModel):

@@ -7,20 +7,20 @@ import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from transformers.utils import logging
 
-from .encoding.batching import batched
 from .checkpoints import load_checkpoint
+from .encoding.batching import batched
 from .encoding.corpus import Corpus, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
+from .encoding.passages import PassageStore
+from .encoding.token_pooling import pool_tokens
 from .explanation import Explanation, explain
 from .indexes import Index, IndexManifest, new_index, open_index
 from .modeling_optical import OpticalModel
-from .encoding.passages import PassageStore
-from .encoding.token_pooling import pool_tokens
 
 logger = logging.get_logger(__name__)
 
@@ -57,7 +57,7 @@ class OpticalRetriever:
     ```python
     >>> retriever = OpticalRetriever.from_pretrained("student", documents="teacher")
     >>> retriever.index("corpus.jsonl", "index")
-    >>> retriever.search(["swali langu"], k=10)[0][0].text
+    >>> retriever.search("swali langu", k=10)[0].text
     ```
     """
 
@@ -234,7 +234,7 @@ class OpticalRetriever:
             taken = index.known(ids)
             if taken:
                 raise ValueError(f"in the index already: {', '.join(sorted(taken)[:10])}. Remove them first.")
-            vectors = self.document_model.encode_documents(texts, batch_size=batch_size, show_progress_bar=False)
+            vectors = self.document_model.encode_document(texts, batch_size=batch_size, show_progress_bar=False)
             factor = index.encoder.pool_factor
             if factor is not None:
                 vectors = [pool_tokens(array, factor) for array in vectors]
@@ -255,17 +255,21 @@ class OpticalRetriever:
         assert self._passages is not None
         self._passages.remove(ids)
 
-    def search(self, queries: Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[list[Passage]]:
-        """The k best passages of each query, best first.
+    @overload
+    def search(self, queries: str, k: int = 10, *, batch_size: int = 32) -> list[Passage]: ...
+    @overload
+    def search(self, queries: Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[list[Passage]]: ...
+    def search(self, queries: str | Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[Passage] | list[list[Passage]]:
+        """The k best passages, best first: a list for a string, a list of lists for many queries.
 
         Raises:
-            ValueError: if no index is open, for a single string, or for k below 1.
+            ValueError: if no index is open, or for k below 1.
         """
         if isinstance(queries, str):
-            raise ValueError("search takes a list of queries; wrap a single query in a list.")
+            return self.search([queries], k, batch_size=batch_size)[0]
         index, store = self.current, self._passages
         assert store is not None
-        vectors = self.query_model.encode_queries(queries, batch_size=batch_size, show_progress_bar=False)
+        vectors = self.query_model.encode_query(queries, batch_size=batch_size, show_progress_bar=False)
         ids, scores = index.search(vectors, k, list(queries))
         texts = store.get(dict.fromkeys(identifier for row in ids for identifier in row))
         return [

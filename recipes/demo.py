@@ -10,8 +10,8 @@ from hub_cards.card_file import load_card
 from hub_cards.space.engine import DemoSettings, languages_of
 from modeling_optical.files.atomic_write import write_text
 
-from .runs.annotations import load_annotations
 from .checked_yaml import PACKAGE_FOLDER
+from .runs.annotations import load_annotations
 from .runs.distillation_recipe import AnnotationsSource
 
 ANNOTATIONS = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"

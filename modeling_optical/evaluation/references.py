@@ -145,10 +145,10 @@ def dense(
         batch_size: texts per batch.
         block: documents encoded at a time.
     """
-    asked = pooled(queries_model.encode_queries(list(queries.values()), batch_size=batch_size))
+    asked = pooled(queries_model.encode_query(list(queries.values()), batch_size=batch_size))
     kept = TopK(len(queries), k)
     for part in blocks(corpus, block):
-        found = pooled(documents_model.encode_documents([text for _, text in part], batch_size=batch_size))
+        found = pooled(documents_model.encode_document([text for _, text in part], batch_size=batch_size))
         scores, positions = (asked @ found.T).sort(dim=1, descending=True, stable=True)
         kept.add([identifier for identifier, _ in part], scores[:, :k], positions[:, :k])
     return kept.run(queries)

@@ -28,11 +28,11 @@ class EncodedDocuments:
     vectors: list[Any]
 
 
-def encode_documents(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
+def encode_document(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
     """Encodes a corpus (document id to text) once, to be searched by several query encoders."""
     pairs = list(corpus.items())
     texts = [text for _, text in pairs]
-    return EncodedDocuments([identifier for identifier, _ in pairs], model.encode_documents(texts, batch_size=batch_size))
+    return EncodedDocuments([identifier for identifier, _ in pairs], model.encode_document(texts, batch_size=batch_size))
 
 
 def retrieve(
@@ -53,8 +53,8 @@ def retrieve(
         ValueError: if the two models' vectors differ in dimension.
     """
     _check_dimension(model, documents)
-    vectors = model.encode_queries(list(queries.values()), batch_size=batch_size)
-    scores, positions = search(vectors, documents.vectors, k, device=model.device)
+    vectors = model.encode_query(list(queries.values()), batch_size=batch_size)
+    positions, scores = search(vectors, documents.vectors, k, device=model.device)
     return _run(queries, documents.ids, scores, positions)
 
 
@@ -85,12 +85,12 @@ def retrieve_streaming(
     Raises:
         ValueError: if the two models' vectors differ in dimension.
     """
-    vectors = queries_model.encode_queries(list(queries.values()), batch_size=batch_size)
+    vectors = queries_model.encode_query(list(queries.values()), batch_size=batch_size)
     kept = TopK(len(queries), k)
     for part in blocks(corpus, block):
-        documents = encode_documents(documents_model, dict(part), batch_size=batch_size)
+        documents = encode_document(documents_model, dict(part), batch_size=batch_size)
         _check_dimension(queries_model, documents)
-        scores, positions = search(vectors, documents.vectors, k, device=queries_model.device)
+        positions, scores = search(vectors, documents.vectors, k, device=queries_model.device)
         kept.add(documents.ids, scores, positions)
     return kept.run(queries)
 
@@ -115,7 +115,7 @@ class SearchableCorpus:
         if not self._small:
             return retrieve_streaming(model, queries, self._model, self._corpus, k=k, batch_size=self._batch_size)
         if self._encoded is None:
-            self._encoded = encode_documents(self._model, self._corpus, batch_size=self._batch_size)
+            self._encoded = encode_document(self._model, self._corpus, batch_size=self._batch_size)
         return retrieve(model, queries, self._encoded, k=k, batch_size=self._batch_size)
 
 

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from ..encoding.encoded_corpus import Encoder
+from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 from ..files.fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
-from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 from .index import Index, IndexManifest
 
 # A segment is what is sorted by length and written at once; while an index is built, one is in memory.
@@ -41,7 +41,7 @@ class ExactIndex(Index):
     ```python
     >>> index = ExactIndex("index", Encoder("org/english-colbert", dim=128))
     >>> index.build(["a", "b"], encoder.encode_document(["a text", "another"]))
-    >>> ids, scores = ExactIndex.load("index").search(student.encode_queries(["swali"]), k=10)
+    >>> ids, scores = ExactIndex.load("index").search(student.encode_query(["swali"]), k=10)
     ```
     """
 

@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from transformers.utils import logging
 
-from ..files.atomic_write import write_text
 from ..encoding.encoded_corpus import Encoder
+from ..files.atomic_write import write_text
 
 logger = logging.get_logger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..files.atomic_write import write_text
 from ..encoding.batching import batched
 from ..encoding.encoded_corpus import Encoder
+from ..files.atomic_write import write_text
 from .index import Index, IndexManifest, logger
 
 # Point ids have to be UUIDs or whole numbers; the same document always gets the same one, so that an upsert can be repeated.

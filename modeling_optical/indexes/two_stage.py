@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from ..files.atomic_write import replacing_folder
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
+from ..files.atomic_write import replacing_folder
 from .exact import ExactIndex
 from .index import Index, IndexManifest
 

@@ -64,7 +64,6 @@ def _adapt(options: argparse.Namespace) -> int:
     report, table = adapt_vocabulary(student, pairs["source"], pairs["target"], settings, languages=pairs["language"])
     with replacing_folder(output) as scratch:
         student.save_pretrained(scratch)
-        student.get_processor().save_pretrained(scratch)
         save_vocabulary_record(scratch, report, table, vocabulary_provenance(settings, fingerprint(pairs), len(pairs)))
     print(f"Vocabulary: {report}")
     print(f"student: {output}")

@@ -40,7 +40,6 @@ def _compare(options: argparse.Namespace) -> int:
     import json
     from dataclasses import asdict
 
-    from modeling_optical.files.atomic_write import write_text
     from modeling_optical.evaluation.comparison import (
         TextFile,
         compare_systems,
@@ -48,6 +47,7 @@ def _compare(options: argparse.Namespace) -> int:
         read_judged_runs,
         unjudged,
     )
+    from modeling_optical.files.atomic_write import write_text
 
     corpus = TextFile(options.corpus) if options.corpus else None
     queries = dict(TextFile(options.queries).items()) if options.queries else {}

@@ -169,7 +169,6 @@ class Run(FolderRun):
                         "student.vocabulary (with a size, for instance 8000), or start from a multilingual backbone."
                     )
                 student.save_pretrained(scratch)
-                student.get_processor().save_pretrained(scratch)
                 write_text(
                     scratch / "data.json", json.dumps({"fingerprint": seen, "pairs": data.report["training pairs"]}) + "\n"
                 )
@@ -324,7 +323,6 @@ def _save_student(trainer: OpticalTrainer, folder: Path, start: Path, teacher: s
         model.config.transport = student.config.transport
         model.config.teacher = teacher
         model.save_pretrained(scratch)
-        trainer.processing_class.save_pretrained(scratch)
         _copy_vocabulary_record(start, scratch)
         write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
 

@@ -140,7 +140,6 @@ class RetrievalRun(FolderRun):
             model = load_checkpoint(own.start, **own.config, **own.load_arguments())
             with replacing_folder(self.start_folder) as scratch:
                 model.save_pretrained(scratch)
-                model.get_processor().save_pretrained(scratch)
                 write_text(scratch / "data.json", json.dumps({"fingerprint": seen}) + "\n")
 
     def _train(self, train: LabelledDataset, held_out: LabelledDataset, documents: OpticalModel | None) -> None:
@@ -175,7 +174,6 @@ class RetrievalRun(FolderRun):
         if self.state.is_main_process:
             with replacing_folder(self.model_folder) as scratch:
                 trained.save_pretrained(scratch)
-                trainer.processing_class.save_pretrained(scratch)
                 write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
         self.state.wait_for_everyone()
 

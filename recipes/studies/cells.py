@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..runs.causal_recipe import CausalRecipe, resolve_causal
 from ..checked_yaml import merged, read_values, set_key, unknown_key
+from ..runs.causal_recipe import CausalRecipe, resolve_causal
 from ..runs.distillation_recipe import Recipe, resolve
 from ..runs.retrieval_recipe import RetrievalRecipe, resolve_in
 from ..runs.run_folder import student_of

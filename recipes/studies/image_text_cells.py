@@ -13,7 +13,6 @@ import torch
 import torch.nn.functional as functional
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, NotRun, save_run
 from modeling_optical.evaluation.image_text import (
     METRICS,
@@ -25,6 +24,7 @@ from modeling_optical.evaluation.image_text import (
 )
 from modeling_optical.evaluation.image_text.image_vectors import check_images
 from modeling_optical.evaluation.references import translate
+from modeling_optical.files.atomic_write import write_text
 
 from ..checked_yaml import unknown_key
 from ..runs.distillation_run import load_start

@@ -14,17 +14,17 @@ import pandas as pd
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import Collection, SearchableCorpus, per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
-from recipes.studies.query_noise import NoisyQueries, add_noise
 from modeling_optical.evaluation.references import bm25
 from modeling_optical.evaluation.trec import run_name
+from modeling_optical.files.atomic_write import write_text
+from recipes.studies.query_noise import NoisyQueries, add_noise
 from trainer.vocabulary import word_translations
 
 from ..runs.data import in_languages, load_data
-from ..runs.distillation_run import load_start
 from ..runs.distillation_recipe import Recipe
+from ..runs.distillation_run import load_start
 from .cells import Cell, Places, cells_of, distillation_recipe
 from .reporting.results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study

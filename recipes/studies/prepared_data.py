@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.evaluation import Collection, texts_of
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 
 from ..checked_yaml import substitute
 from ..runs.distillation_recipe import CollectionSource

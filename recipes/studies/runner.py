@@ -20,17 +20,17 @@ from typing import Any
 
 import torch
 
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation.questions import ACCURACY
+from modeling_optical.files.atomic_write import write_text
 
-from ..runs.causal_run import CausalRun, check_causal_training
-from ..runs.causal_recipe import CausalRecipe
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
-from ..runs.distillation_run import Run, check_training
+from ..runs.causal_recipe import CausalRecipe
+from ..runs.causal_run import CausalRun, check_causal_training
 from ..runs.distillation_recipe import Recipe
+from ..runs.distillation_run import Run, check_training
+from ..runs.retrieval_recipe import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
 from ..runs.retrieval_run import check_training as check_fine_tuning
-from ..runs.retrieval_recipe import RetrievalRecipe
 from ..runs.run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
@@ -38,11 +38,11 @@ from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_t
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .reporting.results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
+from .reporting.write_report import check_report, write_report
 from .study import ALL_LANGUAGES, Study
 from .synthetic.data import write_synthetic_data
 from .synthetic.images import write_synthetic_images
 from .synthetic.questions import write_synthetic_questions
-from .reporting.write_report import check_report, write_report
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
 

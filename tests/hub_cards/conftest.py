@@ -35,7 +35,6 @@ def student(bert, tmp_path):
     model = OpticalModel.from_backbone(bert, embedding_dim=8)
     folder = tmp_path / "student"
     model.save_pretrained(folder)
-    model.processor.save_pretrained(folder)
     (folder / "README.md").write_text(
         "---\nlanguage:\n- sw\nlicense: mit\n---\n\n<!-- optical:summary -->\n# tiny\n<!-- /optical:summary -->\n\n"
         "<!-- optical:use -->\nload PATH_OR_ID_OF_THIS_MODEL\n<!-- /optical:use -->\n\n"

@@ -252,7 +252,6 @@ def test_every_loading_snippet_of_a_card_runs(tmp_path: Path, bert: str, monkeyp
     torch.manual_seed(0)
     student = OpticalModel.from_backbone(bert, embedding_dim=8)
     student.save_pretrained(tmp_path)
-    student.processor.save_pretrained(tmp_path)
     if also_sentence_transformers:
         pytest.importorskip("sentence_transformers", reason="sentence-transformers is not installed")
         add_sentence_transformers(student, tmp_path)
@@ -261,7 +260,7 @@ def test_every_loading_snippet_of_a_card_runs(tmp_path: Path, bert: str, monkeyp
     card = write_model_card(tmp_path, replace(CARD, inputs=inputs)).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", named(card, str(tmp_path)), re.DOTALL)
     assert len(blocks) == (4 if also_sentence_transformers else 3)
-    expected = student.encode_queries(["..."])[0]
+    expected = student.encode_query(["..."])[0]
     names: dict = {}
     for block in blocks:
         exec(block, names)

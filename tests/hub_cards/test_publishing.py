@@ -162,7 +162,7 @@ else:
     import modeling_optical
 from transformers import AutoModel
 model = AutoModel.from_pretrained("org/tiny", trust_remote_code=sys.argv[1] == "without")
-print(json.dumps(model.encode_queries(["paka alikaa"])[0].tolist()))
+print(json.dumps(model.encode_query(["paka alikaa"])[0].tolist()))
 """
 LOAD_SENTENCE_TRANSFORMERS = """
 import json
@@ -187,7 +187,7 @@ def loaded_elsewhere(hub, folder: Path, script: str, *arguments: str) -> np.ndar
 def test_a_pushed_student_loads_from_the_hub_with_and_without_the_package(hub, student, tmp_path, package):
     main(["push", str(student), "org/tiny"])
     vectors = loaded_elsewhere(hub, tmp_path, LOAD, package)
-    np.testing.assert_allclose(vectors, OpticalModel.from_pretrained(student).encode_queries(["paka alikaa"])[0], atol=1e-5)
+    np.testing.assert_allclose(vectors, OpticalModel.from_pretrained(student).encode_query(["paka alikaa"])[0], atol=1e-5)
 
 
 def test_a_student_pushed_for_sentence_transformers_too_loads_there_and_says_so(hub, student, tmp_path):
@@ -197,7 +197,7 @@ def test_a_student_pushed_for_sentence_transformers_too_loads_there_and_says_so(
     assert sorted(p.name for p in student.iterdir()) == before
     assert b'MultiVectorEncoder("org/tiny")' in hub.model("org/tiny").files["README.md"]
     vectors = loaded_elsewhere(hub, tmp_path, LOAD_SENTENCE_TRANSFORMERS)
-    np.testing.assert_allclose(vectors, OpticalModel.from_pretrained(student).encode_queries(["paka alikaa"])[0], atol=1e-5)
+    np.testing.assert_allclose(vectors, OpticalModel.from_pretrained(student).encode_query(["paka alikaa"])[0], atol=1e-5)
 
 
 def test_a_space_is_pushed_beside_the_model(hub, student):

@@ -44,7 +44,6 @@ def test_a_run_that_pushes_while_it_trains_sends_the_card_of_the_run(hub, bert, 
     torch.manual_seed(0)
     teacher = OpticalModel.from_backbone(bert, embedding_dim=8)
     teacher.save_pretrained(tmp_path / "teacher")
-    teacher.processor.save_pretrained(tmp_path / "teacher")
     recipe = {
         "language": "sw",
         "output": str(tmp_path / "run"),

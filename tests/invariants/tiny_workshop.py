@@ -40,7 +40,6 @@ def make_workshop(folder: Path, backbone: str) -> Path:
     torch.manual_seed(0)
     teacher = OpticalModel.from_backbone(backbone, embedding_dim=8)
     teacher.save_pretrained(folder / "teacher")
-    teacher.processor.save_pretrained(folder / "teacher")
     rows = sentences(80)
     (folder / "bitext.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:60]))
     collection = folder / "collection"

@@ -25,7 +25,6 @@ def client(backbones, tmp_path_factory):
     home = tmp_path_factory.mktemp("served")
     model = OpticalModel.from_backbone(backbones["bert"], embedding_dim=8)
     model.save_pretrained(home / "model")
-    model.processor.save_pretrained(home / "model")
     retriever = OpticalRetriever.from_pretrained(home / "model")
     retriever.index({"cat": "the cat", "dog": "the dog"}, home / "index", show_progress_bar=False)
     limits = ServerLimits(max_body_bytes=100_000, max_characters=1000, max_queries=4)

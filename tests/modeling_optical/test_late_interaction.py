@@ -51,7 +51,7 @@ def test_search_equals_brute_force_under_any_memory_bound(max_elements):
     generator = np.random.default_rng(3)
     queries = vectors(generator.integers(1, 9, 13).tolist())
     documents = vectors(generator.integers(0, 40, 57).tolist(), seed=5)
-    scores, positions = search(queries, documents, k=10, max_elements=max_elements)
+    positions, scores = search(queries, documents, k=10, max_elements=max_elements)
     brute = np.array([[by_definition(q, d) for d in documents] for q in queries])
     order = np.argsort(-brute, axis=1, kind="stable")[:, :10]
     np.testing.assert_allclose(scores.numpy(), np.take_along_axis(brute, order, 1), atol=1e-5)
@@ -60,7 +60,7 @@ def test_search_equals_brute_force_under_any_memory_bound(max_elements):
 
 def test_ties_go_to_the_earlier_document_and_k_is_bounded_by_the_collection():
     document = vectors([2])[0]
-    _, positions = search(vectors([3], seed=9), [document, document, document], k=10)
+    positions, _ = search(vectors([3], seed=9), [document, document, document], k=10)
     assert positions.tolist() == [[0, 1, 2]]
 
 

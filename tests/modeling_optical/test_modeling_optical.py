@@ -32,13 +32,12 @@ def model(backbone: str) -> OpticalModel:
 
 
 def test_saving_and_loading_gives_bit_equal_vectors(model, tmp_path):
-    before = model.encode_queries(TEXTS), model.encode_documents(TEXTS)
+    before = model.encode_query(TEXTS), model.encode_document(TEXTS)
     model.save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
     assert {p.suffix for p in tmp_path.iterdir()} <= {".json", ".safetensors", ".py", ".txt"}
     loaded = AutoModel.from_pretrained(tmp_path)
     assert type(loaded) is OpticalModel
-    for old, new in zip(before, (loaded.encode_queries(TEXTS), loaded.encode_documents(TEXTS)), strict=True):
+    for old, new in zip(before, (loaded.encode_query(TEXTS), loaded.encode_document(TEXTS)), strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(old, new, strict=True))
     assert isinstance(AutoProcessor.from_pretrained(tmp_path), OpticalProcessor)
     assert isinstance(AutoConfig.from_pretrained(tmp_path), OpticalConfig)
@@ -65,8 +64,7 @@ def test_a_distillation_checkpoint_loads_as_the_plain_model_and_back(model, tmp_
 def test_the_saved_folder_works_where_the_package_cannot_be_imported(model, tmp_path):
     folder = tmp_path / "saved"
     model.save_pretrained(folder)
-    model.processor.save_pretrained(folder)
-    expected = model.encode_queries(TEXTS[:2])
+    expected = model.encode_query(TEXTS[:2])
     script = f"""
 import sys
 sys.path = [p for p in sys.path if p not in ("", {str(Path(__file__).parents[2])!r})]
@@ -80,7 +78,7 @@ from transformers import AutoModel, AutoProcessor
 model = AutoModel.from_pretrained({str(folder)!r}, trust_remote_code=True)
 processor = AutoProcessor.from_pretrained({str(folder)!r}, trust_remote_code=True)
 assert type(processor).__name__ == "OpticalProcessor"
-vectors = model.encode_queries({TEXTS[:2]!r})
+vectors = model.encode_query({TEXTS[:2]!r})
 np.savez({str(tmp_path / "vectors.npz")!r}, *vectors)
 """
     environment = os.environ | {"HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
@@ -105,7 +103,6 @@ def test_unknown_configuration_keys_survive_a_round_trip(bert, tmp_path):
 
 def test_a_saved_configuration_names_no_path_of_this_machine(model, tmp_path):
     model.save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
     for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
         assert "/tmp" not in (tmp_path / file).read_text(), file
 
@@ -113,17 +110,16 @@ def test_a_saved_configuration_names_no_path_of_this_machine(model, tmp_path):
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_near_single_precision(model, tmp_path, dtype):
     model.save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
     half = OpticalModel.from_pretrained(tmp_path, dtype=dtype)
     assert half.dtype == dtype
-    for single, other in zip(model.encode_queries(TEXTS), half.encode_queries(TEXTS), strict=True):
+    for single, other in zip(model.encode_query(TEXTS), half.encode_query(TEXTS), strict=True):
         assert other.dtype == np.float32
         assert np.abs(single - other).max() < 0.05
 
 
 def test_vectors_are_unit_and_padding_and_company_do_not_change_them(model):
-    alone = [model.encode_documents([text])[0] for text in TEXTS]
-    together = model.encode_documents(TEXTS, batch_size=8)
+    alone = [model.encode_document([text])[0] for text in TEXTS]
+    together = model.encode_document(TEXTS, batch_size=8)
     for one, other in zip(alone, together, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
         np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1.0, atol=1e-5)
@@ -137,20 +133,20 @@ def test_vectors_are_unit_and_padding_and_company_do_not_change_them(model):
 
 def test_encoding_keeps_order_and_mode_for_any_batch_size(model):
     model.train()
-    first = model.encode_queries(TEXTS, batch_size=1)
-    second = model.encode_queries(TEXTS, batch_size=4, convert_to_tensor=True)
+    first = model.encode_query(TEXTS, batch_size=1)
+    second = model.encode_query(TEXTS, batch_size=4, convert_to_tensor=True)
     assert model.training
     for one, other in zip(first, second, strict=True):
         np.testing.assert_allclose(one, other.numpy(), atol=1e-5)
-    assert model.encode_queries([]) == []
-    with pytest.raises(ValueError, match="list of texts"):
-        model.encode_queries("a single text")
+    assert model.encode_query([]) == []
+    np.testing.assert_array_equal(model.encode_query("a single text"), model.encode_query(["a single text"])[0])
+    np.testing.assert_array_equal(model.encode_document("a single text"), model.encode_document(["a single text"])[0])
 
 
 def test_a_query_without_scoring_tokens_has_no_vectors_and_scores_nothing(bert):
     model = OpticalModel.from_backbone(bert, embedding_dim=8, scored_query_tokens="content")
-    assert model.encode_queries([""])[0].shape == (0, 8)
-    assert model.score([""], ["the cat"]).tolist() == [[0.0]]
+    assert model.encode_query([""])[0].shape == (0, 8)
+    assert model.similarity(model.encode_query(""), model.encode_document("the cat")).tolist() == [[0.0]]
 
 
 def test_no_projection_leaves_the_hidden_states(backbone):
@@ -159,7 +155,7 @@ def test_no_projection_leaves_the_hidden_states(backbone):
     batch = model.processor(["the cat"], "query")
     hidden = model.backbone(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state[0]
     expected = torch.nn.functional.normalize(hidden, dim=-1).detach().numpy()
-    np.testing.assert_allclose(model.encode_queries(["the cat"])[0], expected, atol=1e-6)
+    np.testing.assert_allclose(model.encode_query(["the cat"])[0], expected, atol=1e-6)
 
 
 def test_the_loss_is_the_transport_of_its_token_vectors(model):

@@ -25,7 +25,6 @@ def student(bert):
 @pytest.fixture
 def saved(student, tmp_path):
     student.save_pretrained(tmp_path / "student")
-    student.processor.save_pretrained(tmp_path / "student")
     return str(tmp_path / "student")
 
 
@@ -41,9 +40,9 @@ def test_an_encoders_checkpoint_answers_zero_shot_by_maxsim_over_the_questions_t
     model = OpticalForMultipleChoice.from_pretrained(saved)
     logits = model(**batch(model)).logits
     for row, question in enumerate(QUESTIONS):
-        encoded = student.encode_queries([question], convert_to_tensor=True)[0]
+        encoded = student.encode_query([question], convert_to_tensor=True)[0]
         for column, choice in enumerate(CHOICES[row]):
-            document = student.encode_documents([choice], convert_to_tensor=True)[0]
+            document = student.encode_document([choice], convert_to_tensor=True)[0]
             ones = (torch.ones(1, len(x), dtype=torch.bool) for x in (encoded, document))
             expected = maxsim(encoded[None], document[None], *ones) / len(encoded)
             assert logits[row, column].item() == pytest.approx(expected.item(), abs=1e-5)
@@ -79,7 +78,6 @@ def test_the_head_is_saved_and_loaded_and_the_class_is_found(saved, tmp_path):
     model = OpticalForMultipleChoice.from_pretrained(saved)
     model.choice_head.weight.data.copy_(torch.tensor([[3.0, 0.5, -0.25]]))
     model.save_pretrained(tmp_path / "choosing")
-    model.get_processor().save_pretrained(tmp_path / "choosing")
     loaded = AutoModelForMultipleChoice.from_pretrained(tmp_path / "choosing")
     assert isinstance(loaded, OpticalForMultipleChoice)
     assert torch.equal(loaded(**batch(model)).logits, model(**batch(model)).logits)

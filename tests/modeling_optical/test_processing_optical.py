@@ -32,7 +32,7 @@ def test_a_marker_that_the_vocabulary_lacks_gets_a_row_of_its_own(backbone):
     assert added == 2
     assert marked.get_input_embeddings().num_embeddings >= len(marked.processor.tokenizer)
     assert marked.config.get_text_config().vocab_size == marked.get_input_embeddings().num_embeddings
-    assert len(marked.encode_queries([TEXT])[0]) == len(plain.encode_queries([TEXT])[0]) + 1
+    assert len(marked.encode_query([TEXT])[0]) == len(plain.encode_query([TEXT])[0]) + 1
 
 
 def test_a_processor_without_the_marker_in_its_vocabulary_is_refused(bert):
@@ -79,7 +79,7 @@ def test_no_text_is_longer_than_the_backbone_takes(backbone):
     instance = model(backbone, document_length=100_000)
     ids = processor("cat mat " * 500, "document")["input_ids"]
     assert ids.shape[1] <= 64
-    assert len(instance.encode_documents(["cat mat " * 500])[0]) == ids.shape[1]
+    assert len(instance.encode_document(["cat mat " * 500])[0]) == ids.shape[1]
 
 
 def test_the_skip_list_holds_punctuation_of_any_script_and_not_the_bare_space_piece(backbone):

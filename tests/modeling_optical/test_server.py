@@ -32,7 +32,6 @@ def retriever(bert, tmp_path) -> OpticalRetriever:
     torch.manual_seed(0)
     model = OpticalModel.from_backbone(bert, embedding_dim=8)
     model.save_pretrained(tmp_path / "model")
-    model.processor.save_pretrained(tmp_path / "model")
     made = OpticalRetriever.from_pretrained(tmp_path / "model")
     made.index(CORPUS, tmp_path / "index", show_progress_bar=False)
     return made

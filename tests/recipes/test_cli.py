@@ -33,7 +33,7 @@ def test_a_run_leaves_everything_that_it_promises(workshop, capsys):
     assert all(0 <= row.low <= row.value <= row.high <= 1 for row in rows)
     student = AutoModel.from_pretrained(run / "student")
     assert type(student) is OpticalModel
-    assert student.encode_queries(["paka alikaa"])[0].shape[1] == 8
+    assert student.encode_query(["paka alikaa"])[0].shape[1] == 8
     assert json.loads((run / "student" / "config.json").read_text())["architectures"] == ["OpticalModel"]
     record = json.loads((run / "run.json").read_text())
     assert record["versions"]["torch"]
@@ -282,7 +282,9 @@ def test_a_mistake_gets_a_sentence_and_leaves_no_student(workshop, capsys, chang
     assert not (workshop / "run" / "student").exists()
 
 
-@pytest.mark.parametrize("target", ["recipes.runs.distillation_run.TeacherCache.build", "trainer.distillation.trainer.OpticalTrainer.train"])
+@pytest.mark.parametrize(
+    "target", ["recipes.runs.distillation_run.TeacherCache.build", "trainer.distillation.trainer.OpticalTrainer.train"]
+)
 def test_a_full_disk_is_told_with_the_remedy_and_the_run_goes_on_when_there_is_room(workshop, capsys, monkeypatch, target):
     def full(*_, **__):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")

@@ -38,7 +38,7 @@ def test_a_recipe_distils_a_sentence_encoder(sentence_encoder: str, tmp_path: Pa
     student = load_checkpoint(tmp_path / "run/student")
     log = json.loads((tmp_path / "run/student/training_log.json").read_text())
     assert {"transport", "contrastive"} <= set(log[0])
-    assert student.encode_queries(["paka"])[0].shape[1] == 32
+    assert student.encode_query(["paka"])[0].shape[1] == 32
     # The student of a sentence encoder is one, too.
     assert student.encode_pooled(["paka", "mbwa"], "query").shape == (2, 12)
     assert {row.system for row in read_results(tmp_path / "run/results.json")} >= {"floor", "start", "optical"}

@@ -16,9 +16,9 @@ from modeling_optical.evaluation.questions.likelihood import ANSWER_MARKER, QUES
 from modeling_optical.transport import TransportOptions, transport_loss
 
 from ..distillation.collator import text_key
+from ..distillation.symmetric import spread_kinds
 from ..loop.objective_trainer import ObjectiveTrainer
 from ..objectives import ObjectiveContext, ObjectiveSum, WeightSchedule, build_objectives, parse_objectives
-from ..distillation.symmetric import spread_kinds
 
 NEXT_TOKEN = "next_token"
 HIDDEN_STATE_OBJECTIVES = ("transport", "pooled_mse", "token_mse", "contrastive")

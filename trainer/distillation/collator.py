@@ -13,8 +13,8 @@ from modeling_optical import OpticalProcessor
 
 from ..teachers.cache import TeacherCache, teacher_vectors
 from ..teachers.teacher import Teacher, TeacherVectors
-from .token_frequencies import InverseDocumentFrequencies
 from ..vocabulary import TranslationTable
+from .token_frequencies import InverseDocumentFrequencies
 
 
 @dataclass

@@ -6,11 +6,11 @@ from datasets import Dataset, IterableDataset
 
 from modeling_optical import OpticalForDistillation, OpticalProcessor
 
-from .arguments import OpticalTrainingArguments
 from ..teachers.cache import TeacherCache
 from ..teachers.teacher import Teacher
-from .token_frequencies import InverseDocumentFrequencies
 from ..vocabulary import TranslationTable
+from .arguments import OpticalTrainingArguments
+from .token_frequencies import InverseDocumentFrequencies
 
 
 def check_inputs(

@@ -14,26 +14,26 @@ from torch import nn
 
 from modeling_optical import OpticalForDistillation
 
-from .arguments import OpticalTrainingArguments
 from ..loop.collapse import CollapseMonitor
-from .collator import DistillationCollator
 from ..loop.cpu_attention import fast_cpu_attention
-from ..objectives.embedding_adversary import EmbeddingAdversary
 from ..loop.gradient_cache import cached_backward
+from ..loop.objective_trainer import ObjectiveTrainer
+from ..loop.training_state import load_modules, save_modules
+from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
+from ..objectives.embedding_adversary import EmbeddingAdversary
+from ..teachers.cache import TeacherCache
+from ..teachers.teacher import Teacher
+from ..vocabulary import TranslationTable
+from .arguments import OpticalTrainingArguments
+from .collator import DistillationCollator
 from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
-from ..loop.objective_trainer import ObjectiveTrainer
-from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from .passages import PassageSet, read_passages
 from .start_interpolation import StartInterpolation
 from .symmetric import kinds_of, spread_kinds
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher
 from .token_frequencies import InverseDocumentFrequencies
 from .topic_batches import TopicSampler, topics_of
-from ..loop.training_state import load_modules, save_modules
 from .translation_evaluation import translation_retrieval_by_kind
-from ..vocabulary import TranslationTable
 
 # What the batch has for the transport alone, and what for other objectives: neither is the encoder's.
 _TRANSPORT_INPUTS = ("teacher_vectors", "teacher_mask", "teacher_content_mask", "teacher_weights", "solving_bonus")

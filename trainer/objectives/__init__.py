@@ -1,15 +1,7 @@
 """What the student is trained for: any weighted sum of objectives, one file each (METHOD §4)."""
 
-from .contrastive import Contrastive, ContrastiveOptions
-from .language_adversary import LanguageAdversary, LanguageAdversaryOptions
-from .objective import NoOptions, Objective, ObjectiveContext
 from .composition.objective_sum import ObjectiveSum
-from .passage_contrastive import PassageContrastive, PassageContrastiveOptions
-from .pooled_mse import PooledMSE
-from .pooled_vector_mse import PooledVectorMSE
 from .composition.schedules import WeightSchedule
-from .score_distillation import ScoreDistillation, ScoreDistillationOptions
-from .score_kl import ScoreKL, ScoreKLOptions
 from .composition.specification import (
     OBJECTIVES,
     RETRIEVAL_OBJECTIVES,
@@ -22,6 +14,14 @@ from .composition.specification import (
     parse_objectives,
     parse_retrieval_objectives,
 )
+from .contrastive import Contrastive, ContrastiveOptions
+from .language_adversary import LanguageAdversary, LanguageAdversaryOptions
+from .objective import NoOptions, Objective, ObjectiveContext
+from .passage_contrastive import PassageContrastive, PassageContrastiveOptions
+from .pooled_mse import PooledMSE
+from .pooled_vector_mse import PooledVectorMSE
+from .score_distillation import ScoreDistillation, ScoreDistillationOptions
+from .score_kl import ScoreKL, ScoreKLOptions
 from .token_mse import TokenMSE
 from .transport import Transport
 

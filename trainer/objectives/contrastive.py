@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..option_checks import check_flag, check_positive
-from .scoring.gathering import gather_rows, gather_vectors, process_count
 from .objective import Objective, ObjectiveContext, Parts
+from .scoring.gathering import gather_rows, gather_vectors, process_count
 from .scoring.rankings import ranking_cross_entropy
 from .scoring.scores import mean_maxsim
 

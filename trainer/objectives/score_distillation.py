@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from ..option_checks import check_positive
-from .scoring.gathering import count_rows, process_count
 from .objective import Objective, ObjectiveContext, Parts
+from .scoring.gathering import count_rows, process_count
 from .scoring.rankings import ranking_divergence
 from .scoring.scores import mean_maxsim_pairwise
 

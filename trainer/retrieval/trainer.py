@@ -12,13 +12,13 @@ from torch import nn
 
 from modeling_optical import OpticalModel
 
-from ..loop.gradient_cache import cached_backward_of_sides
 from ..labelled_data import LabelledDataset
-from .labelled_evaluation import labelled_retrieval
+from ..loop.gradient_cache import cached_backward_of_sides
 from ..loop.objective_trainer import ObjectiveTrainer
 from ..objectives import ObjectiveContext, build_retrieval_objectives
 from .arguments import RetrievalTrainingArguments
 from .collator import PASSAGE_PREFIX, EpochOfNegatives, RetrievalCollator
+from .labelled_evaluation import labelled_retrieval
 
 _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_mask")
 _COLUMNS = ("query", "passages", "scores", "known_positives")

@@ -15,9 +15,9 @@ from torch import nn
 from transformers.utils import logging
 
 from modeling_optical import OpticalConfig, OpticalModel
-from modeling_optical.files.atomic_write import replacing_folder, write_text
-from modeling_optical.encoding.batching import batched
 from modeling_optical.dense_layers import DenseLayer
+from modeling_optical.encoding.batching import batched
+from modeling_optical.files.atomic_write import replacing_folder, write_text
 
 RECORD_FILE = "projection.json"
 KINDS = ("query", "document")
@@ -202,6 +202,5 @@ def save_projected(
     }
     with replacing_folder(folder) as scratch:
         model.save_pretrained(scratch)
-        model.get_processor().save_pretrained(scratch)
         write_text(scratch / RECORD_FILE, json.dumps(record) + "\n")
     return Path(folder)

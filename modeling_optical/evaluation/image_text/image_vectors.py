@@ -16,12 +16,12 @@ import torch.nn.functional as functional
 from transformers import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from ...files.atomic_write import write_text
-from ...encoding.batching import batched
 from ...checkpoints import resolve_model_path
 from ...checkpoints.clip_towers import load_image_tower
-from ...files.fingerprint import digest_of_weights, file_checksum
+from ...encoding.batching import batched
 from ...encoding.vector_shards import ShardDescription, VectorShard, write_shard
+from ...files.atomic_write import write_text
+from ...files.fingerprint import digest_of_weights, file_checksum
 from .image_files import ImageFiles
 
 logger = logging.get_logger(__name__)

@@ -34,7 +34,7 @@ def with_choice_head(encoder: OpticalModel, weight: torch.Tensor | None = None) 
 def encode_choices(encoder: OpticalModel, questions: QuestionSet, *, batch_size: int = 32) -> dict[str, torch.Tensor]:
     """Every choice of the questions, read as a document, to its token vectors (tokens, dim) on the CPU."""
     texts = list(dict.fromkeys(choice for question in questions.questions for choice in question.choices))
-    return dict(zip(texts, encoder.encode_documents(texts, batch_size=batch_size, convert_to_tensor=True), strict=True))
+    return dict(zip(texts, encoder.encode_document(texts, batch_size=batch_size, convert_to_tensor=True), strict=True))
 
 
 def answer(
@@ -156,7 +156,7 @@ def _question_vectors(
     processor = model.get_processor()
     configured = processor.longest("query")
     if question_length is None or question_length <= configured or model.config.query_expansion != "fixed":
-        return model.encode_queries(texts, batch_size=batch_size, max_length=question_length, convert_to_tensor=True)
+        return model.encode_query(texts, batch_size=batch_size, max_length=question_length, convert_to_tensor=True)
     # A length that is always filled up with mask tokens would drown the question in them: each at its own length.
     marker, prompt = int(model.config.query_marker is not None), model.config.query_prompt or ""
     encoded = processor.tokenizer([prompt + text for text in texts], verbose=False)["input_ids"]
@@ -166,7 +166,7 @@ def _question_vectors(
     found: list[torch.Tensor] = [torch.empty(0)] * len(texts)
     for length, places in groups.items():
         own = [texts[place] for place in places]
-        vectors = model.encode_queries(own, batch_size=batch_size, max_length=length, convert_to_tensor=True)
+        vectors = model.encode_query(own, batch_size=batch_size, max_length=length, convert_to_tensor=True)
         for place, one in zip(places, vectors, strict=True):
             found[place] = one
     return found

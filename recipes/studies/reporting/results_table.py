@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.questions import ACCURACY, read_answers
+from modeling_optical.files.atomic_write import write_text
 
 from ...runs.provenance import machine, package_versions
 from ...runs.report import HELD_OUT

@@ -9,15 +9,15 @@ import pandas as pd
 
 from ...checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from ..adversarial.report import AdversarialOptions, report_adversarial
-from .comparisons import shown_system
 from ..domain.report import DomainOptions, report_domain
 from ..image_text.report import ImageTextOptions, report_image_text
 from ..low_resource.report import LowResourceOptions, report_low_resource
 from ..ranking.report import RankingOptions, report_ranking
-from .document import ReportDocument
-from .results_table import StudyResults
 from ..study import Study
 from ..variance.report import VarianceOptions, report_variance
+from .comparisons import shown_system
+from .document import ReportDocument
+from .results_table import StudyResults
 
 _REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
     "adversarial": (AdversarialOptions, report_adversarial),

@@ -125,7 +125,6 @@ def _write_teacher(folder: Path) -> None:
         torch.manual_seed(0)
         teacher = OpticalModel.from_backbone(str(backbone), embedding_dim=16)
     teacher.save_pretrained(folder)
-    teacher.get_processor().save_pretrained(folder)
 
 
 def write_backbone(folder: Path) -> None:

@@ -129,7 +129,6 @@ def _write_clip(folder: Path, scenes: Sequence[_Scene], steps: int) -> None:
             _train(model, tokenizer, processor, scenes, steps)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    processor.save_pretrained(folder)
 
 
 def _train(model: CLIPModel, tokenizer: Any, processor: Any, scenes: Sequence[_Scene], steps: int) -> None:

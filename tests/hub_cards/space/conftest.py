@@ -16,7 +16,6 @@ def settings(bert, tmp_path, monkeypatch):
     model.config.teacher = str(tmp_path / "teacher")
     for name in ("student", "teacher"):
         model.save_pretrained(tmp_path / name)
-        model.processor.save_pretrained(tmp_path / name)
     texts = {"U+1F408": "the cat sat on the mat", "U+1F415": "the dog barked", "plain": "search works in <b> English"}
     lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in texts.items()]
     (tmp_path / "corpus.jsonl").write_text("".join(lines))

@@ -61,7 +61,6 @@ def test_the_index_is_made_once(settings, monkeypatch):
 def test_a_student_of_another_dimension_is_told(engine, bert, tmp_path):
     other = OpticalModel.from_backbone(bert, embedding_dim=4)
     other.save_pretrained(tmp_path / "other")
-    other.processor.save_pretrained(tmp_path / "other")
     with pytest.raises(ValueError, match=r"4 dimensions, this demo's teacher of 8: it was distilled from another teacher"):
         engine.search(str(tmp_path / "other"), "cat")
 
@@ -72,7 +71,6 @@ def test_what_is_missing_is_told(settings, bert, tmp_path):
     torch.manual_seed(0)
     model = OpticalModel.from_backbone(bert, embedding_dim=8)
     model.save_pretrained(tmp_path / "orphan")
-    model.processor.save_pretrained(tmp_path / "orphan")
     with pytest.raises(ValueError, match="give its teacher with --teacher"):
         DemoEngine(DemoSettings({"sw": str(tmp_path / "orphan")}, None, settings.corpus))
 

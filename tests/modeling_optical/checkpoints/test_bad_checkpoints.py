@@ -30,7 +30,6 @@ def good(backbones, tmp_path_factory) -> dict[str, Path]:
     for name in FORMATS:
         if name == "optical":
             model.save_pretrained(home / name)
-            model.processor.save_pretrained(home / name)
         elif name == "encoder":
             shutil.copytree(backbones["bert"], home / name)
         else:

@@ -29,15 +29,15 @@ def test_pooled_and_token_vectors_are_those_of_clip(tmp_path, legacy):
     pooled, tokens, mask = clips_own(folder)
     model = load_checkpoint(folder)
     torch.testing.assert_close(model.encode_pooled(TEXTS), functional.normalize(pooled, dim=-1), atol=1e-5, rtol=0)
-    for row, vectors in enumerate(model.encode_queries(TEXTS, convert_to_tensor=True)):
+    for row, vectors in enumerate(model.encode_query(TEXTS, convert_to_tensor=True)):
         torch.testing.assert_close(vectors, functional.normalize(tokens[row][mask[row]], dim=-1), atol=1e-5, rtol=0)
-    assert [len(vectors) for vectors in model.encode_documents(TEXTS)] == [7, 30, 77], "77 tokens are the most that it takes"
+    assert [len(vectors) for vectors in model.encode_document(TEXTS)] == [7, 30, 77], "77 tokens are the most that it takes"
     assert (model.config.vector_dim, model.config.pooled_dim) == (24, 24)
 
 
 def test_the_last_token_vector_is_the_pooled_vector(clip):
     model = load_checkpoint(clip)
-    last = torch.stack([vectors[-1] for vectors in model.encode_queries(TEXTS, convert_to_tensor=True)])
+    last = torch.stack([vectors[-1] for vectors in model.encode_query(TEXTS, convert_to_tensor=True)])
     torch.testing.assert_close(model.encode_pooled(TEXTS), last, atol=1e-5, rtol=0)
 
 
@@ -51,7 +51,6 @@ def test_a_text_tower_alone_is_read_and_a_saved_model_is_the_same(clip, tmp_path
     model = load_checkpoint(tmp_path / "tower")
     torch.testing.assert_close(model.encode_pooled(TEXTS), wanted, atol=1e-6, rtol=0)
     model.save_pretrained(tmp_path / "own")
-    model.get_processor().save_pretrained(tmp_path / "own")
     assert torch.equal(load_checkpoint(tmp_path / "own").encode_pooled(TEXTS), model.encode_pooled(TEXTS))
 
 

@@ -30,12 +30,12 @@ def test_an_index_made_by_sentence_transformers_serves_our_queries(backbone):
     theirs = package.MultiVectorEncoder(modules=[transformer, MultiVectorMask(), Normalize("token_embeddings")], device="cpu")
     ours = load_checkpoint(backbone, document_length=48)
     their_vectors = theirs.encode_document(DOCUMENTS, convert_to_numpy=True, show_progress_bar=False)
-    our_vectors = ours.encode_documents(DOCUMENTS)
+    our_vectors = ours.encode_document(DOCUMENTS)
     for one, other in zip(our_vectors, their_vectors, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
-    queries = ours.encode_queries(["the cat", "good teacher"])
-    scores, positions = search(queries, their_vectors, k=2)
-    own_scores, own_positions = search(queries, our_vectors, k=2)
+    queries = ours.encode_query(["the cat", "good teacher"])
+    positions, scores = search(queries, their_vectors, k=2)
+    own_positions, own_scores = search(queries, our_vectors, k=2)
     np.testing.assert_allclose(scores.numpy(), own_scores.numpy(), atol=1e-4)
     assert positions.tolist() == own_positions.tolist()
 
@@ -106,12 +106,11 @@ def test_a_sentence_encoder_keeps_its_pooled_vector(backbone, tmp_path, mode, de
     theirs = sentence_encoder(backbone, tmp_path / "st", mode, dense)
     ours = load_checkpoint(tmp_path / "st")
     ours.save_pretrained(tmp_path / "ours")
-    ours.processor.save_pretrained(tmp_path / "ours")
     for model in (ours, load_checkpoint(tmp_path / "ours")):
         for kind, encode in (("query", theirs.encode_query), ("document", theirs.encode_document)):
             expected = torch.as_tensor(encode(DOCUMENTS, show_progress_bar=False))
             torch.testing.assert_close(model.encode_pooled(DOCUMENTS, kind), expected, atol=1e-5, rtol=0)
-    vectors = ours.encode_queries(DOCUMENTS)
+    vectors = ours.encode_query(DOCUMENTS)
     assert vectors[0].shape[1] == 32
     np.testing.assert_allclose(np.linalg.norm(vectors[0], axis=1), 1, atol=1e-5)
 
@@ -138,7 +137,7 @@ def test_distilbert_and_xmod_load_as_plain_encoders(bert, tmp_path):
         tmp_path / "distil"
     )
     tokenizer.save_pretrained(tmp_path / "distil")
-    assert load_checkpoint(tmp_path / "distil").encode_queries(["the cat"])[0].shape == (4, 32)
+    assert load_checkpoint(tmp_path / "distil").encode_query(["the cat"])[0].shape == (4, 32)
 
     config = XmodConfig(
         hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=48, languages=["en_XX", "sw_KE"], **sizes
@@ -150,23 +149,22 @@ def test_distilbert_and_xmod_load_as_plain_encoders(bert, tmp_path):
     with pytest.raises(ValueError, match="no adapter for language 'so_SO'"):
         load_checkpoint(tmp_path / "xmod", language="so_SO")
     english, swahili = (load_checkpoint(tmp_path / "xmod", language=code) for code in ("en_XX", "sw_KE"))
-    one, other = english.encode_queries(["the cat"])[0], swahili.encode_queries(["the cat"])[0]
+    one, other = english.encode_query(["the cat"])[0], swahili.encode_query(["the cat"])[0]
     assert one.shape == other.shape
     assert np.abs(one - other).max() > 1e-3
     swahili.save_pretrained(tmp_path / "ours")
-    swahili.processor.save_pretrained(tmp_path / "ours")
-    np.testing.assert_array_equal(load_checkpoint(tmp_path / "ours").encode_queries(["the cat"])[0], other)
+    np.testing.assert_array_equal(load_checkpoint(tmp_path / "ours").encode_query(["the cat"])[0], other)
     with pytest.raises(ValueError, match="has no language to set"):
         load_checkpoint(bert, language="sw_KE")
 
 
 def test_a_pickle_of_tensors_is_read_and_one_with_code_refused(tmp_path):
     folder = copy("stanford", tmp_path / "model")
-    pinned = load_checkpoint(folder).encode_queries(["search"])[0]
+    pinned = load_checkpoint(folder).encode_query(["search"])[0]
     tensors = load_file(folder / "model.safetensors")
     (folder / "model.safetensors").unlink()
     torch.save(tensors, folder / "pytorch_model.bin")
-    np.testing.assert_array_equal(load_checkpoint(folder).encode_queries(["search"])[0], pinned)
+    np.testing.assert_array_equal(load_checkpoint(folder).encode_query(["search"])[0], pinned)
 
     class Surprise:
         def __reduce__(self):

@@ -84,7 +84,7 @@ def encode_with_us(model: OpticalModel) -> dict[str, torch.Tensor]:
     texts = json.loads(TEXTS.read_text(encoding="utf-8"))
     return {
         f"{kind}.{number}": vectors
-        for kind, encode in (("queries", model.encode_queries), ("documents", model.encode_documents))
+        for kind, encode in (("queries", model.encode_query), ("documents", model.encode_document))
         for number, vectors in enumerate(encode(texts[kind], convert_to_tensor=True))
     }
 
@@ -124,7 +124,6 @@ def test_what_was_read_survives_our_own_folder_and_an_export_back(name, variant,
     pinned = load_file(HERE / "fixtures" / name / f"{variant}.safetensors")
     model = load_checkpoint(folder)
     model.save_pretrained(tmp_path / "ours")
-    model.processor.save_pretrained(tmp_path / "ours")
     own = load_checkpoint(tmp_path / "ours")
     assert_same(encode_with_us(own), pinned)
     assert export_checkpoint(own, tmp_path / "back", name) == []
@@ -162,7 +161,6 @@ def test_what_we_export_its_package_encodes_alike(name, family, setting, backbon
 
         model.config.skiplist_token_ids = punctuation_ids(model.processor.tokenizer)
     model.save_pretrained(tmp_path / "ours")
-    model.processor.save_pretrained(tmp_path / "ours")
     model = load_checkpoint(tmp_path / "ours")
     assert export_checkpoint(model, tmp_path / "theirs", name) == []
     theirs = peers(name).encode(tmp_path / "theirs", tmp_path / "out.safetensors")

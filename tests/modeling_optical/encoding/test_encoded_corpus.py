@@ -34,7 +34,6 @@ def model(bert) -> OpticalModel:
 @pytest.fixture
 def saved(model, tmp_path) -> str:
     model.save_pretrained(tmp_path / "model")
-    model.processor.save_pretrained(tmp_path / "model")
     return str(tmp_path / "model")
 
 
@@ -95,7 +94,7 @@ def test_an_encoded_corpus_holds_what_the_model_says_in_the_order_of_the_corpus(
     assert list(encoded.ids()) == list(corpus)
     assert len(encoded) == 25
     assert len(encoded.shards) == 3
-    for (_, vectors), expected in zip(encoded, model.encode_documents(list(corpus.values())), strict=True):
+    for (_, vectors), expected in zip(encoded, model.encode_document(list(corpus.values())), strict=True):
         np.testing.assert_allclose(vectors, expected, atol=tolerance)
     assert encoded.tokens == sum(len(vectors) for vectors in encoded.vectors())
     encoded.verify()
@@ -143,7 +142,8 @@ def test_several_processes_share_the_shards_and_write_the_same_bytes(saved, tmp_
     model = load_checkpoint(saved)
     encode_corpus(model, texts(25), tmp_path / "one", shard_size=5, name="m")
     code = (
-        "import sys; from modeling_optical import load_checkpoint; from modeling_optical.encoding.encoded_corpus import encode_corpus\n"
+        "import sys; from modeling_optical import load_checkpoint\n"
+        "from modeling_optical.encoding.encoded_corpus import encode_corpus\n"
         "from tests_texts import texts\n"
         "encode_corpus(load_checkpoint(sys.argv[1]), texts(25), sys.argv[2], shard_size=5, name='m', rank=1, num_processes=2)"
     )
@@ -189,7 +189,7 @@ def test_a_folder_of_another_encoding_is_refused_and_a_changed_corpus_is_encoded
 def test_token_pooling_leaves_fewer_unit_vectors(model, tmp_path):
     corpus = texts(10)
     encoded = encode_corpus(model, corpus, tmp_path / "e", dtype="float32", pool_factor=3)
-    for vectors, full in zip(encoded.vectors(), model.encode_documents(list(corpus.values())), strict=True):
+    for vectors, full in zip(encoded.vectors(), model.encode_document(list(corpus.values())), strict=True):
         assert len(vectors) <= -(-len(full) // 3) if len(full) > 2 else len(vectors) == len(full)
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert encoded.encoder.pool_factor == 3

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from modeling_optical.files import lines
 from modeling_optical.evaluation import load_collection, read_results
 from modeling_optical.evaluation.collections.collection import Collection
 from modeling_optical.evaluation.trec import read_qrels, read_run, save_run
+from modeling_optical.files import lines
 
 PARTS = [b"q1", b"Q0", b"d1", b"1", b"0.5", b"nan", b"1e999", b"tag", b" ", b"\t", b"\n", b"\r", b"\xff", b"\0", b"\xc2\xa0"]
 LINES = some.one_of(some.binary(max_size=80), some.lists(some.sampled_from(PARTS), max_size=30).map(b"".join))

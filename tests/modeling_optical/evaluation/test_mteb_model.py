@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modeling_optical import OpticalModel, maxsim
-from modeling_optical.evaluation import MTEBModel, encode_documents, per_query, retrieve, translation_retrieval
+from modeling_optical.evaluation import MTEBModel, encode_document, per_query, retrieve, translation_retrieval
 from modeling_optical.late_interaction import pad_vectors
 
 ENGLISH = ["the cat sat on the mat", "search works in English", "a good teacher", "the dog barked", "a translation"]
@@ -97,7 +97,7 @@ def test_retrieval_scores_are_those_of_our_own_search_and_metrics(mteb, models, 
     student, teacher = models
     documents = student if symmetric else teacher
     found = scores(mteb, MTEBModel(student, None if symmetric else teacher), retrieval_task(mteb))
-    ours = per_query(QRELS, retrieve(student, QUERIES, encode_documents(documents, CORPUS)), ["nDCG@10", "AP@100", "R@10"])
+    ours = per_query(QRELS, retrieve(student, QUERIES, encode_document(documents, CORPUS)), ["nDCG@10", "AP@100", "R@10"])
     for theirs, name in (("ndcg_at_10", "nDCG@10"), ("map_at_100", "AP@100"), ("recall_at_10", "R@10")):
         assert found[theirs] == pytest.approx(sum(ours[name].values()) / len(QRELS), abs=1e-5)
 
@@ -106,7 +106,7 @@ def test_reranking_scores_only_the_candidates(mteb, models):
     student, teacher = models
     candidates = {query: [f"d{i}", f"d{(i + 1) % 5}", "d5"] for i, query in enumerate(QUERIES)}
     found = scores(mteb, MTEBModel(student, teacher), retrieval_task(mteb, "Reranking", candidates))
-    run = retrieve(student, QUERIES, encode_documents(teacher, CORPUS))
+    run = retrieve(student, QUERIES, encode_document(teacher, CORPUS))
     run = {query: {d: s for d, s in documents.items() if d in candidates[query]} for query, documents in run.items()}
     ours = per_query(QRELS, run, ["nDCG@10"])["nDCG@10"]
     assert found["ndcg_at_10"] == pytest.approx(sum(ours.values()) / len(QRELS), abs=1e-5)
@@ -123,7 +123,7 @@ def test_bitext_mining_finds_what_translation_retrieval_finds(mteb, models, para
     data = {column: texts[language] for column, language in zip(columns, order, strict=True)}
     found = scores(mteb, MTEBModel(student, teacher), bitext_task(mteb, "-".join(names), data, parallel))
     encoders = {"swh": student, "eng": teacher}
-    first, second = (encoders[language].encode_queries(texts[language]) for language in order)
+    first, second = (encoders[language].encode_query(texts[language]) for language in order)
     ours = translation_retrieval(first, second, range(len(ENGLISH)))
     assert found["accuracy"] == pytest.approx(ours["translation_success_at_1"])
 
@@ -131,13 +131,13 @@ def test_bitext_mining_finds_what_translation_retrieval_finds(mteb, models, para
 def test_each_side_is_encoded_once_however_often_it_is_sliced(mteb, models, monkeypatch):
     student, teacher = models
     calls = []
-    encode = OpticalModel.encode_queries
+    encode = OpticalModel.encode_query
 
     def counted(self, texts, **kwargs):
         calls.append(self)
         return encode(self, texts, **kwargs)
 
-    monkeypatch.setattr(OpticalModel, "encode_queries", counted)
+    monkeypatch.setattr(OpticalModel, "encode_query", counted)
     model = MTEBModel(student, teacher)
     arguments = {"task_metadata": metadata(mteb, "BitextMining", {"swh-eng": ["swh-Latn", "eng-Latn"]}), "hf_subset": "swh-eng"}
     first, second = (model.encode([{"text": texts}], **arguments) for texts in (SWAHILI, ENGLISH))
@@ -159,7 +159,7 @@ def test_a_bitext_without_the_language_of_the_documents_is_the_students_alone(mt
 
 
 def translation_scores(model: OpticalModel, first: list[str], second: list[str]) -> torch.Tensor:
-    sides = [pad_vectors(model.encode_queries(texts)) for texts in (first, second)]
+    sides = [pad_vectors(model.encode_query(texts)) for texts in (first, second)]
     (queries, query_mask), (documents, document_mask) = sides
     return maxsim(queries, documents, query_mask, document_mask)
 

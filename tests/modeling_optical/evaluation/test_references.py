@@ -95,8 +95,8 @@ def test_dense_retrieval_is_the_dot_product_of_unit_means(bert):
         pooled = np.asarray(vectors, dtype=np.float32).mean(0)
         return pooled / np.linalg.norm(pooled)
 
-    documents = {key: mean(v) for key, v in zip(CORPUS, model.encode_documents(list(CORPUS.values())), strict=True)}
-    for key, vectors in zip(queries, model.encode_queries(list(queries.values())), strict=True):
+    documents = {key: mean(v) for key, v in zip(CORPUS, model.encode_document(list(CORPUS.values())), strict=True)}
+    for key, vectors in zip(queries, model.encode_query(list(queries.values())), strict=True):
         expected = {name: float(mean(vectors) @ vector) for name, vector in documents.items()}
         best = sorted(expected, key=lambda name: -round(expected[name], 5))[:3]
         assert list(found[key]) == best

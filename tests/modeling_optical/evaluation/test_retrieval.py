@@ -8,7 +8,7 @@ from modeling_optical.evaluation import (
     Collection,
     SearchableCorpus,
     StreamedCorpus,
-    encode_documents,
+    encode_document,
     per_query,
     retrieve,
     retrieve_streaming,
@@ -28,7 +28,7 @@ def model(bert):
 
 @pytest.mark.parametrize("block", [1, 5, 23, 100])
 def test_blocks_give_what_the_whole_corpus_gives(model, block):
-    whole = retrieve(model, QUERIES, encode_documents(model, CORPUS), k=7)
+    whole = retrieve(model, QUERIES, encode_document(model, CORPUS), k=7)
     streamed = StreamedCorpus(lambda: ((key, key, text) for key, text in CORPUS.items()), "corpus")
     found = retrieve_streaming(model, QUERIES, model, streamed, k=7, block=block)
     for query in QUERIES:
@@ -38,8 +38,8 @@ def test_blocks_give_what_the_whole_corpus_gives(model, block):
 
 def test_a_small_corpus_is_encoded_once_and_a_large_one_every_time(model, monkeypatch):
     calls = []
-    encode = model.encode_documents
-    monkeypatch.setattr(model, "encode_documents", lambda texts, **kwargs: calls.append(len(texts)) or encode(texts, **kwargs))
+    encode = model.encode_document
+    monkeypatch.setattr(model, "encode_document", lambda texts, **kwargs: calls.append(len(texts)) or encode(texts, **kwargs))
     small, large = SearchableCorpus(model, CORPUS), SearchableCorpus(model, CORPUS, held=22)
     for _ in range(2):
         first, second = (corpus.retrieve(model, QUERIES, k=5) for corpus in (small, large))

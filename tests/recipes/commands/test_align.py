@@ -14,7 +14,6 @@ def student(bert, tmp_path):
     for name in ("teacher", "student"):
         teacher.config.teacher = str(tmp_path / "teacher") if name == "student" else None
         teacher.save_pretrained(tmp_path / name)
-        teacher.processor.save_pretrained(tmp_path / name)
     return tmp_path / "student"
 
 

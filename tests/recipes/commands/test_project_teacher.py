@@ -34,7 +34,7 @@ def project(folder: Path, bert: str, *arguments: str) -> int:
 def test_retrieval_before_and_after_is_measured(folder, bert, capsys):
     assert project(folder, bert, "--texts", str(folder / "texts.jsonl"), "--collection", str(folder / "tiny")) == 0
     model = load_checkpoint(folder / "small")
-    assert model.encode_queries(["the cat"])[0].shape[1] == 6
+    assert model.encode_query(["the cat"])[0].shape[1] == 6
     rows = read_results(folder / "small/evaluation/results.json")
     values = {row.system: row.value for row in rows if row.metric == "RR@10"}
     assert values["before"] == 1.0  # every text finds itself

@@ -21,7 +21,6 @@ def workshop(bert, tmp_path, monkeypatch) -> Path:
     for name in ("teacher", "student"):
         model = OpticalModel.from_backbone(bert, embedding_dim=8)
         model.save_pretrained(tmp_path / name)
-        model.processor.save_pretrained(tmp_path / name)
     lines = "".join(json.dumps({"_id": i, "text": t}) + "\n" for i, t in CORPUS.items())
     (tmp_path / "corpus.jsonl").write_text(lines)
     monkeypatch.chdir(tmp_path)

@@ -15,8 +15,8 @@ from modeling_optical.evaluation import read_results, read_run
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main
 from recipes.runs.distillation_recipe import load_recipe
-from recipes.runs.retrieval_run import default_epochs
 from recipes.runs.retrieval_recipe import load_retrieval_recipe
+from recipes.runs.retrieval_run import default_epochs
 
 WORDS = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]
 
@@ -52,7 +52,6 @@ def workshop(tmp_path: Path, bert: str) -> Path:
     torch.manual_seed(0)
     teacher = OpticalModel.from_backbone(bert, embedding_dim=8)
     teacher.save_pretrained(tmp_path / "teacher")
-    teacher.processor.save_pretrained(tmp_path / "teacher")
     recipe = {
         "name": "tiny",
         "output": str(tmp_path / "run"),
@@ -96,7 +95,7 @@ def test_a_recipe_becomes_a_retriever_with_results_and_a_card(workshop, capsys):
     }
     assert read_run(run / "runs" / "trained.tiny.en.trec")
     card = (run / "model" / "README.md").read_text()
-    assert "encode_documents" in card
+    assert "encode_document" in card
     assert "labelled.jsonl" in card
     assert "| tiny | en | trained | 8 |" in card
     assert str(workshop) not in card.split("## Training")[0]

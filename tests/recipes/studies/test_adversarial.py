@@ -11,9 +11,9 @@ from recipes.cli import main
 from recipes.runs.distillation_recipe import Recipe
 from recipes.studies.cells import Cell, cells_of, distillation_recipe
 from recipes.studies.reporting.results_table import StudyResults
-from recipes.studies.study import load_study
 from recipes.studies.reporting.training_costs import training_costs
 from recipes.studies.reporting.write_report import write_report
+from recipes.studies.study import load_study
 
 from .test_reports import METRICS, written
 

@@ -9,10 +9,10 @@ import pytest
 from scipy.stats import binomtest
 
 from recipes.cli import main
-from recipes.studies.statistics.mcnemar import mcnemar
 from recipes.studies.reporting.results_table import StudyResults
-from recipes.studies.study import load_study
 from recipes.studies.reporting.write_report import write_report
+from recipes.studies.statistics.mcnemar import mcnemar
+from recipes.studies.study import load_study
 from tests.recipes.studies.test_reports import written
 
 STUDY = "recipes/studies/domain/study.yaml"

@@ -12,8 +12,8 @@ from modeling_optical.evaluation import per_query, read_qrels, read_run
 from recipes.cli import main
 from recipes.studies.cells import Cell, cells_of, distillation_recipe
 from recipes.studies.reporting.results_table import StudyResults
-from recipes.studies.study import load_study
 from recipes.studies.reporting.write_report import write_report
+from recipes.studies.study import load_study
 
 from .conftest import STUDIES
 from .test_reports import written

@@ -8,8 +8,8 @@ import pytest
 
 from recipes.studies.cells import cells_of, distillation_recipe
 from recipes.studies.reporting.results_table import StudyResults, with_question
-from recipes.studies.study import load_study
 from recipes.studies.reporting.write_report import write_report
+from recipes.studies.study import load_study
 
 from .test_reports import queries, rows, written
 

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from recipes.studies.reporting.comparisons import difference, estimate
 from recipes.studies.low_resource.grid import weights_of_area, weights_of_slope
+from recipes.studies.reporting.comparisons import difference, estimate
 from recipes.studies.reporting.document import chance, markdown_table, number
 from recipes.studies.reporting.results_table import StudyResults
-from recipes.studies.study import load_study
 from recipes.studies.reporting.write_report import write_report
+from recipes.studies.study import load_study
 
 METRICS = ["nDCG@10", "AP@100", "RR@10", "R@100"]
 

@@ -240,7 +240,7 @@ def test_checkpoints_hold_the_student_alone_and_load_as_a_model(backbones, teach
     folder = tmp_path / "checkpoint-6"
     loaded = AutoModel.from_pretrained(folder)
     torch.testing.assert_close(torch.cat([p.detach().flatten() for p in loaded.parameters()]), weights)
-    assert loaded.encode_queries(["paka"])[0].shape[1] == 8
+    assert loaded.encode_query(["paka"])[0].shape[1] == 8
     assert json.loads((folder / "trainer_state.json").read_text())["global_step"] == 6
 
 

@@ -41,9 +41,9 @@ def whole(backbones, tmp_path_factory):
 
 def plain_scores(model: OpticalModel, query: str, passages: list[str], documents: OpticalModel | None = None) -> list[float]:
     """MaxSim over the number of query tokens, one text at a time, as METHOD §1 writes it."""
-    vectors = torch.as_tensor(model.encode_queries([query])[0])
+    vectors = torch.as_tensor(model.encode_query([query])[0])
     return [
-        float((vectors @ torch.as_tensor((documents or model).encode_documents([passage])[0]).T).amax(1).sum() / len(vectors))
+        float((vectors @ torch.as_tensor((documents or model).encode_document([passage])[0]).T).amax(1).sum() / len(vectors))
         for passage in passages
     ]
 
@@ -127,7 +127,7 @@ def test_a_frozen_document_encoder_stays_what_it_is_and_out_of_the_checkpoint(be
     trainer.train()
     assert all(torch.equal(p, q) for p, q in zip(documents.parameters(), before, strict=True))
     loaded = load_checkpoint(tmp_path / "checkpoint-2")  # processor and weights, nothing else
-    for found, wanted in zip(loaded.encode_queries(["cat mat"]), model.encode_queries(["cat mat"]), strict=True):
+    for found, wanted in zip(loaded.encode_query(["cat mat"]), model.encode_query(["cat mat"]), strict=True):
         np.testing.assert_array_equal(found, wanted)
     assert {name.split(".")[0] for name in loaded.state_dict()} == {"backbone", "projection"}
 

@@ -87,10 +87,9 @@ def test_an_adapted_student_saves_and_loads_with_its_tokenizer(backbone, tmp_pat
     model = OpticalModel.from_backbone(backbone, embedding_dim=8)
     adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=320))
     model.save_pretrained(tmp_path)
-    model.processor.save_pretrained(tmp_path)
     loaded = AutoModel.from_pretrained(tmp_path)
     for text in [*HINDI, "mixed text, खोज!"]:
-        expected, found = model.encode_queries([text])[0], loaded.encode_queries([text])[0]
+        expected, found = model.encode_query([text])[0], loaded.encode_query([text])[0]
         np.testing.assert_array_equal(expected, found)
     config = loaded.config.get_text_config()
     assert config.vocab_size == len(loaded.processor.tokenizer)
@@ -150,9 +149,9 @@ def test_added_pieces_leave_every_old_piece_its_id_and_its_row(backbone):
 
 def test_with_added_pieces_the_source_side_is_encoded_as_before_to_the_bit(backbone):
     model = OpticalModel.from_backbone(backbone, embedding_dim=8)
-    before = model.encode_queries(ENGLISH)
+    before = model.encode_query(ENGLISH)
     _, table = adapt_vocabulary(model, ENGLISH * 5, HINDI * 5, VocabularyOptions(size=60, mode="add"))
-    for one, other in zip(before, model.encode_queries(ENGLISH), strict=True):
+    for one, other in zip(before, model.encode_query(ENGLISH), strict=True):
         np.testing.assert_array_equal(one, other)
     assert table.probabilities.nnz > 0
 

@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ..embedding_adversary import EmbeddingAdversaryOptions
 from ...option_checks import unknown_key
 from ..contrastive import Contrastive
+from ..embedding_adversary import EmbeddingAdversaryOptions
 from ..language_adversary import LanguageAdversary
 from ..objective import Objective, ObjectiveContext
-from .objective_sum import ObjectiveSum
 from ..passage_contrastive import PassageContrastive
 from ..pooled_mse import PooledMSE
 from ..pooled_vector_mse import PooledVectorMSE
-from .schedules import WeightSchedule
 from ..score_distillation import ScoreDistillation
 from ..score_kl import ScoreKL
 from ..token_mse import TokenMSE
 from ..transport import Transport
+from .objective_sum import ObjectiveSum
+from .schedules import WeightSchedule
 
 OBJECTIVES: dict[str, type[Objective]] = {
     cls.name: cls for cls in (Transport, PooledMSE, TokenMSE, Contrastive, PooledVectorMSE, ScoreKL, LanguageAdversary)

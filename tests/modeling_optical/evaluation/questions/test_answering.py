@@ -56,7 +56,7 @@ def test_the_choices_may_come_from_another_encoder(student, bert):
     own, mixed = (answer("a", model, questions(), choices=choices).chosen for choices in (None, theirs))
     scores = {
         q.identifier: [
-            (torch.from_numpy(student.encode_queries([q.text])[0]) @ torch.from_numpy(other.encode_documents([c])[0]).T)
+            (torch.from_numpy(student.encode_query([q.text])[0]) @ torch.from_numpy(other.encode_document([c])[0]).T)
             .amax(1).mean().item()
             for c in q.choices
         ]

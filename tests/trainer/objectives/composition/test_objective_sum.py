@@ -74,7 +74,7 @@ def test_a_checkpoint_holds_the_objectives_beside_the_student(student, teacher, 
     assert all(torch.equal(saved[name], value) for name, value in trainer.objectives.state_dict().items())
     assert any(not torch.equal(saved[name], value) for name, value in fresh.items())
     assert not [name for name in load_file(folder / "model.safetensors") if "objective" in name or "classifier" in name]
-    assert OpticalForDistillation.from_pretrained(folder).encode_queries(["paka"])[0].shape[1] == 8
+    assert OpticalForDistillation.from_pretrained(folder).encode_query(["paka"])[0].shape[1] == 8
     (folder / "objectives.safetensors").unlink()
     with pytest.raises(ValueError, match=r"is damaged: objectives\.safetensors differs from what was written"):
         trainer.train(resume_from_checkpoint=str(folder))
