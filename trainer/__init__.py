@@ -1,7 +1,9 @@
 """Distillation of a late-interaction retriever into other languages, from bitext; and training of retrievers on labels."""
 
 from .bitext import BitextReport, BitextSource, load_bitext, split_bitext
-from .causal.trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer
+from .causal.arguments import CausalDistillationArguments
+from .causal.collator import CausalCollator
+from .causal.trainer import CausalDistillationTrainer
 from .distillation.arguments import OpticalTrainingArguments
 from .distillation.collator import DistillationCollator
 from .distillation.sentence_transformers_loss import OpticalTransportLoss, bitext_collator, teacher_labels

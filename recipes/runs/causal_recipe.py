@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modeling_optical.transport import TransportOptions
-from trainer.causal.trainer import parse_causal_objectives
+from trainer.causal.arguments import parse_causal_objectives
 
 from ..checked_yaml import build, fill_in_names, write_values
 from .distillation_recipe import DataRecipe, EvaluationRecipe, Recipe

@@ -3,147 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 import torch.nn.functional as functional
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling_optical.evaluation.questions.likelihood import ANSWER_MARKER, QUESTION_MARKER
-from modeling_optical.transport import TransportOptions, transport_loss
+from modeling_optical.transport import transport_loss
 
-from ..distillation.collator import text_key
 from ..distillation.symmetric import spread_kinds
 from ..loop.objective_trainer import ObjectiveTrainer
-from ..objectives import ObjectiveContext, ObjectiveSum, WeightSchedule, build_objectives, parse_objectives
+from ..objectives import ObjectiveContext, ObjectiveSum, build_objectives
+from .arguments import NEXT_TOKEN, CausalDistillationArguments, parse_causal_objectives
+from .collator import CausalCollator
 
-NEXT_TOKEN = "next_token"
-HIDDEN_STATE_OBJECTIVES = ("transport", "pooled_mse", "token_mse", "contrastive")
-"""Objectives that compare hidden states of the two models."""
-_MARKERS = {"query": QUESTION_MARKER, "document": ANSWER_MARKER}
 _COLUMNS = ("source", "target")
-
-
-def parse_causal_objectives(specification: Mapping[str, Any]) -> tuple[dict[str, Any], WeightSchedule]:
-    """Objectives on hidden states that have a weight, and the weight of `next_token`.
-
-    Raises:
-        ValueError: for an unknown objective or a wrong value, or if nothing has a weight.
-    """
-    known = (*HIDDEN_STATE_OBJECTIVES, NEXT_TOKEN)
-    for name in specification:
-        if name not in known:
-            raise ValueError(f"objectives.{name}: a causal model is distilled by {', '.join(known)}.")
-    next_token = WeightSchedule.parse(specification.get(NEXT_TOKEN, 0.0), f"objectives.{NEXT_TOKEN}")
-    rest = {name: value for name, value in specification.items() if name != NEXT_TOKEN}
-    if not rest or all(value == 0 for value in rest.values()):
-        if next_token.largest <= 0:
-            raise ValueError("no objective has a weight above 0.")
-        return {}, next_token
-    return {name: rest[name] for name in parse_objectives(rest)}, next_token
-
-
-@dataclass
-class CausalDistillationArguments(TrainingArguments):
-    r"""
-    Arguments of a [`CausalDistillationTrainer`]. Only what differs from [`~transformers.TrainingArguments`] is listed.
-
-    Args:
-        objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0, "next_token": 1.0}`):
-            `transport`, `pooled_mse`, `token_mse` and `contrastive` between hidden states, and `next_token`, the usual loss of
-            a language model on the translation, without which a model that thinks in English forgets to write the language.
-        transport (`dict`): options of the transport, see [`TransportOptions`]; marginals are uniform, the plan comes from the
-            student.
-        layers (`list[int]`, *optional*): whose hidden states are compared: 1 is the first layer's output; -1 the last one's.
-            `None`: the middle layer.
-        max_length (`int`, defaults to 128): tokens of a text.
-        stop_on_non_finite (`bool`, defaults to `True`): stop before a loss or gradient that is infinite or not a number reaches
-            the weights, and save the batch.
-        remove_unused_columns (`bool`, defaults to `False`): off, because the collator reads the texts.
-        learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
-    """
-
-    objectives: dict[str, Any] | str | None = field(default=None, metadata={"help": "objectives and weights, as JSON"})
-    transport: dict[str, Any] | str | None = field(default=None, metadata={"help": "options of the transport, as JSON"})
-    layers: list[int] | None = field(default=None, metadata={"help": "layers whose hidden states are compared"})
-    max_length: int = field(default=128, metadata={"help": "tokens of a text"})
-    stop_on_non_finite: bool = field(
-        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
-    learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
-    warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
-
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives", "transport"]
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.objectives is None:
-            self.objectives = {"transport": 1.0, NEXT_TOKEN: 1.0}
-        if isinstance(self.objectives, str) or isinstance(self.transport, str):
-            raise ValueError('objectives and transport must be mappings; as text JSON, such as {"transport": 1.0}.')
-        parse_causal_objectives(self.objectives)
-        options = self.transport_options
-        if options.marginals != "uniform" or options.plan_from != "student" or options.lexical_prior:
-            raise ValueError("transport of a causal model: marginals are 'uniform', plan_from is 'student', no lexical_prior.")
-        if self.max_length < 4:
-            raise ValueError(f"max_length is {self.max_length}; it must be at least 4.")
-
-    @property
-    def transport_options(self) -> TransportOptions:
-        """The transport's options as a checked object."""
-        assert not isinstance(self.transport, str)
-        return TransportOptions.from_dict(self.transport or {})
-
-
-@dataclass
-class CausalCollator:
-    """Turns pairs `{"source", "target"}` into token ids of both, each behind the marker of its position.
-
-    A text learnt as `query` stands behind "Question:", one learnt as `document` behind "Answer:", as in
-    `answer_by_likelihood`. What stands before the text (the marker, and a first token that the tokenizer adds) takes no mass.
-
-    Args:
-        tokenizer: of student and teacher.
-        max_length: tokens of a text, marker included.
-        with_texts: add `texts`, the pairs themselves, for messages.
-
-    Returns of a call:
-        `input_ids`, `attention_mask`, `content_mask` (batch, tokens) of the targets, the same with `source_` of the sources,
-        `source_keys` (batch,), and `texts` where asked for.
-    """
-
-    tokenizer: PreTrainedTokenizerBase
-    max_length: int = 128
-    with_texts: bool = False
-
-    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        kinds = [feature.get("kind", "query") for feature in features]
-        batch: dict[str, Any] = self._side([feature["target"] for feature in features], kinds)
-        sources = self._side([feature["source"] for feature in features], kinds)
-        batch |= {f"source_{name}": value for name, value in sources.items()}
-        if self.with_texts:
-            batch["texts"] = [dict(feature) for feature in features]
-        return batch | {"source_keys": torch.tensor([text_key(feature["source"]) for feature in features])}
-
-    def _side(self, texts: Sequence[str], kinds: Sequence[str]) -> dict[str, torch.Tensor]:
-        rows = []
-        for text, kind in zip(texts, kinds, strict=True):
-            before = self.tokenizer(_MARKERS[kind].rstrip(), verbose=False)["input_ids"]
-            ids = self.tokenizer(_MARKERS[kind] + text, verbose=False)["input_ids"][: self.max_length]
-            rows.append((ids, min(len(before), len(ids))))
-        longest = max(len(ids) for ids, _ in rows)
-        fill = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
-        places = torch.arange(longest)
-        attention = places < torch.tensor([[len(ids)] for ids, _ in rows])
-        return {
-            "input_ids": torch.tensor([ids + [fill] * (longest - len(ids)) for ids, _ in rows]),
-            "attention_mask": attention.long(),
-            "content_mask": attention & (places >= torch.tensor([[before] for _, before in rows])),
-        }
 
 
 class CausalDistillationTrainer(ObjectiveTrainer):

@@ -10,7 +10,8 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 from modeling_optical.transport import TransportOptions, transport_loss
 from tests.conftest import bytelevel_tokenizer
 from trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer, NonFiniteLossError
-from trainer.causal.trainer import checked_layers, next_token_loss, parse_causal_objectives
+from trainer.causal.arguments import parse_causal_objectives
+from trainer.causal.trainer import checked_layers, next_token_loss
 
 PAIRS = [
     ("the cat sat", "paka alikaa"),
