@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import glob
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 
 def write_text(path: str | os.PathLike, text: str) -> Path:
@@ -34,19 +40,97 @@ def write_text(path: str | os.PathLike, text: str) -> Path:
 
 @contextmanager
 def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
-    """Gives an empty folder to write into, which takes the place of `path` if the block ends well, and vanishes if not."""
-    path = Path(path)
+    """Gives an empty folder to write into, which takes the place of `path` if the block ends well, and vanishes if not.
+
+    At every moment, also after a kill, one whole folder exists: the old one or the new one. On systems that cannot exchange two
+    folders in one step, a kill can leave the old one as `.NAME-….old`; `restore_folder` puts it back. A link stays, and the
+    folder that it points to is replaced.
+
+    Raises:
+        NotADirectoryError: if a file has the name.
+        OSError: if the folder cannot be written; what stood there before is untouched.
+    """
+    path = Path(path).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
+    restore_folder(path)
+    if path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file. A folder has to be written there: move the file, or name another.")
     scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
     try:
         yield scratch
         scratch.chmod(0o755)
-        if path.exists():
-            old = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-old-"))
-            os.replace(path, old / path.name)
-            os.replace(scratch, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(scratch, path)
+        _swap(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def restore_folder(path: str | os.PathLike) -> None:
+    """Puts a folder back that a killed process had moved away to replace it. Nothing happens if the folder is there."""
+    path = Path(path)
+    if os.path.lexists(path):
+        return
+    moved = _scratch(path, ".old")
+    if moved:
+        os.rename(max(moved, key=lambda old: old.stat().st_mtime), path)
+
+
+def sweep_scratch(path: str | os.PathLike) -> None:
+    """Removes what killed processes had begun to write under temporary names for a file or folder; the last whole copy of it
+    is put back, never removed. Only for those who know that no other process is writing there."""
+    path = Path(path)
+    restore_folder(path)
+    for rest in [*_scratch(path), *_scratch(path, ".old")]:
+        if rest.is_dir() and not rest.is_symlink():
+            shutil.rmtree(rest, ignore_errors=True)
+        else:
+            rest.unlink(missing_ok=True)
+
+
+def _scratch(path: Path, suffix: str = "") -> list[Path]:
+    """Temporary names for `path`: eight characters of `tempfile`, so that `a-b` is not taken for a scratch of `a`."""
+    return list(path.parent.glob(f".{glob.escape(path.name)}-{'[a-z0-9_]' * 8}{suffix}"))
+
+
+def _swap(new: Path, path: Path) -> None:
+    """Moves a folder to its place; the folder that was there lies in `new` afterwards, or is gone."""
+    try:
+        os.rename(new, path)  # works if nothing is there, or an empty folder
+        return
+    except OSError:
+        if not path.is_dir():
+            raise
+    if _exchange(new, path):
+        return
+    old = new.with_name(f"{new.name}.old")
+    os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except BaseException:
+        os.rename(old, path)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges two folders in one step; False where the system or the file system cannot."""
+    call = _exchanging_call()
+    if call is None:
+        return False
+    if call(os.fsencode(one), os.fsencode(other)) == 0:
+        return True
+    error = ctypes.get_errno()
+    if error in (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP):
+        return False
+    raise OSError(error, os.strerror(error), str(one), None, str(other))
+
+
+@cache
+def _exchanging_call() -> Any:
+    """`renameat2(…, RENAME_EXCHANGE)` of Linux or `renamex_np(…, RENAME_SWAP)` of macOS."""
+    library: Any = ctypes.CDLL(None, use_errno=True) if sys.platform in ("linux", "darwin") else None
+    here = -100  # AT_FDCWD
+    if hasattr(library, "renameat2"):
+        return lambda one, other: library.renameat2(here, one, here, other, 2)
+    if hasattr(library, "renamex_np"):
+        return lambda one, other: library.renamex_np(one, other, 2)
+    return None

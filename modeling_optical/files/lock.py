@@ -92,7 +92,8 @@ def _acquire(folder: Path, timeout: float) -> int:
         try:
             if _try(descriptor) and _is_at(place, descriptor):
                 os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, str(os.getpid()).encode(), 0) if hasattr(os, "pwrite") else None
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                os.write(descriptor, str(os.getpid()).encode())
                 return descriptor
             holder = _holder(descriptor)
         except OSError as error:
@@ -104,9 +105,9 @@ def _acquire(folder: Path, timeout: float) -> int:
         os.close(descriptor)
         waited = time.monotonic() - started
         if waited >= timeout:
+            late = f" and did not end in {waited:.0f} seconds" if timeout else ""
             raise TimeoutError(
-                f"{folder} is in use: {holder} is writing there{f' and did not end in {waited:.0f} seconds' if timeout else ''}. "
-                "Wait until it ends, or end it, and start again."
+                f"{folder} is in use: {holder} is writing there{late}. Wait until it ends, or end it, and start again."
             )
         if not told and waited > _TOLD_AFTER:
             logger.warning(f"{folder}: waiting for {holder}, which is writing there.")
@@ -124,6 +125,7 @@ def _is_at(place: Path, descriptor: int) -> bool:
 
 
 def _holder(descriptor: int) -> str:
+    os.lseek(descriptor, 0, os.SEEK_SET)
     number = os.read(descriptor, 20).decode("ascii", "replace")
     if not number.isdigit():
         return "another process"

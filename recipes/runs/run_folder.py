@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.atomic_write import sweep_scratch, write_text
 from trainer.loop.checked_checkpoints import damaged_files
 
 from ..checked_yaml import check_type, unknown_key
@@ -98,23 +98,14 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
                 shutil.rmtree(folder / name, ignore_errors=True)
             else:
                 (folder / name).unlink(missing_ok=True)
-    _sweep(folder, written)
+    for name in written:
+        sweep_scratch(folder / name)
     try:
         write_text(record, recipe)
     except OSError as error:
         raise OSError(
             f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
         ) from error
-
-
-def _sweep(folder: Path, written: Sequence[str]) -> None:
-    """Removes what a killed run had begun to write under a temporary name."""
-    for name in written:
-        for rest in folder.glob(f".{name}-*"):
-            if rest.is_dir():
-                shutil.rmtree(rest, ignore_errors=True)
-            else:
-                rest.unlink(missing_ok=True)
 
 
 def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:

@@ -1,12 +1,17 @@
 """Files and folders that appear whole or not at all."""
 
+import contextlib
 import os
+import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files import atomic_write
+from modeling_optical.files.atomic_write import replacing_folder, sweep_scratch, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -96,3 +101,90 @@ def test_a_block_that_fails_leaves_what_was_there_before(tmp_path: Path, error: 
     assert names(tmp_path) == (["model"] if existed else [])
     if existed:
         assert names(target) == ["old"]
+
+
+_KILLED = """
+import ctypes, os, signal, sys, threading, time
+from modeling_optical.files import atomic_write
+from modeling_optical.files import atomic_write
+from modeling_optical.files.atomic_write import replacing_folder, sweep_scratch, write_text
+target, exchange, delay = sys.argv[1], sys.argv[2] == "exchange", float(sys.argv[3])
+if not exchange:
+    atomic_write._exchanging_call = lambda: None
+threading.Thread(target=lambda: (time.sleep(delay), os.kill(os.getpid(), signal.SIGKILL)), daemon=True).start()
+number = 0
+while True:
+    number += 1
+    with replacing_folder(target) as scratch:
+        for part in range(3):
+            (scratch / f"part-{part}").write_text(str(number))
+"""
+
+
+@pytest.mark.parametrize("way", ["exchange", "two renames"])
+def test_a_kill_at_any_moment_leaves_one_whole_folder(tmp_path: Path, way: str):
+    target = tmp_path / "model"
+    target.mkdir()
+    for part in range(3):
+        (target / f"part-{part}").write_text("0")
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
+    for delay in (0.05, 0.09, 0.13):
+        subprocess.run([sys.executable, "-c", _KILLED, str(target), way, str(delay)], env=environment, check=False)
+        assert target.is_dir() or way == "two renames"
+        sweep_scratch(target)
+        assert names(tmp_path) == ["model"]
+        assert len({(target / f"part-{part}").read_text() for part in range(3)}) == 1
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("step", range(8))
+@pytest.mark.parametrize("exchange", [True, False])
+@pytest.mark.parametrize("kind", ["error", "kill"])
+def test_every_step_that_fails_leaves_one_whole_folder(tmp_path: Path, monkeypatch, step: int, exchange: bool, kind: str):
+    target = tmp_path / "model [v2]"
+    target.mkdir()
+    (target / "old").write_text("o")
+    other = tmp_path / ".model [v2]-other-12345678"  # the scratch of another folder
+    other.mkdir()
+    if not exchange:
+        monkeypatch.setattr(atomic_write, "_exchanging_call", lambda: None)
+    count = [0]
+
+    def at_step(call):
+        def wrapped(*arguments, **keywords):
+            count[0] += 1
+            # A killed process makes no step any more; an error is one failing step.
+            if count[0] - 1 == step or (kind == "kill" and count[0] - 1 > step):
+                raise Killed if kind == "kill" else OSError("no")
+            return call(*arguments, **keywords)
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        for module, name in ((os, "rename"), (shutil, "rmtree"), (os, "chmod"), (atomic_write, "_exchange")):
+            patch.setattr(module, name, at_step(getattr(module, name)))
+        with contextlib.suppress(OSError, Killed), replacing_folder(target) as scratch:
+            (scratch / "new").write_text("n")
+    if kind == "error":
+        assert target.is_dir()
+    sweep_scratch(target)
+    assert names(target) in (["old"], ["new"])
+    assert names(tmp_path) == sorted([other.name, target.name])
+
+
+def test_a_file_under_the_name_stays_and_a_link_stays_a_link(tmp_path: Path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="file"), replacing_folder(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old").write_text("o")
+    (tmp_path / "link").symlink_to(tmp_path / "disk")
+    with replacing_folder(tmp_path / "link") as scratch:
+        (scratch / "new").write_text("n")
+    assert (tmp_path / "link").is_symlink()
+    assert names(tmp_path / "disk") == ["new"]
+    assert names(tmp_path) == ["disk", "file", "link"]
