@@ -92,10 +92,10 @@ def test_the_average_is_in_the_checkpoint_and_not_in_the_student(student, teache
     trainer.args.save_strategy, trainer.args.save_steps = "steps", 2
     trainer.train()
     assert (tmp_path / "checkpoint-2" / "moving_average.safetensors").is_file()
-    own, average = student.state_dict(), trainer.distillation.moving_average.model.state_dict()
+    own, average = student.state_dict(), trainer.moving_average.model.state_dict()
     assert set(own) == set(average)
     assert any(not torch.equal(own[name], average[name]) for name in own)
-    assert not any(p.requires_grad for p in trainer.distillation.moving_average.model.parameters())
+    assert not any(p.requires_grad for p in trainer.moving_average.model.parameters())
 
 
 def test_training_ends_between_the_start_and_the_trained_weights_and_checkpoints_hold_the_trained(

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from transformers import TrainingArguments
-
 from modeling_optical.transport import TransportOptions
 
+from ..loop.arguments import ObjectiveTrainingArguments
 from ..objectives import WeightSchedule, parse_objectives
 
 NEXT_TOKEN = "next_token"
@@ -37,9 +36,9 @@ def parse_causal_objectives(specification: Mapping[str, Any]) -> tuple[dict[str,
 
 
 @dataclass
-class CausalDistillationArguments(TrainingArguments):
+class CausalDistillationArguments(ObjectiveTrainingArguments):
     r"""
-    Arguments of a [`CausalDistillationTrainer`]. Only what differs from [`~transformers.TrainingArguments`] is listed.
+    Arguments of a [`CausalDistillationTrainer`]. Only what differs from [`ObjectiveTrainingArguments`] is listed.
 
     Args:
         objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0, "next_token": 1.0}`):
@@ -50,31 +49,20 @@ class CausalDistillationArguments(TrainingArguments):
         layers (`list[int]`, *optional*): whose hidden states are compared: 1 is the first layer's output; -1 the last one's.
             `None`: the middle layer.
         max_length (`int`, defaults to 128): tokens of a text.
-        stop_on_non_finite (`bool`, defaults to `True`): stop before a loss or gradient that is infinite or not a number reaches
-            the weights, and save the batch.
-        remove_unused_columns (`bool`, defaults to `False`): off, because the collator reads the texts.
-        learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
     """
 
-    objectives: dict[str, Any] | str | None = field(default=None, metadata={"help": "objectives and weights, as JSON"})
     transport: dict[str, Any] | str | None = field(default=None, metadata={"help": "options of the transport, as JSON"})
     layers: list[int] | None = field(default=None, metadata={"help": "layers whose hidden states are compared"})
     max_length: int = field(default=128, metadata={"help": "tokens of a text"})
-    stop_on_non_finite: bool = field(
-        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
-    )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
-    learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
-    warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
 
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives", "transport"]
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*ObjectiveTrainingArguments._VALID_DICT_FIELDS, "transport"]
+    _default_objectives: ClassVar[Mapping[str, float]] = {"transport": 1.0, NEXT_TOKEN: 1.0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objectives is None:
-            self.objectives = {"transport": 1.0, NEXT_TOKEN: 1.0}
-        if isinstance(self.objectives, str) or isinstance(self.transport, str):
-            raise ValueError('objectives and transport must be mappings; as text JSON, such as {"transport": 1.0}.')
+        assert isinstance(self.objectives, dict)
+        if isinstance(self.transport, str):
+            raise ValueError(f'transport is {self.transport!r}; as text it must be JSON, such as {{"solver": "sinkhorn"}}.')
         parse_causal_objectives(self.objectives)
         options = self.transport_options
         if options.marginals != "uniform" or options.plan_from != "student" or options.lexical_prior:

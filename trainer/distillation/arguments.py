@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from transformers import TrainingArguments
-
+from ..loop.arguments import ObjectiveTrainingArguments
 from ..objectives import parse_objectives
 from ..option_checks import check_whole
 
 
 @dataclass
-class OpticalTrainingArguments(TrainingArguments):
+class OpticalTrainingArguments(ObjectiveTrainingArguments):
     r"""
-    Arguments of an [`OpticalTrainer`]. Only what differs from [`~transformers.TrainingArguments`] is listed.
+    Arguments of an [`OpticalTrainer`]. Only what differs from [`ObjectiveTrainingArguments`] is listed.
 
     Args:
         objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0}`):
@@ -37,8 +37,6 @@ class OpticalTrainingArguments(TrainingArguments):
         embedding_learning_rate (`float`, *optional*):
             Learning rate of the input embeddings. `None`: `learning_rate`. 0: they stay as they are, and neither gradients
             nor states of the optimizer are kept for them, which for a small backbone are most of both.
-        stop_on_non_finite (`bool`, defaults to `True`):
-            Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
         collapse_threshold (`float`, *optional*, defaults to 0.25):
             Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
             the teacher's on the same texts. `None`: off.
@@ -46,17 +44,11 @@ class OpticalTrainingArguments(TrainingArguments):
             Training ends with `start_share * start + (1 - start_share) * trained` in place of the trained weights (weight
             interpolation, WiSE-FT). For a start that finds texts already, such as the teacher with an adapted vocabulary, and
             little or narrow bitext. 0: the trained weights.
-        remove_unused_columns (`bool`, defaults to `False`):
-            Off, because the collator reads the texts.
         accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
             texts differ in width and cannot be cut out of one.
-        lr_scheduler_type, warmup_steps, learning_rate, max_grad_norm: as the parent's; defaults linear, 0.1 (a share of all
-            steps), 3e-4, 1.0.
+        learning_rate: as the parent's; default 3e-4.
     """
 
-    objectives: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": 'objectives and weights, as JSON: {"transport": 1.0, "pooled_mse": 1.0}'}
-    )
     gradient_cache_chunk_size: int | None = field(
         default=None, metadata={"help": "texts that are encoded at a time, for batches beyond the memory; null: off"}
     )
@@ -64,28 +56,19 @@ class OpticalTrainingArguments(TrainingArguments):
     epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
     topics: int | None = field(default=None, metadata={"help": "batches of pairs about one of so many topics; null: off"})
     embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
-    stop_on_non_finite: bool = field(
-        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
-    )
     collapse_threshold: float | None = field(
         default=0.25, metadata={"help": "warn below this share of the teacher's effective rank; null: no monitor"}
     )
     start_share: float = field(
         default=0.0, metadata={"help": "share of the weights at the start in the student that training ends with"}
     )
-    remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate"})
-    warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
 
-    # Parsed from JSON on the command line, as the parent does with its own dict fields.
-    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives"]
+    _default_objectives: ClassVar[Mapping[str, float]] = {"transport": 1.0}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.objectives is None:
-            self.objectives = {"transport": 1.0}
-        if isinstance(self.objectives, str):
-            raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
+        assert isinstance(self.objectives, dict)
         settings = parse_objectives(self.objectives)  # a wrong name, weight or option fails here
         if self.gradient_cache_chunk_size is not None:
             check_whole(self.gradient_cache_chunk_size, "gradient_cache_chunk_size", 1)

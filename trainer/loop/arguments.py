@@ -1,0 +1,44 @@
+"""Arguments that all trainers of this package share, beyond those of `transformers.TrainingArguments`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from transformers import TrainingArguments
+
+
+@dataclass
+class ObjectiveTrainingArguments(TrainingArguments):
+    r"""
+    Arguments of an [`ObjectiveTrainer`]. Only what differs from [`~transformers.TrainingArguments`] is listed.
+
+    Args:
+        objectives (`dict[str, float | dict]`, *optional*):
+            Objectives and their weights; each trainer says which there are and what `None` stands for.
+        stop_on_non_finite (`bool`, defaults to `True`):
+            Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
+        remove_unused_columns (`bool`, defaults to `False`):
+            Off, because the collator reads the texts.
+        learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
+    """
+
+    objectives: dict[str, Any] | str | None = field(default=None, metadata={"help": "objectives and weights, as JSON"})
+    stop_on_non_finite: bool = field(
+        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
+    learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
+    warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
+
+    # Parsed from JSON on the command line, as the parent does with its own dict fields.
+    _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives"]
+    _default_objectives: ClassVar[Mapping[str, float]] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.objectives is None:
+            self.objectives = dict(self._default_objectives)
+        if isinstance(self.objectives, str):
+            raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
