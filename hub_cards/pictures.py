@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from modeling_optical.evaluation import ResultRow
+from modeling_optical.files.atomic_write import replacing_file
 
 from .alignment import Alignment
 from .fonts import fonts_for
@@ -158,7 +159,5 @@ def _figure(path: str | os.PathLike, size: tuple[float, float], text: str) -> It
     with matplotlib.rc_context({"font.family": fonts_for(text), "svg.hashsalt": "optical"}):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         yield figure
-        path.parent.mkdir(parents=True, exist_ok=True)
-        scratch = path.with_name(f".{path.name}.tmp")
-        figure.savefig(scratch, format=path.suffix.removeprefix("."))
-    os.replace(scratch, path)
+        with replacing_file(path) as scratch:
+            figure.savefig(scratch, format=path.suffix.removeprefix("."))

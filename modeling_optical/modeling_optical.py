@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -96,6 +97,10 @@ class OpticalPreTrainedModel(PreTrainedModel):
         if processor is not None and is_main_process:
             processor.save_pretrained(save_directory)  # first, so that a push takes it along
         super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        # safetensors makes files that only their owner can read; the configuration beside them has an ordinary file's mode.
+        settings = Path(save_directory, "config.json")
+        for weights in Path(save_directory).glob("*.safetensors") if is_main_process and settings.is_file() else ():
+            weights.chmod(settings.stat().st_mode)
 
     def _saved_processor(self) -> OpticalProcessor | None:
         """What is saved with the model."""

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from ..files.atomic_write import replacing_file
 from ..files.fingerprint import file_checksum
 
 STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
@@ -132,16 +133,11 @@ def write_shard(
         "id_ends": torch.tensor([len(name) for name in names]).cumsum(0),
     }
     require_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()))
-    # A name that the process owns: two processes never write the same shard, and a killed one's rest is overwritten.
-    scratch = path.with_name(f".{path.name}.tmp")
     try:
-        save_file(tensors, str(scratch))
-        with open(scratch, "rb") as stream:
-            os.fsync(stream.fileno())
-        description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), file_checksum(scratch))
-        os.replace(scratch, path)
+        with replacing_file(path) as scratch:
+            save_file(tensors, str(scratch))
+            description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), file_checksum(scratch))
     except (OSError, SafetensorError) as error:
-        scratch.unlink(missing_ok=True)
         raise OSError(
             getattr(error, "errno", None) or errno.EIO,
             f"writing {path} failed: {error}. What was there is kept; free space and run again.",

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, readable by whom the user's umask lets read."""
 
 from __future__ import annotations
 
@@ -6,36 +6,60 @@ import ctypes
 import errno
 import glob
 import os
+import secrets
 import shutil
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 
-def write_text(path: str | os.PathLike, text: str) -> Path:
-    """Writes a text file under a temporary name beside its place and moves it there.
+
+@contextmanager
+def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
+    """Gives a name beside `path` to write to. The file takes the place of `path` if the block ends well, and vanishes if not.
 
     Raises:
         OSError: if it cannot be written (full disk, read-only folder); what stood there before is untouched.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    scratch = _scratch_name(path)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
+        # safetensors makes files that only their owner can read; this one has the mode of an ordinary file.
+        descriptor = os.open(scratch, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        mode = os.fstat(descriptor).st_mode
+        os.close(descriptor)
+        yield scratch
+        with open(scratch, "rb") as stream:
             os.fsync(stream.fileno())
-        os.chmod(scratch, 0o644)
+        os.chmod(scratch, mode)
         os.replace(scratch, path)
-    except BaseException:
-        Path(scratch).unlink(missing_ok=True)
-        raise
-    return path
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> Path:
+    """Writes a text file under a temporary name beside its place and moves it there; raises as `replacing_file`."""
+    with replacing_file(path) as scratch:
+        scratch.write_text(text, encoding="utf-8", newline="")
+    return Path(path)
+
+
+def save_tensors(path: str | os.PathLike, tensors: Mapping[str, torch.Tensor]) -> Path:
+    """Writes a safetensors file, as `write_text` does.
+
+    Raises:
+        OSError: as `replacing_file`; a full disk, too.
+    """
+    with replacing_file(path) as scratch, _raising_os_errors(path):
+        save_file(dict(tensors), str(scratch), metadata={"format": "pt"})
+    return Path(path)
 
 
 @contextmanager
@@ -55,10 +79,13 @@ def replacing_folder(path: str | os.PathLike) -> Iterator[Path]:
     restore_folder(path)
     if path.exists() and not path.is_dir():
         raise NotADirectoryError(f"{path} is a file. A folder has to be written there: move the file, or name another.")
-    scratch = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    scratch = _scratch_name(path)
+    scratch.mkdir()
     try:
-        yield scratch
-        scratch.chmod(0o755)
+        with _raising_os_errors(path):
+            yield scratch
+        for weights in scratch.rglob("*.safetensors"):
+            weights.chmod(scratch.stat().st_mode & 0o666)  # a folder's mode is a file's, with the right to enter
         _swap(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -86,8 +113,12 @@ def sweep_scratch(path: str | os.PathLike) -> None:
             rest.unlink(missing_ok=True)
 
 
+def _scratch_name(path: Path) -> Path:
+    return path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+
+
 def _scratch(path: Path, suffix: str = "") -> list[Path]:
-    """Temporary names for `path`: eight characters of `tempfile`, so that `a-b` is not taken for a scratch of `a`."""
+    """What stands under temporary names for `path`: eight characters, so that `a-b` is not taken for a scratch of `a`."""
     return list(path.parent.glob(f".{glob.escape(path.name)}-{'[a-z0-9_]' * 8}{suffix}"))
 
 
@@ -134,3 +165,23 @@ def _exchanging_call() -> Any:
     if hasattr(library, "renamex_np"):
         return lambda one, other: library.renamex_np(one, other, 2)
     return None
+
+
+@contextmanager
+def _raising_os_errors(path: str | os.PathLike) -> Iterator[None]:
+    """Turns what libraries raise when they cannot write into OSError."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) or not (tells_of_space(error) or isinstance(error, SafetensorError)):
+            raise
+        number = errno.ENOSPC if tells_of_space(error) else errno.EIO
+        raise OSError(number, f"{path} cannot be written: {error}. What was there is kept; free space, run again.") from error
+
+
+def tells_of_space(error: BaseException) -> bool:
+    """Whether the disk, a quota or a limit on the size of files is in the way."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return True
+    # safetensors, tokenizers and torch tell the same in errors of their own, in words.
+    return any(text in str(error) for text in ("No space left", "quota exceeded", "File too large"))

@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
-from ..files.atomic_write import replacing_folder
+from ..files.atomic_write import replacing_folder, save_tensors
 from .exact import ExactIndex
 from .index import Index, IndexManifest
 
@@ -136,9 +136,7 @@ class _PooledVectors:
             if not place.is_file():
                 means = [segment.document(row).mean(0) if segment.lengths[row] else torch.zeros(segment.dim)
                          for row in range(len(segment))]  # fmt: skip
-                scratch = place.with_name(f".{place.name}.tmp")
-                save_file({"vectors": torch.nn.functional.normalize(torch.stack(means), dim=1)}, str(scratch))
-                os.replace(scratch, place)
+                save_tensors(place, {"vectors": torch.nn.functional.normalize(torch.stack(means), dim=1)})
             self.ids += [segment.identifier(row) for row in range(len(segment))]
             pooled.append(load_file(place)["vectors"])
         self.vectors = torch.cat(pooled) if pooled else torch.empty(0, exact.encoder.dim)

@@ -20,7 +20,7 @@ from transformers import TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
-from modeling_optical.files.atomic_write import sweep_scratch, write_text
+from modeling_optical.files.atomic_write import sweep_scratch, tells_of_space, write_text
 from trainer.loop.checked_checkpoints import damaged_files
 
 from ..checked_yaml import check_type, unknown_key
@@ -191,10 +191,11 @@ def telling_a_full_disk(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # tokenizers raises no other
+        writing = isinstance(error, (OSError, RuntimeError, SafetensorError))
         place = next(p for p in (folder, *folder.absolute().parents) if p.exists())
         free = shutil.disk_usage(place).free
-        if _tells_of_space(error) or free < _FULL_DISK:
+        if tells_of_space(error) or (writing and free < _FULL_DISK):
             raise OSError(
                 errno.ENOSPC,
                 f"the disk of {folder} is full ({free / 1e6:.0f} MB free, or your quota is used up): {error}. Free some space, "
@@ -203,11 +204,3 @@ def telling_a_full_disk(folder: Path) -> Iterator[None]:
         if isinstance(error, SafetensorError):
             raise OSError(f"a weights file in {folder} could not be read or written: {error}") from error
         raise
-
-
-def _tells_of_space(error: BaseException) -> bool:
-    """Whether the disk, a quota or a limit on the size of files is in the way."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return True
-    # safetensors and torch tell the same in their own errors, in words.
-    return any(text in str(error) for text in ("No space left", "quota exceeded", "File too large"))

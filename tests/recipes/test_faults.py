@@ -1,6 +1,7 @@
 """What disks do to a run: full ones, read-only ones, flipped bits. Real file systems, where they may be mounted."""
 
 import errno
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -91,6 +92,18 @@ def test_a_full_disk_costs_a_teacher_cache_nothing_that_it_had(bert, disk, monke
     assert not list(disk.place.rglob(".tmp-*"))
     disk.resize(512_000)
     assert TeacherCache(disk.place, teacher).build(texts, show_progress_bar=False) == 80 - kept
+
+
+@pytest.mark.parametrize("room", [8, 60, 100])
+def test_a_full_disk_ends_an_export_with_a_sentence_and_leaves_nothing(bert, disk, tmp_path, capsys, room):
+    marked = {"query_marker": "[Q]", "document_marker": "[D]"}
+    OpticalModel.from_backbone(bert, embedding_dim=8, **marked).save_pretrained(tmp_path / "student")
+    disk.resize(room)  # the weights, the tokenizer or a small file is what does not fit
+    for name in ("sentence-transformers", "pylate", "stanford"):
+        output = disk.place / name
+        assert main(["export", str(tmp_path / "student"), "--format", name, "--output", str(output), "--nearest"]) == 2
+        assert re.search(f"{output}.* (cannot be written|No space left)", capsys.readouterr().err)
+        assert not list(disk.place.iterdir())
 
 
 def unit_vectors(count: int) -> list[np.ndarray]:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from modeling_optical import OpticalProcessor
 from modeling_optical.encoding.batching import batched
+from modeling_optical.files.atomic_write import save_tensors
 
 _TEXTS_AT_A_TIME = 1024
 
@@ -52,9 +52,7 @@ class InverseDocumentFrequencies:
 
     def save(self, path: str | os.PathLike) -> None:
         """Writes both tables, whole or not at all."""
-        scratch = Path(path).with_name(f".{Path(path).name}.tmp")
-        save_file({"student": self.student, "teacher": self.teacher}, str(scratch))
-        os.replace(scratch, path)
+        save_tensors(path, {"student": self.student, "teacher": self.teacher})
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> InverseDocumentFrequencies:

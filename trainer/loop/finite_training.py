@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import nn
 from transformers import TrainerCallback
 
-from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import replacing_folder, save_tensors, write_text
 from modeling_optical.transport_problems import NonFiniteCostError
 
 # Longer texts are cut in the message; the file has them whole.
@@ -88,7 +87,7 @@ class FiniteTraining:
         where = self.folder / f"not-finite-step-{step + 1}-process-{self.process}"
         with replacing_folder(where) as scratch:
             tensors = {name: value.detach().cpu().contiguous() for name, value in self._batch.items() if torch.is_tensor(value)}
-            save_file(tensors, str(scratch / "batch.safetensors"))
+            save_tensors(scratch / "batch.safetensors", tensors)
             record = {"step": step + 1, "process": self.process, "what": what, "parts": _as_text(parts), "texts": texts}
             write_text(scratch / "batch.json", json.dumps(record, indent=1, ensure_ascii=False, default=str) + "\n")
         return NonFiniteLossError(

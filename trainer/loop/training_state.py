@@ -6,14 +6,16 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
+
+from modeling_optical.files.atomic_write import save_tensors
 
 
 def save_modules(folder: str | os.PathLike, modules: Mapping[str, nn.Module]) -> None:
     """Writes the weights of each module into its file."""
     for name, module in modules.items():
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()}, Path(folder, name))
+        save_tensors(Path(folder, name), {k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()})
 
 
 def load_modules(folder: str | os.PathLike, modules: Mapping[str, nn.Module]) -> None:

@@ -7,16 +7,15 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors import safe_open
 from transformers.utils import logging
 
+from modeling_optical.files.atomic_write import save_tensors, write_text
 from modeling_optical.files.fingerprint import file_checksum
 
 from .teacher import Teacher, TeacherVectors
@@ -188,21 +187,16 @@ class TeacherCache:
         keys = [self._key(text, kind) for text in texts]
         name = f"shard-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}.safetensors"
         try:
-            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".tmp-") as scratch:
-                path = Path(scratch) / name
-                save_file(tensors, str(path))
-                shard = {"sha256": file_checksum(path), "texts": keys}
-                os.replace(path, self.folder / name)
-                manifest = Path(scratch) / "manifest.json"
-                shards = self._shards | {name: shard}
-                manifest.write_text(
-                    json.dumps({"fingerprint": self.teacher.fingerprint, "dtype": self.dtype, "shards": shards}),
-                    encoding="utf-8",
-                )
-                os.replace(manifest, self._manifest)
-        except (OSError, SafetensorError) as error:
-            number = error.errno if isinstance(error, OSError) else errno.EIO
-            raise OSError(number, f"writing the teacher cache in {self.folder} failed: {error}. {_SPACE_REMEDY}") from error
+            save_tensors(self.folder / name, tensors)
+            shard = {"sha256": file_checksum(self.folder / name), "texts": keys}
+            shards = self._shards | {name: shard}
+            write_text(
+                self._manifest, json.dumps({"fingerprint": self.teacher.fingerprint, "dtype": self.dtype, "shards": shards})
+            )
+        except OSError as error:
+            raise OSError(
+                error.errno, f"writing the teacher cache in {self.folder} failed: {error}. {_SPACE_REMEDY}"
+            ) from error
         self._register(name, shard)
 
 

@@ -8,7 +8,6 @@ import os
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,8 @@ import scipy.sparse
 import torch
 from tokenizers import models
 from transformers import PreTrainedTokenizerBase
+
+from modeling_optical.files.atomic_write import replacing_file
 
 from .alignment import agreed_translations
 from .pieces import encode, word_pieces
@@ -58,17 +59,16 @@ class TranslationTable:
             "provenance": self.provenance,
         }
         matrix = self.probabilities.tocsr()
-        scratch = Path(path).with_suffix(".tmp.npz")
-        np.savez_compressed(
-            scratch,
-            format=b"csr",
-            shape=matrix.shape,
-            data=matrix.data,
-            indices=matrix.indices,
-            indptr=matrix.indptr,
-            described=np.frombuffer(json.dumps(described).encode(), np.uint8),
-        )
-        os.replace(scratch, path)
+        with replacing_file(path) as scratch, open(scratch, "wb") as stream:
+            np.savez_compressed(
+                stream,
+                format=b"csr",
+                shape=matrix.shape,
+                data=matrix.data,
+                indices=matrix.indices,
+                indptr=matrix.indptr,
+                described=np.frombuffer(json.dumps(described).encode(), np.uint8),
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> TranslationTable:

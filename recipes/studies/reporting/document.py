@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.atomic_write import replacing_file, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,9 +102,8 @@ class ReportDocument:
         with _figure(panels) as (figure, axes):
             draw(axes)
             for ending in ("png", "pdf"):
-                scratch = folder / f".{name}.{ending}"
-                figure.savefig(scratch, format=ending, bbox_inches="tight", metadata=_undated(ending))
-                os.replace(scratch, folder / f"{name}.{ending}")
+                with replacing_file(folder / f"{name}.{ending}") as scratch:
+                    figure.savefig(scratch, format=ending, bbox_inches="tight", metadata=_undated(ending))
         self._parts.append(
             f"![{_plain(caption)}](figures/{name}.png)\n\n*{caption}* Data: [figures/{name}.csv](figures/{name}.csv)."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ import pandas as pd
 from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.questions import ACCURACY, read_answers
-from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.atomic_write import replacing_file, write_text
 
 from ...runs.provenance import machine, package_versions
 from ...runs.report import HELD_OUT
@@ -91,13 +90,8 @@ def _system(cell: Cell, system: str, measured: Container[str]) -> str | None:
 
 def write_frame(path: Path, frame: pd.DataFrame) -> None:
     """Writes a Parquet file under a temporary name and moves it into place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
+    with replacing_file(path) as scratch:
         frame.to_parquet(scratch, index=False)
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 @dataclass

@@ -6,12 +6,17 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
+from modeling_optical import OpticalModel, OpticalRetriever
+from modeling_optical.checkpoints import export_checkpoint
+from modeling_optical.encoding.encoded_corpus import encode_corpus
 from modeling_optical.files import atomic_write
-from modeling_optical.files.atomic_write import replacing_folder, sweep_scratch, write_text
+from modeling_optical.files.atomic_write import replacing_folder, save_tensors, sweep_scratch, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -25,8 +30,34 @@ def test_a_written_file_holds_exactly_its_text_and_nothing_lies_beside_it(tmp_pa
     assert names(path.parent) == ["report.txt"]
 
 
-def test_a_written_file_is_readable_by_others(tmp_path: Path):
-    assert stat.S_IMODE(write_text(tmp_path / "f", "x").stat().st_mode) == 0o644
+@pytest.fixture(params=[0o022, 0o002, 0o027, 0o077], ids=oct)
+def umask(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = os.umask(request.param)
+    yield request.param
+    os.umask(before)
+
+
+def modes(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.rglob("*")]}
+
+
+def test_whatever_is_written_can_be_read_by_whom_the_umask_lets_read(tmp_path: Path, umask: int, backbones: dict[str, str]):
+    write_text(tmp_path / "made" / "text", "x")
+    save_tensors(tmp_path / "made" / "tensors.safetensors", {"a": torch.zeros(2)})
+    model = OpticalModel.from_backbone(backbones["bert"], embedding_dim=8)
+    model.save_pretrained(tmp_path / "made" / "model")
+    model.save_pretrained(tmp_path / "made" / "shards", max_shard_size="20KB")
+    for name in ("sentence-transformers", "pylate"):
+        export_checkpoint(model, tmp_path / "made" / name, name)
+    retriever = OpticalRetriever(model)
+    for engine in ("exact", "two-stage"):
+        retriever.index({"a": "the cat sat", "b": "the dog"}, tmp_path / "made" / engine, engine=engine)
+    encode_corpus(model, {"a": "the cat"}, tmp_path / "made" / "encoded")
+    found = modes(tmp_path / "made")
+    assert len(found) > 40
+    for name, mode in found.items():
+        if not name.endswith(".py"):  # code is copied with the mode that it is installed with
+            assert oct(mode & 0o444) == oct(0o444 & ~umask), name
 
 
 def test_a_relative_name_is_written_in_the_working_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -103,7 +103,7 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("trainer.teachers.cache.save_file", full)
+    monkeypatch.setattr("modeling_optical.files.atomic_write.save_file", full)
     with pytest.raises(OSError, match="Free some space"):
         cache.build(TEXTS, show_progress_bar=False)
     monkeypatch.undo()
