@@ -6,53 +6,26 @@ Each gives a run as `retrieve` does, so that one command measures all (`optical 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from functools import cache
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from transformers.utils import logging
 
+from ..encoding.words import WordIndex, words
+from ..encoding.words import check_bm25 as check_package
 from ..modeling_optical import OpticalModel
 from .collections import Corpus
 from .retrieval import BLOCK, TopK, blocks
+
+__all__ = ["REFERENCES", "bm25", "check_bm25", "dense", "pooled", "translate", "words"]
 
 logger = logging.get_logger(__name__)
 
 REFERENCES = ("bm25", "dense", "translation")
 
-# Anserini's defaults, those of published baselines on MIRACL, CIRAL and AfriCLIRMatrix.
-_K1, _B = 0.9, 0.4
 # Model types whose tokenizers take language codes: NLLB and M2M100 are one.
 _MANY_LANGUAGES = ("m2m_100", "nllb-moe", "mbart")
-# Written without spaces between words.
-_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
-
-
-@cache
-def _patterns() -> tuple[Any, Any]:
-    import regex  # transformers depends on it
-
-    return regex.compile(r"[\p{L}\p{M}\p{N}]+"), regex.compile(rf"(?P<unspaced>[{_UNSPACED}]+)|[^{_UNSPACED}]+")
-
-
-def words(text: str) -> list[str]:
-    """The words of a text for BM25, in lower case: runs of letters, marks and digits of any script.
-
-    Scripts without spaces (Han, Kana, Thai, Lao, Khmer, Burmese) give overlapping pairs of characters, as Lucene's CJK analyser
-    does. (`\\w` of Python would split Hindi words at their vowel signs.)
-    """
-    word, script = _patterns()
-    found: list[str] = []
-    for run in word.findall(text.casefold()):
-        for part in script.finditer(run):
-            piece = part.group()
-            if part.lastgroup == "unspaced" and len(piece) > 2:
-                found += [piece[i : i + 2] for i in range(len(piece) - 1)]
-            else:
-                found.append(piece)
-    return found
 
 
 def check_bm25(stemmer: str | None = None) -> None:
@@ -62,10 +35,7 @@ def check_bm25(stemmer: str | None = None) -> None:
         ImportError: if a library is missing; says how to install it.
         ValueError: for a stemmer that PyStemmer does not have.
     """
-    try:
-        import bm25s  # noqa: F401
-    except ImportError as error:
-        raise ImportError('BM25 needs bm25s: pip install "modeling-optical[bm25]"') from error
+    check_package()
     _stemmer(stemmer)
 
 
@@ -84,33 +54,16 @@ def bm25(
         ImportError: if a library is missing; says how to install it.
         ValueError: for a stemmer that PyStemmer does not have.
     """
-    check_bm25(stemmer)
-    import bm25s
-    from bm25s.tokenization import Tokenized
-
-    stem = _stemmer(stemmer)
-    vocabulary: dict[str, int] = {}
     names: list[str] = []
-    numbers: list[np.ndarray] = []
-    for part in blocks(corpus, BLOCK):
-        for identifier, text in part:
-            names.append(identifier)
-            found = [vocabulary.setdefault(word, len(vocabulary)) for word in stem(words(text))]
-            numbers.append(np.array(found, dtype=np.int32))
-    if not vocabulary:
-        return {query: {} for query in queries}
-    index = bm25s.BM25(method="lucene", k1=_K1, b=_B)
-    index.index(Tokenized(ids=numbers, vocab=vocabulary), create_empty_token=False, show_progress=False)
-    return {query: _best(index, stem(words(text)), vocabulary, names, k) for query, text in queries.items()}
 
+    def texts() -> Iterator[str]:
+        for part in blocks(corpus, BLOCK):
+            for identifier, text in part:
+                names.append(identifier)
+                yield text
 
-def _best(index: Any, asked: list[str], vocabulary: Mapping[str, int], names: Sequence[str], k: int) -> dict[str, float]:
-    known = [vocabulary[word] for word in asked if word in vocabulary]
-    if not known:
-        return {}
-    scores = index.get_scores_from_ids(known)
-    order = np.argsort(-scores, kind="stable")[:k]  # ties go to the earlier document
-    return {names[position]: float(scores[position]) for position in order if scores[position] > 0}
+    index = WordIndex(texts(), _stemmer(stemmer))
+    return {query: {names[p]: score for p, score in index.best(text, k)} for query, text in queries.items()}
 
 
 def _stemmer(name: str | None) -> Any:

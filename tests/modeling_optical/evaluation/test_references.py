@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from modeling_optical import load_checkpoint
+from modeling_optical.encoding.words import words
 from modeling_optical.evaluation import StreamedCorpus
-from modeling_optical.evaluation.references import bm25, dense, translate, words
+from modeling_optical.evaluation.references import bm25, dense, translate
 
 CORPUS = {
     "d1": "The cat sat on the mat",
@@ -31,8 +32,20 @@ CORPUS = {
         ("水", ["水"]),
         ("abc东京", ["abc", "东京"]),
         ("— … !", []),
+        ("E\u0301te\u0301", ["été"]),
     ],
-    ids=["Swahili", "Hindi keeps its vowel signs", "Amharic", "case", "apostrophe", "pairs", "one", "mixed", "none"],
+    ids=[
+        "Swahili",
+        "Hindi keeps its vowel signs",
+        "Amharic",
+        "case",
+        "apostrophe",
+        "pairs",
+        "one",
+        "mixed",
+        "none",
+        "decomposed",
+    ],
 )
 def test_words_are_those_of_the_script(text, expected):
     assert words(text) == expected
