@@ -67,7 +67,7 @@ def process_rank() -> tuple[int, int, str]:
     """
     import torch
 
-    from ..launcher_environment import check_number_of_processes
+    from trainer.loop.launcher_environment import check_number_of_processes
 
     rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     check_number_of_processes(processes, os.environ)

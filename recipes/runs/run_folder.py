@@ -22,9 +22,9 @@ from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import sweep_scratch, tells_of_space, write_text
 from trainer.loop.checked_checkpoints import damaged_files
+from trainer.loop.launcher_environment import check_number_of_processes
 
 from ..checked_yaml import check_type, unknown_key
-from ..launcher_environment import check_number_of_processes
 
 logger = logging.get_logger(__name__)
 

@@ -7,7 +7,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env, prepare_simple_launch
 from tiny_workshop import ROOT
 
 from recipes.cli import main
-from recipes.launcher_environment import check_number_of_processes
+from trainer.loop.launcher_environment import check_number_of_processes
 
 FOLDER = ROOT / "recipes" / "accelerate"
 FILES = sorted(path.name for path in FOLDER.glob("*.yaml"))
