@@ -148,7 +148,7 @@ def measure_optical(options: argparse.Namespace, folder: Path, clock: Clock, by_
 
         return call
 
-    trainer.student.transport = timed(trainer.student.transport, "transport")
+    trainer.trained.transport = timed(trainer.trained.transport, "transport")
     trainer.data_collator = timed(trainer.data_collator, "collation")
     trainer.train()
     whole = clock.ended - clock.began
@@ -159,7 +159,7 @@ def measure_bare(options: argparse.Namespace, folder: Path, clock: Clock, update
     import torch
 
     trainer = make_optical_trainer(options, folder, clock)
-    model = trainer.student.train()
+    model = trainer.trained.train()
     names = ("input_ids", "attention_mask", "token_mask", "content_mask")
     batches = []
     for _ in range(1 + (options.warm_up + options.steps) // max(len(trainer.get_train_dataloader()), 1)):

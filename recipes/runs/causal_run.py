@@ -101,7 +101,7 @@ class CausalRun(FolderRun):
         trainer.train(resume_from_checkpoint=last)
         if self.state.is_main_process:
             with replacing_folder(folder) as scratch:
-                trainer.accelerator.unwrap_model(trainer.model).save_pretrained(scratch)
+                trainer.trained.save_pretrained(scratch)
                 tokenizer.save_pretrained(scratch)
                 write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
         self.state.wait_for_everyone()

@@ -316,7 +316,7 @@ def load_start(recipe: Recipe, dim: int) -> OpticalModel:
 
 def _save_student(trainer: OpticalTrainer, folder: Path, start: Path, teacher: str) -> None:
     """Saves the student as a plain `OpticalModel`, whole or not at all, with the log of its training."""
-    student = trainer.accelerator.unwrap_model(trainer.model)
+    student = trainer.trained
     with replacing_folder(folder) as scratch:
         model = OpticalModel.from_pretrained(start)
         model.load_state_dict(student.state_dict())

@@ -170,7 +170,7 @@ class RetrievalRun(FolderRun):
         if last is not None:
             self.say(f"going on from {last}")
         trainer.train(resume_from_checkpoint=last)
-        trained = trainer.accelerator.unwrap_model(trainer.model)
+        trained = trainer.trained
         if self.state.is_main_process:
             with replacing_folder(self.model_folder) as scratch:
                 trained.save_pretrained(scratch)

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as functional
-from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from modeling_optical.transport import transport_loss
 
 from ..distillation.symmetric import spread_kinds
-from ..loop.objective_trainer import ObjectiveTrainer
-from ..objectives import ObjectiveContext, ObjectiveSum, build_objectives
+from ..loop.inputs import checked_arguments, inner_model
+from ..loop.objective_trainer import ObjectiveTrainer, Predictions
+from ..objectives import ObjectiveContext, build_objectives
 from .arguments import NEXT_TOKEN, CausalDistillationArguments, parse_causal_objectives
 from .collator import CausalCollator
-
-_COLUMNS = ("source", "target")
 
 
 class CausalDistillationTrainer(ObjectiveTrainer):
@@ -30,11 +29,13 @@ class CausalDistillationTrainer(ObjectiveTrainer):
     (METHOD §2), the pooled ones, the contrastive one. The layers count equally. Added is `next_token` on the translation.
 
     Args:
-        model: the student.
-        args: the arguments.
-        teacher: the frozen model, of the same hidden size and number of layers. It is neither trained, nor wrapped, nor saved.
-        processing_class: the tokenizer of both.
-        train_dataset: bitext with the columns `source` and `target`, as `load_bitext` returns it; also `kind`.
+        model: the student, also one with a PEFT adapter, or a path. None with `model_init`, which then makes one for every
+            training.
+        args: the arguments; None: their defaults.
+        teacher: the frozen model or its path, of the same hidden size and number of layers. It is neither trained, nor wrapped,
+            nor saved.
+        processing_class: the tokenizer of both; None: that of the student's folder or repository.
+        train_dataset, eval_dataset, columns: as for `OpticalTrainer`.
         **kwargs: for the parent.
 
     Raises:
@@ -46,35 +47,58 @@ class CausalDistillationTrainer(ObjectiveTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
-        args: CausalDistillationArguments,
+        model: Any = None,
+        args: CausalDistillationArguments | None = None,
         *,
-        teacher: PreTrainedModel,
-        processing_class: PreTrainedTokenizerBase,
-        train_dataset: Dataset,
+        teacher: PreTrainedModel | str | os.PathLike,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        columns: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        missing = [name for name in _COLUMNS if name not in train_dataset.column_names]
-        if missing:
-            raise ValueError(f"train_dataset lacks the column {missing[0]!r}; load_bitext returns what is needed.")
-        if args.remove_unused_columns:
-            raise ValueError("remove_unused_columns must be False: the collator reads the texts.")
-        self.layers = checked_layers(model, teacher, args.layers)
+        self.args = args = checked_arguments(args, CausalDistillationArguments)
+        self.columns = columns
+        train_dataset = None if train_dataset is None else self._rows(train_dataset, "train_dataset")
+        eval_dataset = None if eval_dataset is None else self._evaluation_rows(eval_dataset)
         assert isinstance(args.objectives, dict)
-        hidden, self.next_token = parse_causal_objectives(args.objectives)
-        context = ObjectiveContext(model.config.get_text_config().hidden_size, seed=args.seed)
-        self.objectives: ObjectiveSum | None = build_objectives(hidden, context) if hidden else None
-        self.teacher = teacher.eval().requires_grad_(False)
+        self._hidden, self.next_token = parse_causal_objectives(args.objectives)
+        self.teacher = _causal_model(teacher, "teacher").eval().requires_grad_(False)
+        model = self._first(model, kwargs.get("model_init"))
+        if processing_class is None:
+            name = inner_model(model).config._name_or_path
+            if not name:
+                raise ValueError("this model was made in memory: give processing_class, the tokenizer of both models.")
+            processing_class = AutoTokenizer.from_pretrained(name)
         kwargs.setdefault("data_collator", CausalCollator(processing_class, args.max_length, args.stop_on_non_finite))
         super().__init__(
             model=model,
             args=args,
             processing_class=processing_class,
-            train_dataset=spread_kinds(train_dataset),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
             stop_on_non_finite=args.stop_on_non_finite,
             **kwargs,
         )
         self.teacher.to(self.args.device)
+
+    def _rows(self, given: Any, name: str) -> Any:
+        return spread_kinds(super()._rows(given, name))
+
+    def _adopt(self, model: Any) -> Any:
+        """The student, and the objectives for its hidden states."""
+        model = _causal_model(model, "model")
+        student = inner_model(model)
+        if student is self.teacher:
+            raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
+        self.layers = checked_layers(student, self.teacher, self.args.layers)
+        context = ObjectiveContext(student.config.get_text_config().hidden_size, seed=self.args.seed)
+        self.objectives = build_objectives(self._hidden, context) if self._hidden else None
+        return model
+
+    def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
+        """Logits of the translations, and their tokens, as for any causal language model."""
+        return outputs.logits, inputs["input_ids"].masked_fill(~inputs["content_mask"], -100)
 
     def compute_loss(
         self,
@@ -118,6 +142,19 @@ class CausalDistillationTrainer(ObjectiveTrainer):
             encoded["loss"], encoded["plan"] = transport_loss(vectors, frozen, mask, frozen_mask, options=options)
         batch = {"teacher_vectors": frozen, "teacher_mask": frozen_mask, "source_keys": inputs["source_keys"]}
         return self.objectives(encoded, batch, step, steps)
+
+
+def _causal_model(given: Any, name: str) -> Any:
+    """A causal language model: loaded from a path, or the one that is given, also inside PEFT's wrapper."""
+    if isinstance(given, (str, os.PathLike)):
+        return AutoModelForCausalLM.from_pretrained(given)
+    inner = inner_model(given)
+    if not isinstance(inner, PreTrainedModel) or inner.get_output_embeddings() is None:
+        raise TypeError(
+            f"{name} is a {type(inner).__name__}: give a causal language model (AutoModelForCausalLM.from_pretrained(PATH)), "
+            "or the path itself."
+        )
+    return given
 
 
 def next_token_loss(logits: torch.Tensor, input_ids: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:

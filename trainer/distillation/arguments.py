@@ -44,8 +44,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             Training ends with `start_share * start + (1 - start_share) * trained` in place of the trained weights (weight
             interpolation, WiSE-FT). For a start that finds texts already, such as the teacher with an adapted vocabulary, and
             little or narrow bitext. 0: the trained weights.
-        accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
-            texts differ in width and cannot be cut out of one.
         learning_rate: as the parent's; default 3e-4.
     """
 
@@ -88,9 +86,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
                 )
         if self.initial_epsilon is not None and not self.initial_epsilon > 0:
             raise ValueError(f"initial_epsilon is {self.initial_epsilon!r}; it must be above 0, or null for no annealing.")
-        if self.accelerator_config.dispatch_batches:
-            raise ValueError("accelerator_config.dispatch_batches must be False: batches of texts differ in width.")
-        self.accelerator_config.dispatch_batches = False
         if self.collapse_threshold is not None and not 0 < self.collapse_threshold < 1:
             raise ValueError(
                 f"collapse_threshold is {self.collapse_threshold!r}; it must lie between 0 and 1 (a share), or be null for no "

@@ -17,27 +17,19 @@ def check_inputs(
     model: OpticalForDistillation,
     args: OpticalTrainingArguments,
     teacher: TeacherCache | Teacher,
-    train_dataset: Dataset | IterableDataset | None,
-    eval_dataset: Dataset | IterableDataset | None,
     translations: TranslationTable | None,
     max_length: int | None,
 ) -> None:
     """Refuses what cannot be trained, before anything is computed."""
     owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
+    if owner.model is model:
+        raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
     if owner.dim != model.config.vector_dim:
         raise ValueError(
             f"the teacher's token vectors have {owner.dim} dimensions, the student's {model.config.vector_dim}: they must "
             f"share a space. Give the student embedding_dim={owner.dim} (student.config.embedding_dim in a recipe), or "
             "null if its backbone has that hidden size."
         )
-    for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
-        missing = {"source", "target"} - set(getattr(dataset, "column_names", None) or ("source", "target"))
-        if missing:
-            raise ValueError(f"{name} lacks the column {sorted(missing)[0]!r}; load_bitext returns what is needed.")
-    if args.remove_unused_columns:
-        raise ValueError("remove_unused_columns must be False: the collator reads the columns source and target.")
-    if args.topics is not None and isinstance(train_dataset, IterableDataset):
-        raise ValueError("topics need all pairs before training: give a data set (not a stream), or leave topics out.")
     options = model.config.transport_options
     if (options.plan_from == "lexical" or options.lexical_prior > 0) and translations is None:
         key = "plan_from='lexical'" if options.plan_from == "lexical" else "lexical_prior"
@@ -62,6 +54,12 @@ def check_inputs(
             f"transport.marginals={options.marginals!r} needs a teacher that weighs its tokens: "
             f"Teacher(…, weigh_tokens_by=[{options.marginals!r}])."
         )
+
+
+def check_topics(args: OpticalTrainingArguments, train_dataset: Dataset | IterableDataset | None) -> None:
+    """Refuses topics for a stream, whose pairs nobody knows before training."""
+    if args.topics is not None and isinstance(train_dataset, IterableDataset):
+        raise ValueError("topics need all pairs before training: give a data set (not a stream), or leave topics out.")
 
 
 def check_pooling(model: OpticalForDistillation, args: OpticalTrainingArguments, teacher: TeacherCache | Teacher) -> None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import broadcast
-from datasets import Dataset, IterableDataset
+from datasets import Dataset
 from torch import nn
 
-from modeling_optical import OpticalForDistillation
+from modeling_optical import OpticalModel
 
 from ..loop.collapse import CollapseMonitor
 from ..loop.cpu_attention import fast_cpu_attention
 from ..loop.gradient_cache import cached_backward
-from ..loop.objective_trainer import ObjectiveTrainer
+from ..loop.inputs import checked_arguments, checked_processor, data_sets_of, inner_model, whole
+from ..loop.objective_trainer import ObjectiveTrainer, Predictions
 from ..loop.training_state import load_modules, save_modules
 from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from ..objectives.embedding_adversary import EmbeddingAdversary
@@ -26,10 +28,11 @@ from ..teachers.teacher import Teacher
 from ..vocabulary import TranslationTable
 from .arguments import OpticalTrainingArguments
 from .collator import DistillationCollator
-from .input_checks import check_inputs, check_pooling, count_frequencies, languages_of, with_lengths
+from .input_checks import check_inputs, check_pooling, check_topics, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
 from .passages import PassageSet, read_passages
 from .start_interpolation import StartInterpolation
+from .student_and_teacher import as_student, as_teacher
 from .symmetric import kinds_of, spread_kinds
 from .token_frequencies import InverseDocumentFrequencies
 from .topic_batches import TopicSampler, topics_of
@@ -49,21 +52,26 @@ class OpticalTrainer(ObjectiveTrainer):
     checksums in checkpoints.
 
     Args:
-        model: the student.
-        args: the arguments.
-        teacher: a `TeacherCache` filled with the sources of both data sets, or a live `Teacher`. It is neither trained, nor
-            wrapped, nor saved.
-        train_dataset, eval_dataset: bitext with the columns `source` and `target`, as `load_bitext` returns it; with a column
-            `kind` (`query`, `document`, `both`) texts are also learnt as documents.
+        model: the student: an `OpticalForDistillation`, any other late-interaction model (which becomes one in place), one
+            with a PEFT adapter, or a path. None with `model_init`, which then makes one for every training.
+        args: the arguments; None: their defaults.
+        teacher: a `TeacherCache` filled with the sources of both data sets, a live `Teacher`, a model, or a path. It is neither
+            trained, nor wrapped, nor saved.
+        train_dataset, eval_dataset: bitext with the columns `source` and `target`, as `load_bitext` returns it, a list of rows,
+            or a stream; with a column `kind` (`query`, `document`, `both`) texts are also learnt as documents. `eval_dataset`
+            may be a mapping of names (languages, say) to such sets; metrics are then `eval_sw_loss` and so on.
+        columns: for columns of other names: `{"source": "english", "target": "swahili"}`.
         max_length: the student's tokens per query-like text; its query length if None.
         max_document_length: the student's tokens per document-like text; its document length if None.
         translations: translation table for `transport.lexical_prior` and `transport.plan_from="lexical"`.
         frequencies: for `transport.marginals="idf"`; counted on `train_dataset` if None.
         write_card: writes the model card into the folder that it is given, before a push (`hub_cards.model_card` has one);
             None leaves the card to the parent.
-        **kwargs: for the parent (callbacks, optimizers, data_collator …).
+        **kwargs: for the parent (callbacks, optimizers, compute_metrics, model_init, data_collator …). `compute_metrics` and
+            `predict` get token vectors and mask of the translations as predictions, the teacher's of the sources as labels.
 
     Raises:
+        TypeError: for an argument of another kind.
         ValueError: if teacher and student differ in dimension, a data set lacks a column, or options need what is not there.
 
     Example:
@@ -79,12 +87,13 @@ class OpticalTrainer(ObjectiveTrainer):
 
     def __init__(
         self,
-        model: OpticalForDistillation,
-        args: OpticalTrainingArguments,
+        model: Any = None,
+        args: OpticalTrainingArguments | None = None,
         *,
-        teacher: TeacherCache | Teacher,
-        train_dataset: Dataset | IterableDataset | None = None,
-        eval_dataset: Dataset | IterableDataset | None = None,
+        teacher: TeacherCache | Teacher | OpticalModel | str | os.PathLike,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        columns: Mapping[str, str] | None = None,
         max_length: int | None = None,
         max_document_length: int | None = None,
         translations: TranslationTable | None = None,
@@ -92,36 +101,33 @@ class OpticalTrainer(ObjectiveTrainer):
         write_card: Callable[[Path], object] | None = None,
         **kwargs: Any,
     ):
-        check_inputs(model, args, teacher, train_dataset, eval_dataset, translations, max_length)
-        self.teacher = teacher
+        self.args = args = checked_arguments(args, OpticalTrainingArguments)
+        self.teacher: Any = cast(Any, teacher)
         self.write_card = write_card
         self.max_length = max_length
         self.max_document_length = max_document_length
+        self.translations = translations
+        self.columns = columns
+        self.passages: PassageSet | None = None
+        train_dataset = None if train_dataset is None else with_lengths(self._rows(train_dataset, "train_dataset"), args)
+        eval_dataset = None if eval_dataset is None else self._evaluation_rows(eval_dataset)
         assert isinstance(args.objectives, dict)  # the arguments have parsed it
-        languages = languages_of(train_dataset, eval_dataset) if "language_adversary" in args.objectives else ()
-        self.objectives = build_objectives(args.objectives, ObjectiveContext(model.config.vector_dim, languages, args.seed))
-        if self.objectives.needs_pooled:
-            check_pooling(model, args, teacher)
-        adversary = embedding_adversary_setting(args.objectives)
-        self.adversary = None if adversary is None else EmbeddingAdversary(adversary.options, model.get_input_embeddings())
-        self.adversary_weight = None if adversary is None else adversary.weight
-        self.moving_average = self._moving_average(model)
-        processor = kwargs.setdefault("processing_class", model.get_processor())
-        train_dataset = with_lengths(None if train_dataset is None else spread_kinds(train_dataset), args)
-        eval_dataset = None if eval_dataset is None else spread_kinds(eval_dataset)
-        options = model.config.transport_options
-        if options.marginals == "attention":
-            model.set_attn_implementation("eager")  # no other implementation returns it
+        adversarial = "language_adversary" in args.objectives
+        self.languages = languages_of(train_dataset, *data_sets_of(eval_dataset)) if adversarial else ()
+        model = self._first(model, kwargs.get("model_init"))
+        student = inner_model(model)
+        processor = checked_processor(kwargs.pop("processing_class", None) or student.get_processor())
+        options = student.config.transport_options
         if options.marginals != "idf":
             frequencies = None
         elif frequencies is None:
-            frequencies = count_frequencies(train_dataset, processor, teacher)
+            frequencies = count_frequencies(train_dataset, processor, self.teacher)
         self.frequencies = frequencies
         kwargs.setdefault(
             "data_collator",
             DistillationCollator(
                 processor,
-                teacher,
+                self.teacher,
                 max_length,
                 translations,
                 lexical_prior=1.0 if options.plan_from == "lexical" else options.lexical_prior,
@@ -130,73 +136,93 @@ class OpticalTrainer(ObjectiveTrainer):
                 marginals=options.marginals,
                 frequencies=frequencies,
                 with_source_keys=self.objectives.needs_source_keys,
-                languages=languages,
+                languages=self.languages,
                 with_pooled=self.objectives.needs_pooled,
                 with_texts=args.stop_on_non_finite,
             ),
         )
-        if args.embedding_learning_rate == 0:
-            model.get_input_embeddings().requires_grad_(False)
-        # Before the parent sees the model: its weights belong to the optimizer and to every process.
-        self.objectives.attach(model)
         super().__init__(
             model=model,
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
+            processing_class=processor,
             stop_on_non_finite=args.stop_on_non_finite,
             **kwargs,
         )
-        self._prepare_objectives()
+        check_topics(args, self.train_dataset)
+        self._follow_model()
         self._collapse = None if args.collapse_threshold is None else CollapseMonitor(args.collapse_threshold)
 
-    def _moving_average(self, model: OpticalForDistillation) -> MovingAverage | None:
-        options = model.config.transport_options
-        if options.plan_from != "ema" or not self.objectives.needs_plan:
-            return None
-        return MovingAverage(model, options.ema_decay)
+    def _rows(self, given: Any, name: str) -> Any:
+        return spread_kinds(super()._rows(given, name))
 
-    def _prepare_objectives(self) -> None:
-        """What needs the device and the processes that the parent has set up."""
+    def _adopt(self, model: Any) -> nn.Module:
+        """The student in the form that is trained, and what is made for it."""
+        args = self.args
+        model = as_student(model)
+        student = inner_model(model)
+        options = student.config.transport_options
+        if model is self.teacher or student is self.teacher:
+            raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
+        self.teacher = as_teacher(self.teacher, options, self.max_length, self.max_document_length)
+        check_inputs(student, args, self.teacher, self.translations, self.max_length)
+        self.objectives = build_objectives(
+            args.objectives, ObjectiveContext(student.config.vector_dim, self.languages, args.seed)
+        )
+        if self.objectives.needs_pooled:
+            check_pooling(student, args, self.teacher)
+        adversary = embedding_adversary_setting(args.objectives)
+        self.adversary = None if adversary is None else EmbeddingAdversary(adversary.options, student.get_input_embeddings())
+        self.adversary_weight = None if adversary is None else adversary.weight
+        averaged = options.plan_from == "ema" and self.objectives.needs_plan
+        self.moving_average = MovingAverage(student, options.ema_decay) if averaged else None
+        if options.marginals == "attention":
+            student.set_attn_implementation("eager")  # no other implementation returns it
+        if args.embedding_learning_rate == 0:
+            student.get_input_embeddings().requires_grad_(False)
+        # Before the parent sees the model: its weights belong to the optimizer and to every process.
+        self.objectives.attach(student)
+        return model
+
+    def _follow_model(self) -> None:
+        """What needs the device and the processes that the parent has set up, for the model that is trained next."""
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
         if sharded and (self.objectives.has_weights or self.moving_average is not None or self.args.start_share):
             raise ValueError(
                 "language_adversary, transport.plan_from='ema' and start_share keep weights beside the student, which cannot "
                 "be sharded: leave them out, or train without FSDP and DeepSpeed."
             )
+        self.remove_callback(StartInterpolation)
         if self.args.start_share:
-            self.add_callback(StartInterpolation(self.student, self.args.start_share))
+            self.add_callback(StartInterpolation(self.trained, self.args.start_share))
         self.objectives.to(self.args.device)
+        self.remove_callback(MovingAverageCallback)
         if self.moving_average is not None:
             self.moving_average.model.to(self.args.device)
-            self.add_callback(MovingAverageCallback(self.moving_average, self.accelerator.unwrap_model(self.model)))
+            self.add_callback(MovingAverageCallback(self.moving_average, self.trained))
+        owner = self.teacher.teacher if isinstance(self.teacher, TeacherCache) else self.teacher
+        if owner is not None:
+            owner.to(self.args.device)
         score_kl = next((o for o in self.objectives.objectives if isinstance(o, ScoreKL) and o.options.passages), None)
-        self.passages: PassageSet | None = None
-        self.passages_per_step = 0
-        if score_kl is not None:
+        if score_kl is not None and self.passages is None:
             self.passages_per_step = score_kl.options.passages_per_step
             with self.args.main_process_first(desc="vectors of the passages"):
                 if isinstance(self.teacher, TeacherCache):
                     self.teacher.refresh()  # what the main process has computed
                 self.passages = PassageSet(read_passages(str(score_kl.options.passages)), self.teacher)
 
-    def train(self, *args: Any, **kwargs: Any) -> Any:
-        """The parent's training; short texts on a CPU in bf16 with the attention that is faster there."""
+    def _inner_training_loop(self, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """The parent's loop; short texts on a CPU in bf16 with the attention that is faster there."""
         lengths = {"query": self.max_length, "document": self.max_document_length}
-        processor = self.student.get_processor()
-        longest = max(processor.longest(kind, lengths[kind]) for kind in kinds_of(self.train_dataset))
-        with fast_cpu_attention(self.student, self.args, longest):
-            return super().train(*args, **kwargs)
-
-    @property
-    def student(self) -> OpticalForDistillation:
-        """The student, not wrapped."""
-        return self.accelerator.unwrap_model(self.model)
+        longest = max(self.processing_class.longest(kind, lengths[kind]) for kind in kinds_of(self.train_dataset))
+        with fast_cpu_attention(self.trained, self.args, longest):
+            return super()._inner_training_loop(batch_size, **kwargs)
 
     @property
     def epsilon(self) -> float:
         """The transport's epsilon at the present step: geometric from `initial_epsilon` to the configured one."""
-        final = self.student.config.transport_options.epsilon
+        final = self.trained.config.transport_options.epsilon
         initial = self.args.initial_epsilon
         if initial is None:
             return final
@@ -286,7 +312,7 @@ class OpticalTrainer(ObjectiveTrainer):
         """The weighted sum for texts that are encoded already."""
         if self.objectives.needs_plan:
             given: dict[str, Any] = {name: inputs[name] for name in _TRANSPORT_INPUTS if name in inputs}
-            output.loss, output.plan = self.student.transport(
+            output.loss, output.plan = self.trained.transport(
                 output, inputs["content_mask"], **given, **self._solving_arguments(inputs)
             )
         return self._weighted_sum(output, inputs, logged=True)
@@ -305,25 +331,23 @@ class OpticalTrainer(ObjectiveTrainer):
             inputs["attention_mask"],
             weight,
             loss_of=functools.partial(loss_of, model),
-            ascent_loss_of=functools.partial(loss_of, self.student),
+            ascent_loss_of=functools.partial(loss_of, self.trained),
             backward=self._backward,
             no_sync=no_sync,
         )
         self._note({"embedding_adversary": adversarial})
         return clean + weight * adversarial
 
-    def evaluate(
-        self, eval_dataset: Dataset | None = None, ignore_keys: list[str] | None = None, metric_key_prefix: str = "eval"
-    ) -> dict[str, float]:
-        """The parent's evaluation, and how often a target finds its own source among all of them (METHOD §4: no judgements)."""
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if isinstance(dataset, Dataset):
-            found = self.translation_retrieval(dataset)
-            added = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
-            self.log(added)
-            metrics |= added
-        return metrics
+    def _measure(self, rows: Any) -> dict[str, float]:
+        """How often a target finds its own source among all of them (METHOD §4: no judgements)."""
+        return self.translation_retrieval(whole(rows))
+
+    def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
+        """Token vectors and mask (1: counts) of the translations, and the teacher's of the sources."""
+        return (
+            (outputs["token_vectors"], outputs["token_mask"].long()),
+            (inputs["teacher_vectors"], inputs["teacher_mask"].long()),
+        )
 
     def translation_retrieval(self, bitext: Dataset) -> dict[str, float]:
         """Success@1 and RR@10 of targets searching the sources, which the teacher encodes.
@@ -331,7 +355,7 @@ class OpticalTrainer(ObjectiveTrainer):
         Document-like texts search among document-like ones; their values begin with `document_`.
         """
         return translation_retrieval_by_kind(
-            self.student,
+            self.trained,
             self.teacher,
             bitext,
             self.processing_class,
@@ -372,7 +396,7 @@ class OpticalTrainer(ObjectiveTrainer):
         rate = self.args.embedding_learning_rate
         if not rate or any(group.get("embeddings") for group in optimizer.param_groups):
             return optimizer
-        embeddings = {id(p) for p in self.student.get_input_embeddings().parameters()}
+        embeddings = {id(p) for p in self.trained.get_input_embeddings().parameters()}
         for group in list(optimizer.param_groups):
             own = [p for p in group["params"] if id(p) in embeddings]
             if own:

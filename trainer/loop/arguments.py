@@ -21,6 +21,8 @@ class ObjectiveTrainingArguments(TrainingArguments):
             Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
+        accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
+            texts differ in width and cannot be cut out of one.
         learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
     """
 
@@ -42,3 +44,6 @@ class ObjectiveTrainingArguments(TrainingArguments):
             self.objectives = dict(self._default_objectives)
         if isinstance(self.objectives, str):
             raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
+        if self.accelerator_config.dispatch_batches:
+            raise ValueError("accelerator_config.dispatch_batches must be False: batches of texts differ in width.")
+        self.accelerator_config.dispatch_batches = False

@@ -12,8 +12,9 @@ _SIZES = {
     "PMI_SIZE": "mpirun",
 }
 _REMEDY = (
-    "Start several processes with `optical … --num-processes N`, with `accelerate launch --config_file "
-    "recipes/accelerate/cpu.yaml` (or another file there), or with torchrun; start one without a launcher."
+    "Processes on CPUs join with use_cpu=True in the training arguments. To start several, use `optical … --num-processes N`, "
+    "`accelerate launch --config_file recipes/accelerate/cpu.yaml` (or another file there), or torchrun; to start one, use no "
+    "launcher."
 )
 
 

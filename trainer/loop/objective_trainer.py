@@ -1,33 +1,133 @@
-"""What the trainers of this package share: parts of the loss that are logged, a guard against losses that are no number."""
+"""What the trainers of this package share: named parts of the loss, evaluation, a guard against losses that are no number."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from contextlib import nullcontext
-from typing import Any
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
+from torch.utils.data import DataLoader
+from transformers import TrainingArguments
+from transformers.trainer_utils import EvalLoopOutput
+
+from modeling_optical.files.lock import locked
 
 from .checked_checkpoints import CheckedCheckpoints
 from .finite_training import FiniteGradientCallback, FiniteTraining
+from .inputs import as_data_set, check_keywords, inner_model
+
+Predictions = tuple[torch.Tensor | tuple[torch.Tensor, ...] | None, torch.Tensor | tuple[torch.Tensor, ...] | None]
 
 
 class ObjectiveTrainer(CheckedCheckpoints):
     """A `Trainer` whose loss is a sum of named parts, with checkpoints that are checked.
 
     A subclass gives the parts of every training loss to `_note`. They are logged as means over the steps since the last log and
-    over all processes.
+    over all processes. What it measures on an evaluation set (`_measure`) is among the metrics before callbacks see them.
+
+    Args:
+        model: the model, or None with `model_init`. `_adopt` makes it ready for training.
+        args: the arguments.
+        train_dataset, eval_dataset: as `_rows` and `_evaluation_rows` return them.
+        stop_on_non_finite: whether a loss or gradient that is no finite number ends the training.
+        **kwargs: for the parent.
     """
 
-    def __init__(self, *args: Any, stop_on_non_finite: bool = False, **kwargs: Any):
+    _COLUMNS: ClassVar[tuple[str, ...]] = ("source", "target")
+    _ADVICE: ClassVar[str] = "load_bitext returns what is needed."
+    objectives: Any = None
+    columns: Mapping[str, str] | None = None
+    """Name here to name in the data, for columns that are called otherwise."""
+
+    def __init__(
+        self,
+        model: Any,
+        args: TrainingArguments,
+        *,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        stop_on_non_finite: bool = False,
+        **kwargs: Any,
+    ):
+        check_keywords(kwargs)
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
-        super().__init__(*args, **kwargs)
+        super().__init__(
+            model=None if kwargs.get("model_init") is not None else model,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            **kwargs,
+        )
         self._guard = FiniteTraining(str(self.args.output_dir), self.args.process_index) if stop_on_non_finite else None
         # The scaler of fp16 meets infinite gradients and skips their step.
         if self._guard is not None and self.accelerator.scaler is None:
             self.add_callback(FiniteGradientCallback(self._guard))
+
+    def _rows(self, given: Any, name: str) -> Any:
+        """A data set as the collator reads it."""
+        return as_data_set(given, name, self._COLUMNS, self._ADVICE, self.columns)
+
+    def _evaluation_rows(self, given: Any) -> Any:
+        """An evaluation set, or each of several by name."""
+        several = isinstance(given, Mapping) and not set(self._COLUMNS) <= set(given)
+        if several and not {*(self.columns or {}).values()} & set(given):
+            return {name: self._rows(own, f"eval_dataset[{name!r}]") for name, own in given.items()}
+        return self._rows(given, "eval_dataset")
+
+    def _first(self, model: Any, model_init: Any) -> Any:
+        """The model that training begins with: the given one, or the first that `model_init` makes.
+
+        Raises:
+            ValueError: unless exactly one of them is given.
+        """
+        if (model is None) == (model_init is None):
+            raise ValueError("give either model (a model or a path) or model_init (a function that makes one).")
+        if model is not None:
+            return self._adopt(model)
+        self.model_init = model_init
+        self._made = self._adopt(super().call_model_init())
+        return self._made
+
+    def call_model_init(self, trial: Any = None) -> Any:
+        """A new model for every training, ready for it."""
+        if (made := self.__dict__.pop("_made", None)) is not None:
+            return made
+        self.model = self._adopt(super().call_model_init(trial))
+        self._follow_model()
+        return self.model
+
+    def _adopt(self, model: Any) -> Any:
+        """A model in the form that is trained."""
+        return model
+
+    def _follow_model(self) -> None:
+        """Moves what belongs to the model that is trained next to its device."""
+
+    @property
+    def trained(self) -> Any:
+        """The model that is trained, without what wraps it for several processes, for compilation or for an adapter."""
+        return inner_model(self.accelerator.unwrap_model(self.model))
+
+    def train(self, *args: Any, **kwargs: Any) -> Any:
+        """The parent's training, by one process at a time in one `output_dir`.
+
+        Raises:
+            TimeoutError: if another training writes there.
+        """
+        if not self.args.should_save:
+            return super().train(*args, **kwargs)
+        # A folder of its own, whose name keeps it out of what the parent pushes.
+        place = Path(str(self.args.output_dir), "_training")
+        try:
+            with locked(place, timeout=0):
+                return super().train(*args, **kwargs)
+        finally:
+            with suppress(OSError):  # somebody else's by now
+                place.rmdir()
 
     def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
         for name, part in parts.items():
@@ -55,17 +155,53 @@ class ObjectiveTrainer(CheckedCheckpoints):
         """Forward and backward pass of one batch; a subclass may make several of them."""
         return super().training_step(model, inputs, num_items_in_batch)
 
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """The parent's, for rows in any form that the trainer takes."""
+        named = eval_dataset is None or isinstance(eval_dataset, str)
+        return super().get_eval_dataloader(eval_dataset if named else self._rows(eval_dataset, "eval_dataset"))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """The parent's, for rows in any form that the trainer takes."""
+        return super().get_test_dataloader(self._rows(test_dataset, "test_dataset"))
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """The parent's loop, and what is measured on the whole set: callbacks and `metric_for_best_model` see all of it."""
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        found = self._measure(dataloader.dataset)
+        if self.objectives is not None and self.objectives.compares_texts:
+            # Such a loss is harder the more texts it tells apart, so that it means nothing without their number.
+            found["texts_compared"] = self.args.eval_batch_size * self.args.world_size
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in found.items()})
+        return output
+
+    def _measure(self, rows: Any) -> dict[str, float]:
+        """What a subclass measures on an evaluation set, beside the loss; see `whole`."""
+        return {}
+
     def prediction_step(
         self,
         model: nn.Module,
         inputs: dict[str, torch.Tensor],
         prediction_loss_only: bool,
         ignore_keys: list[str] | None = None,
-    ) -> tuple[torch.Tensor, None, None]:
-        """The loss of an evaluation batch; there is nothing to gather."""
+    ) -> tuple[torch.Tensor, Any, Any]:
+        """The loss of an evaluation batch; what the model predicts and what it should, for `predict` and `compute_metrics`."""
+        inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            loss = torch.as_tensor(self.compute_loss(model, self._prepare_inputs(inputs)))
-        return loss.detach(), None, None
+            loss, outputs = self.compute_loss(model, inputs, return_outputs=True)
+        predictions = (None, None) if prediction_loss_only else self._predictions(outputs, inputs)
+        return torch.as_tensor(loss).detach(), *predictions
+
+    def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
+        """Predictions and labels of a batch, one row a text; padded with -100 where batches differ in width."""
+        raise NotImplementedError
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the mean of every part since the last log, over all processes."""

@@ -42,6 +42,7 @@ class Contrastive(Objective):
     name = "contrastive"
     options_class = ContrastiveOptions
     needs_source_keys = True
+    compares_texts = True
 
     def __init__(self, options: ContrastiveOptions, context: ObjectiveContext):
         super().__init__(options, context)

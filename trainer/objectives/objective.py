@@ -58,6 +58,8 @@ class Objective(nn.Module):
     """Whether it reads `language_ids` of the batch."""
     needs_pooled: ClassVar[bool] = False
     """Whether it reads `pooled_vector` of the output and `teacher_pooled` of the batch."""
+    compares_texts: bool = False
+    """Whether its value depends on how many texts are in the batches of all processes, because it compares them."""
 
     def __init__(self, options: Any, context: ObjectiveContext):
         super().__init__()

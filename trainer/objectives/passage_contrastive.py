@@ -57,6 +57,7 @@ class PassageContrastive(Objective):
     def __init__(self, options: PassageContrastiveOptions, context: ObjectiveContext):
         super().__init__(options, context)
         self.options: PassageContrastiveOptions = options
+        self.compares_texts = options.in_batch
 
     def forward(self, output: Mapping[str, Any], batch: Mapping[str, Any]) -> tuple[torch.Tensor, Parts]:
         queries, query_mask = output["token_vectors"], output["token_mask"]

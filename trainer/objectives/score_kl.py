@@ -52,6 +52,7 @@ class ScoreKL(Objective):
     def __init__(self, options: ScoreKLOptions, context: ObjectiveContext):
         super().__init__(options, context)
         self.options: ScoreKLOptions = options
+        self.compares_texts = options.passages is None
 
     def forward(self, output: Mapping[str, Any], batch: Mapping[str, Any]) -> tuple[torch.Tensor, Parts]:
         teacher, teacher_mask = batch["teacher_vectors"], batch["teacher_mask"]

@@ -20,7 +20,7 @@ _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_mask")
 class RetrievalCollator:
     """Tokenizes queries as queries and passages as documents, and says which belong together.
 
-    Input: rows with `query`, `passages` (the positive first), `scores` (one per passage, or none), `known_positives`.
+    Input: rows with `query`, `passages` (the positive first) and perhaps `scores` (one per passage) and `known_positives`.
     Output, for B queries with P passages in all:
 
     | key | what | shape |
@@ -77,12 +77,13 @@ class RetrievalCollator:
             owners += [owner] * len(chosen)
             places += range(len(chosen))
             if self.with_scores:
-                if len(row["scores"]) != len(row["passages"]):
+                given = row.get("scores") or ()
+                if len(given) != len(row["passages"]):
                     raise ValueError(
-                        f"the query {row['query'][:80]!r} has {len(row['scores'])} scores for {len(row['passages'])} passages: "
+                        f"the query {row['query'][:80]!r} has {len(given)} scores for {len(row['passages'])} passages: "
                         "objectives.distillation needs one for each. Leave it out, or leave out the data without scores."
                     )
-                scores += [row["scores"][index] for index in chosen]
+                scores += [given[index] for index in chosen]
         queries = self.processor.pad(self.processor.tokenize([row["query"] for row in rows], "query"))
         documents = self.document_processor.pad(self.document_processor.tokenize(passages, "document"))
         batch: dict[str, Any] = {name: queries[name] for name in _ENCODER_INPUTS}
@@ -121,7 +122,11 @@ class EpochOfNegatives(TrainerCallback):
         self.collator.epoch = int((state.epoch or 0) + 1e-6)
 
 
+def _positives(row: dict[str, Any]) -> list[str]:
+    return [row["passages"][0], *(row.get("known_positives") or ())]
+
+
 def _positive_keys(rows: Sequence[dict[str, Any]]) -> torch.Tensor:
-    keys = [[text_key(text) for text in (row["passages"][0], *row["known_positives"])] for row in rows]
+    keys = [[text_key(text) for text in _positives(row)] for row in rows]
     most = max(len(own) for own in keys)
     return torch.tensor([own + own[:1] * (most - len(own)) for own in keys])

@@ -14,7 +14,7 @@ def labelled_collection(examples: Any, name: str = "held_out_queries", language:
     """Labelled examples as a collection: every query searches among all their passages.
 
     Args:
-        examples: rows with `query`, `passages`, `known_positives`.
+        examples: rows with `query`, `passages` (the positive first) and perhaps `known_positives`.
         name, language: of the collection.
     """
     places: dict[str, str] = {}
@@ -22,10 +22,11 @@ def labelled_collection(examples: Any, name: str = "held_out_queries", language:
     qrels: dict[str, dict[str, int]] = {}
     for number in range(len(examples)):
         row = examples[number]
-        for passage in (*row["passages"], *row["known_positives"]):
+        known = row.get("known_positives") or ()
+        for passage in (*row["passages"], *known):
             places.setdefault(passage, f"p{len(places)}")
         query = queries.setdefault(row["query"], f"q{len(queries)}")
-        for passage in (row["passages"][0], *row["known_positives"]):
+        for passage in (row["passages"][0], *known):
             qrels.setdefault(query, {})[places[passage]] = 1
     return Collection(
         name, language, {key: text for text, key in places.items()}, {key: text for text, key in queries.items()}, qrels

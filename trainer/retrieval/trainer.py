@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from datasets import Dataset
 from torch import nn
 
 from modeling_optical import OpticalModel
 
 from ..labelled_data import LabelledDataset
 from ..loop.gradient_cache import cached_backward_of_sides
-from ..loop.objective_trainer import ObjectiveTrainer
+from ..loop.inputs import checked_arguments, checked_processor, inner_model, late_interaction_model, whole
+from ..loop.objective_trainer import ObjectiveTrainer, Predictions
 from ..objectives import ObjectiveContext, build_retrieval_objectives
+from ..objectives.scoring.scores import mean_maxsim_pairwise
 from .arguments import RetrievalTrainingArguments
 from .collator import PASSAGE_PREFIX, EpochOfNegatives, RetrievalCollator
 from .labelled_evaluation import labelled_retrieval
 
 _ENCODER_INPUTS = ("input_ids", "attention_mask", "token_mask")
-_COLUMNS = ("query", "passages", "scores", "known_positives")
 # Texts that a frozen encoder takes at a time: without a graph, more at once saves nothing.
 _FROZEN_TEXTS = 64
 
@@ -34,14 +35,20 @@ class RetrievalTrainer(ObjectiveTrainer):
     retrieval on held-out queries, a stop at a loss that is not a number, and checksums in checkpoints.
 
     Args:
-        model: the retriever, with its processor.
-        args: the arguments.
-        train_dataset, eval_dataset: `LabelledDataset`, as `load_labelled` returns it, or any data set with its columns.
+        model: the retriever, with its processor, also one with a PEFT adapter, or a path. None with `model_init`, which then
+            makes one for every training.
+        args: the arguments; None: their defaults.
+        train_dataset, eval_dataset: `LabelledDataset`, as `load_labelled` returns it, or rows with `query` and `passages` (the
+            positive first), and perhaps `scores` and `known_positives`: a data set, a list, a stream. `eval_dataset` may be a
+            mapping of names to such sets.
+        columns: for columns of other names: `{"query": "question"}`.
         document_encoder: a frozen model that encodes the passages, for a student whose documents stay the teacher's. None: the
             model encodes them itself, and learns to.
-        **kwargs: for the parent (callbacks, optimizers …).
+        **kwargs: for the parent (callbacks, optimizers, compute_metrics, model_init …). `compute_metrics` and `predict` get the
+            scores of each query's own passages as predictions and the place of the positive, 0, as labels.
 
     Raises:
+        TypeError: for an argument of another kind.
         ValueError: if the two models differ in dimension, or a data set lacks a column.
 
     Example:
@@ -54,29 +61,37 @@ class RetrievalTrainer(ObjectiveTrainer):
 
     # Every objective is a mean over the queries, so the parent divides by the accumulation steps.
     loss_is_scaled_for_ga = False
+    _COLUMNS = ("query", "passages")
+    _ADVICE = (
+        "load_labelled([LabelledSource(path=…)]) reads triples, pairs and scored lists; in memory, give rows "
+        '{"query": …, "passages": [positive, negatives …]}.'
+    )
 
     def __init__(
         self,
-        model: OpticalModel,
-        args: RetrievalTrainingArguments,
+        model: Any = None,
+        args: RetrievalTrainingArguments | None = None,
         *,
-        train_dataset: LabelledDataset | Dataset | None = None,
-        eval_dataset: LabelledDataset | Dataset | None = None,
-        document_encoder: OpticalModel | None = None,
+        train_dataset: Any = None,
+        eval_dataset: Any = None,
+        document_encoder: OpticalModel | str | os.PathLike | None = None,
+        columns: Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
-        _check(model, args, document_encoder, train_dataset, eval_dataset)
-        assert isinstance(args.objectives, dict)  # the arguments have parsed it
-        self.objectives = build_retrieval_objectives(args.objectives, ObjectiveContext(model.config.vector_dim, seed=args.seed))
-        self.document_encoder = None if document_encoder is None else document_encoder.eval().requires_grad_(False)
-        if model.pooled_projection is not None:
-            model.pooled_projection.requires_grad_(False)  # late interaction does not use it
-        processor = kwargs.setdefault("processing_class", model.get_processor())
+        self.args = args = checked_arguments(args, RetrievalTrainingArguments)
+        self.columns = columns
+        train_dataset = None if train_dataset is None else self._rows(train_dataset, "train_dataset")
+        eval_dataset = None if eval_dataset is None else self._evaluation_rows(eval_dataset)
+        self.document_encoder: Any = None
+        if document_encoder is not None:
+            self.document_encoder = late_interaction_model(document_encoder, "document_encoder").eval().requires_grad_(False)
+        model = self._first(model, kwargs.get("model_init"))
+        processor = checked_processor(kwargs.pop("processing_class", None) or inner_model(model).get_processor())
         collator = kwargs.setdefault(
             "data_collator",
             RetrievalCollator(
                 processor,
-                None if document_encoder is None else document_encoder.get_processor(),
+                None if document_encoder is None else self.document_encoder.get_processor(),
                 passages_per_query=args.passages_per_query,
                 seed=args.seed,
                 with_scores="distillation" in self.objectives.weights,
@@ -88,6 +103,7 @@ class RetrievalTrainer(ObjectiveTrainer):
             args=args,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
+            processing_class=processor,
             stop_on_non_finite=args.stop_on_non_finite,
             **kwargs,
         )
@@ -95,6 +111,21 @@ class RetrievalTrainer(ObjectiveTrainer):
             self.add_callback(EpochOfNegatives(collator))
         if self.document_encoder is not None:
             self.document_encoder.to(self.args.device)
+
+    def _rows(self, given: Any, name: str) -> Any:
+        return given if isinstance(given, LabelledDataset) else super()._rows(given, name)
+
+    def _adopt(self, model: Any) -> Any:
+        """The retriever in the form that is trained, and the objectives for its vectors."""
+        model = late_interaction_model(model, "model")
+        student = inner_model(model)
+        _check(student, self.document_encoder)
+        assert isinstance(self.args.objectives, dict)  # the arguments have parsed it
+        context = ObjectiveContext(student.config.vector_dim, seed=self.args.seed)
+        self.objectives = build_retrieval_objectives(self.args.objectives, context)
+        if student.pooled_projection is not None:
+            student.pooled_projection.requires_grad_(False)  # late interaction does not use it
+        return model
 
     def compute_loss(
         self,
@@ -107,7 +138,7 @@ class RetrievalTrainer(ObjectiveTrainer):
         queries = model(**_side(inputs))
         passages = self._frozen(inputs) if self.document_encoder is not None else model(**_side(inputs, PASSAGE_PREFIX))
         total = self._weighted_sum(queries, passages, inputs, logged=model.training)
-        return (total, queries) if return_outputs else total
+        return (total, (queries, passages)) if return_outputs else total
 
     @torch.no_grad()
     def _frozen(self, inputs: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -158,20 +189,20 @@ class RetrievalTrainer(ObjectiveTrainer):
             )
         return loss / self.current_gradient_accumulation_steps
 
-    def evaluate(
-        self,
-        eval_dataset: LabelledDataset | Dataset | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> dict[str, float]:
-        """The parent's evaluation, and retrieval: every held-out query searches among the passages of all of them."""
-        metrics = super().evaluate(eval_dataset, ignore_keys, metric_key_prefix)
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        model = self.accelerator.unwrap_model(self.model)
-        found = labelled_retrieval(model, self.document_encoder or model, dataset)
-        added = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
-        self.log(added)
-        return metrics | added
+    def _measure(self, rows: Any) -> dict[str, float]:
+        """Retrieval: every held-out query searches among the passages of all of them."""
+        return labelled_retrieval(self.trained, self.document_encoder or self.trained, whole(rows))
+
+    def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
+        """Scores of each query's own passages, and the place of the positive among them, which is the first."""
+        queries, passages = outputs
+        owners, places = inputs["passage_owners"], inputs["passage_places"]
+        found = mean_maxsim_pairwise(
+            queries["token_vectors"], passages["token_vectors"], queries["token_mask"], passages["token_mask"], owners
+        )
+        scores = found.new_full((len(inputs["positive_rows"]), int(places.max()) + 1), -100)
+        scores[owners, places] = found
+        return scores, torch.zeros_like(inputs["positive_rows"])
 
 
 def _side(inputs: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
@@ -179,24 +210,12 @@ def _side(inputs: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, tor
     return {name: inputs[prefix + name] for name in _ENCODER_INPUTS}
 
 
-def _check(
-    model: OpticalModel,
-    args: RetrievalTrainingArguments,
-    document_encoder: OpticalModel | None,
-    train_dataset: Any,
-    eval_dataset: Any,
-) -> None:
+def _check(model: OpticalModel, document_encoder: OpticalModel | None) -> None:
+    if document_encoder is model:
+        raise ValueError("model and document_encoder are the same object, which would be frozen: leave document_encoder out.")
     if document_encoder is not None and document_encoder.config.vector_dim != model.config.vector_dim:
         raise ValueError(
             f"the documents' vectors have {document_encoder.config.vector_dim} dimensions, the model's "
             f"{model.config.vector_dim}: they must share a space. Start from a student of that teacher, or let the model "
             "encode the documents, too."
         )
-    if args.remove_unused_columns:
-        raise ValueError("remove_unused_columns must be False: the collator reads the texts.")
-    for name, dataset in (("train_dataset", train_dataset), ("eval_dataset", eval_dataset)):
-        if dataset is None or not len(dataset):
-            continue
-        missing = [column for column in _COLUMNS if column not in dataset[0]]
-        if missing:
-            raise ValueError(f"{name} lacks the column {missing[0]!r}; load_labelled returns what is needed.")

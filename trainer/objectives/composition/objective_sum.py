@@ -54,6 +54,11 @@ class ObjectiveSum(nn.Module):
         return any(objective.needs_languages for objective in self.objectives)
 
     @property
+    def compares_texts(self) -> bool:
+        """Whether the sum depends on how many texts are in the batches of all processes."""
+        return any(objective.compares_texts for objective in self.objectives)
+
+    @property
     def needs_pooled(self) -> bool:
         """Whether the models' pooled vectors are compared."""
         return any(objective.needs_pooled for objective in self.objectives)
