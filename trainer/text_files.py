@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
-from modeling_optical.files.lines import parse_json
+from modeling_optical.files.lines import json_objects
 
 from .bitext.files import BitextFile
 
@@ -24,14 +25,15 @@ def stream_texts(path: str | os.PathLike, *, field: str = "text") -> Iterator[st
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the file {os.fspath(path)!r} does not exist.")
     file = BitextFile(os.fspath(path))
-    for place, line in file.text_lines():
-        if text := line.strip():
-            yield _json_text(text, field, place) if file.ending in _JSON_ENDINGS else text
+    if file.ending in _JSON_ENDINGS:
+        for place, record in json_objects(file.text_lines()):
+            yield _json_text(record, field, place)
+    else:
+        yield from (text for _, line in file.text_lines() if (text := line.strip()))
 
 
-def _json_text(line: str, field: str, place: str) -> str:
-    record = parse_json(line, place)
-    if not isinstance(record, dict) or field not in record:
+def _json_text(record: dict[str, Any], field: str, place: str) -> str:
+    if field not in record:
         raise ValueError(f"{place}: not a JSON object with the field {field!r}.")
     text = record[field]
     if not isinstance(text, str) or not text.strip():

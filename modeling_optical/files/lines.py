@@ -1,7 +1,16 @@
-"""Lines of files that others made: each with its place, none longer than what memory holds, packed by gzip or not."""
+"""Lines of text files that others made. Every reader of this package takes its lines from here.
+
+One set of rules for all of them:
+
+- A line ends in LF or CRLF. A lone CR is white space, and so are U+2028, U+0085 and their like.
+- Text is UTF-8. A byte order mark of UTF-8 is dropped; a file with another byte order mark is refused by the mark's name.
+- A line with a NUL byte is no text: such files are UTF-16 without a mark, or no text files at all.
+- No line is longer than what memory holds, and files that end in `.gz` are unpacked as they are read.
+"""
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import json
 import os
@@ -9,8 +18,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 MAX_LINE_BYTES = 16 * 2**20
 """The longest line. A packed file of a few kilobytes can hold one of many gigabytes."""
@@ -45,23 +53,93 @@ def bounded_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[tupl
         yield place, line
 
 
+class Line(NamedTuple):
+    """A line of a text file.
+
+    Attributes:
+        place: `file:line`.
+        text: the line without its end; every lone carriage return is a space.
+        problem: what keeps the line from being text; None if it is text.
+    """
+
+    place: str
+    text: str
+    problem: str | None = None
+
+
+# The marks of UTF-32 begin with those of UTF-16, so they come first.
+_FOREIGN_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
+                  codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+
+
+def read_lines(stream: IO[bytes] | gzip.GzipFile, name: str, encoding: str = "utf-8") -> Iterator[Line]:
+    """The lines of a text, also those that are not in the encoding or hold a NUL byte: these have a `problem`.
+
+    Raises:
+        ValueError: for a file that begins with the byte order mark of UTF-16 or UTF-32, whose lines end in carriage returns
+            alone, or with a line of more than `MAX_LINE_BYTES`.
+    """
+    for number, (place, raw) in enumerate(bounded_lines(stream, name)):
+        content = raw.rstrip(b"\r\n")
+        if number == 0:
+            _check_first(raw, content, place)
+        problem = None
+        if b"\0" in content:
+            problem = "a NUL byte (UTF-16?)"
+        try:
+            # Files that are joined end to end have a mark in their middle, too.
+            text = content.removeprefix(codecs.BOM_UTF8).decode(encoding)
+        except UnicodeDecodeError:
+            text, problem = content.decode(encoding, "replace"), f"not {encoding.upper()}"
+        yield Line(place, text.replace("\r", " "), problem)
+
+
+def _check_first(raw: bytes, content: bytes, place: str) -> None:
+    for mark, encoding in _FOREIGN_MARKS.items():
+        if raw.startswith(mark):
+            raise ValueError(
+                f"{place}: not UTF-8: the file begins with the byte order mark of {encoding}. "
+                f"Convert it: iconv -f {encoding} -t UTF-8 FILE > NEW_FILE"
+            )
+    if b"\r" in content and not raw.endswith(b"\n"):
+        raise ValueError(
+            f"{place}: the lines end in carriage returns alone, as on old Macs. Convert them: tr '\\r' '\\n' < FILE > NEW_FILE"
+        )
+
+
+@contextmanager
+def open_bytes(path: str | os.PathLike) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    """The bytes of a file, unpacked as they are read if its name ends in `.gz`.
+
+    Raises:
+        FileNotFoundError: if there is no such file. ValueError: for a damaged archive.
+    """
+    name = os.fspath(path)
+    with damage_told(name), gzip.open(name, "rb") if name.lower().endswith(".gz") else open(name, "rb") as stream:
+        yield stream
+
+
 def text_lines(path: str | os.PathLike, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
-    """(`file:line`, line without its end) of a text file; blank lines too, a byte order mark not.
+    """(`file:line`, line without its end) of a text file; blank lines too.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for bytes that are not in the encoding, a damaged archive, or a line of more than `MAX_LINE_BYTES` (file
-            and line named).
+        ValueError: as `read_lines`, and for a line with a problem or a damaged archive (file and line named).
     """
-    path = Path(path)
-    place = f"{path}:1"
-    with damage_told(str(path)), gzip.open(path, "rb") if path.name.endswith(".gz") else open(path, "rb") as stream:
-        for number, (place, line) in enumerate(bounded_lines(stream, str(path))):
-            try:
-                text = line.decode(encoding)
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{place}: not {encoding.upper()} ({error}).") from None
-            yield place, (text if number else text.removeprefix("\ufeff")).rstrip("\r\n")
+    with open_bytes(path) as stream:
+        yield from checked(read_lines(stream, os.fspath(path), encoding))
+
+
+def checked(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:
+    """(place, text) of lines that all have to be text.
+
+    Raises:
+        ValueError: for a line that is not (its place is named).
+    """
+    for place, text, problem in lines:
+        if problem is not None:
+            raise ValueError(f"{place}: {problem}.")
+        yield place, text
 
 
 def json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -84,13 +162,33 @@ def json_objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[s
     Raises:
         ValueError: for a line that is no JSON object (its place is named).
     """
+    first = True
     for place, line in lines:
         if not line.strip():
             continue
+        if first:
+            check_first_record(place, line)
+            first = False
         record = parse_json(line, place)
         if not isinstance(record, dict):
             raise ValueError(f"{place}: not a JSON object.")
         yield place, record
+
+
+def check_first_record(place: str, line: str) -> None:
+    """Tells a JSON document that spreads over lines, or a list, from a file with a JSON object a line, by its first line.
+
+    Raises:
+        ValueError: with the command that converts it.
+    """
+    start = line.strip()
+    if start.startswith("["):
+        what, command = "a JSON list", "jq -c '.[]' FILE > NEW_FILE.jsonl"
+    elif start == "{":
+        what, command = "one JSON object over several lines", "jq -c . FILE > NEW_FILE.jsonl"
+    else:
+        return
+    raise ValueError(f"{place}: not JSON Lines: the file is {what}. One JSON object a line is needed. Convert it: {command}")
 
 
 def parse_json(text: str, place: str) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import lzma
 import struct
 import zipfile
@@ -12,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import IO, Any
 
-from modeling_optical.files.lines import MAX_LINE_BYTES, bounded_lines, damage_told
+from modeling_optical.files.lines import MAX_LINE_BYTES, Line, checked, damage_told, open_bytes, read_lines
 
 
 @dataclass(frozen=True)
@@ -37,48 +36,35 @@ class BitextFile:
         return PurePath(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
+    def open(self) -> Iterator[IO[bytes]]:
         """The bytes, unpacked as they are read.
 
         Raises:
             ValueError: if a packed file is damaged, cut off or encrypted.
         """
-        with damage_told(str(self)):
-            if self.member is not None:
-                with _archive(self.path, str(self)) as archive, archive.open(self.member) as stream:
-                    yield stream
-            elif self.path.lower().endswith(".gz"):
-                with gzip.open(self.path, "rb") as stream:
-                    yield stream
-            else:
-                with open(self.path, "rb") as stream:
-                    yield stream
+        if self.member is None:
+            with open_bytes(self.path) as stream:
+                yield stream
+        else:
+            with damage_told(str(self)), _archive(self.path, str(self)) as archive, archive.open(self.member) as stream:
+                yield stream
 
-    def lines(self) -> Iterator[tuple[str, str | None]]:
-        """(`file:line`, line without its end) of the file read as UTF-8; None for a line that is not.
+    def lines(self) -> Iterator[Line]:
+        """The lines, also those that are not UTF-8 or hold a NUL byte: these have a `problem`.
 
         Raises:
-            ValueError: as `open`, and for a line that is longer than memory allows.
+            ValueError: as `open` and `read_lines`.
         """
         with self.open() as stream:
-            for number, (place, raw) in enumerate(bounded_lines(stream, str(self))):
-                try:
-                    text = raw.decode("utf-8" if number else "utf-8-sig")
-                except UnicodeDecodeError:
-                    yield place, None
-                    continue
-                yield place, text.rstrip("\r\n")
+            yield from read_lines(stream, str(self))
 
     def text_lines(self) -> Iterator[tuple[str, str]]:
-        """As `lines`, for files in which every line counts.
+        """(`file:line`, text) of files in which every line counts.
 
         Raises:
-            ValueError: also for a line that is not UTF-8.
+            ValueError: also for a line with a problem.
         """
-        for place, line in self.lines():
-            if line is None:
-                raise ValueError(f"{place}: not UTF-8.")
-            yield place, line
+        yield from checked(self.lines())
 
 
 @contextmanager
@@ -95,13 +81,13 @@ def _archive(path: str, name: str) -> Iterator[zipfile.ZipFile]:
 
 
 class BoundedRecords:
-    """A stream that is read record by record, by readers that themselves set no bound to a record.
+    """A stream that is read record by record, by a reader that itself sets no bound to a record.
 
     Args:
-        stream: bytes or text.
+        stream: bytes.
         name: for messages.
 
-    Iterating gives lines, `read` a part. Whoever has read a record calls `next_record`.
+    Whoever has read a record calls `next_record`.
     """
 
     def __init__(self, stream: Any, name: str):
@@ -113,19 +99,13 @@ class BoundedRecords:
         """What is read from here on belongs to another record."""
         self._left = MAX_LINE_BYTES
 
-    def read(self, size: int) -> Any:
-        """At most so many bytes or characters.
+    def read(self, size: int) -> bytes:
+        """At most so many bytes.
 
         Raises:
             ValueError: if one record is longer than `MAX_LINE_BYTES`.
         """
-        return self._counted(self._stream.read(size))
-
-    def __iter__(self) -> Iterator[Any]:
-        while line := self._counted(self._stream.readline(self._left + 1)):
-            yield line
-
-    def _counted(self, part: Any) -> Any:
+        part = self._stream.read(size)
         self._left -= len(part)
         if self._left < 0:
             raise ValueError(f"{self._name}: a single record is longer than {MAX_LINE_BYTES} bytes, so this is no bitext.")
@@ -139,7 +119,7 @@ def moses_members(path: str, source: str, target: str) -> tuple[BitextFile, Bite
         ValueError: if the archive is damaged, encrypted, or does not hold exactly one such pair; its members are listed.
     """
     with _archive(path, path) as archive:
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.is_dir() and not _by_the_system(info.filename)]
     names = [info.filename for info in infos]
     stems = [name.removesuffix(f".{source}") for name in names if name.endswith(f".{source}")]
     stems = [stem for stem in stems if f"{stem}.{target}" in names]
@@ -152,3 +132,9 @@ def moses_members(path: str, source: str, target: str) -> tuple[BitextFile, Bite
     if any(info.flag_bits & 1 for info in infos if info.filename in wanted):
         raise ValueError(f"{path} is encrypted. Unpack it and name the two files.")
     return BitextFile(path, f"{stems[0]}.{source}"), BitextFile(path, f"{stems[0]}.{target}")
+
+
+def _by_the_system(name: str) -> bool:
+    """Whether a member is what macOS puts beside the files: resource forks (`__MACOSX/._x`) and `.DS_Store`."""
+    path = PurePath(name)
+    return "__MACOSX" in path.parts or path.name.startswith("._") or path.name == ".DS_Store"

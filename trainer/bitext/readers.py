@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from datasets import load_dataset
 
-from modeling_optical.files.lines import MAX_LINE_BYTES, parse_json
+from modeling_optical.files.lines import check_first_record, parse_json
+from modeling_optical.files.tables import check_header, header_names, table_rows
 
-from .files import BitextFile, BoundedRecords, moses_members
+from .files import BitextFile, moses_members
 from .sources import BitextSource
 from .tmx import read_tmx
 
@@ -54,10 +53,14 @@ def _read_file(source: BitextSource, file: BitextFile) -> Iterator[tuple[str, Pa
 
 
 def _json_lines(file: BitextFile) -> Iterator[tuple[str, Any, str | None]]:
-    for place, line in file.lines():
-        if line is None:
-            yield place, None, "not UTF-8"
+    first = True
+    for place, line, problem in file.lines():
+        if problem is not None:
+            yield place, None, problem
         elif line.strip():
+            if first:
+                check_first_record(place, line)
+            first = False
             try:
                 record = parse_json(line, place)
             except ValueError:
@@ -115,44 +118,31 @@ def _from_records(
 def _table(source: BitextSource, file: BitextFile, delimiter: str) -> Iterator[tuple[str, Pair | None, str | None]]:
     by_number = isinstance(source.source, int) and isinstance(source.target, int)
     places: tuple[int, int] | None = (int(source.source), int(source.target)) if by_number else None
-    # Bytes that are not UTF-8 become surrogates, which the cleaning finds.
-    with file.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", errors="surrogateescape", newline="") as stream:
-        document_column: int | None = None
-        for place, row in table_rows(stream, str(file), delimiter):
-            if places is None:
-                missing = [name for name in (source.source, source.target) if name not in row]
-                if missing:
-                    raise ValueError(
-                        f"{file}: the header line has no column {missing[0]!r} (it has: {', '.join(row)[:200]}). "
-                        "Name the columns with `source` and `target`, or give their numbers from 0 if there is no header."
-                    )
-                places = (row.index(str(source.source)), row.index(str(source.target)))
-                document_column = row.index("document") if "document" in row else None
-                continue
-            if not row:
-                continue
-            if len(row) <= max(places):
-                yield place, None, f"fewer than {max(places) + 1} columns"
-                continue
+    document_column: int | None = None
+    names: list[str] = []
+    for place, row, problem in table_rows(file.lines(), delimiter):
+        if problem is not None:
+            yield place, None, problem
+        elif not row:
+            continue
+        elif places is None:
+            names = header_names(row)
+            check_header(names, place)
+            missing = [name for name in (source.source, source.target) if name not in names]
+            if missing:
+                raise ValueError(
+                    f"{file}: the header line has no column {missing[0]!r} (it has: {', '.join(row)[:200]}). "
+                    "Name the columns with `source` and `target`, or give their numbers from 0 if there is no header."
+                )
+            places = (names.index(str(source.source)), names.index(str(source.target)))
+            document_column = names.index("document") if "document" in names else None
+        elif len(row) <= max(places):
+            yield place, None, f"fewer than {max(places) + 1} columns"
+        elif names and any(cell.strip() for cell in row[len(names) :]):
+            yield place, None, f"more columns than the {len(names)} of the header line"
+        else:
             document = row[document_column] if document_column is not None and document_column < len(row) else ""
             yield place, (_normalize(row[places[0]]), _normalize(row[places[1]]), document), None
-
-
-def table_rows(stream: io.TextIOWrapper, name: str, delimiter: str) -> Iterator[tuple[str, list[str]]]:
-    """(place, cells) of every row; TSV as it is exchanged for texts has no quoting, CSV has.
-
-    Raises:
-        ValueError: for a row that is no table's, or longer than memory allows; its line is named.
-    """
-    csv.field_size_limit(MAX_LINE_BYTES)
-    lines = BoundedRecords(stream, name)
-    rows = csv.reader(lines, delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if delimiter == "," else csv.QUOTE_NONE)
-    try:
-        for row in rows:
-            lines.next_record()
-            yield f"{name}:{rows.line_num}", row
-    except csv.Error as error:
-        raise ValueError(f"{name}:{rows.line_num}: not a row of a table ({error}).") from None
 
 
 def _moses(source_file: BitextFile, target_file: BitextFile) -> Iterator[tuple[str, Pair | None, str | None]]:
@@ -161,11 +151,11 @@ def _moses(source_file: BitextFile, target_file: BitextFile) -> Iterator[tuple[s
         raise ValueError(
             f"Moses bitext must have the same number of lines: {source_file} has {counts[0]}, {target_file} has {counts[1]}."
         )
-    for (place, source), (_, target) in zip(source_file.lines(), target_file.lines(), strict=True):
-        if source is None or target is None:
-            yield place, None, "not UTF-8"
+    for ours, theirs in zip(source_file.lines(), target_file.lines(), strict=True):
+        if (problem := ours.problem or theirs.problem) is not None:
+            yield ours.place, None, problem
         else:
-            yield place, (_normalize(source), _normalize(target), ""), None
+            yield ours.place, (_normalize(ours.text), _normalize(theirs.text), ""), None
 
 
 def _normalize(text: str) -> str:

@@ -73,8 +73,9 @@ class BitextSource:
         if self.path is None:
             return []
         paths = self.path if isinstance(self.path, list) else [self.path]
-        if isinstance(self.path, str) and "*" in self.path:
-            paths = sorted(path for path in glob.glob(self.path) if os.path.isfile(path))
+        if isinstance(self.path, str) and "*" in self.path and not os.path.isfile(self.path):
+            pattern = glob.escape(self.path).replace("[*]", "*")  # `[` and `?` are characters of names
+            paths = sorted(path for path in glob.glob(pattern) if os.path.isfile(path))
             if not paths:
                 raise FileNotFoundError(f"no bitext file matches {self.path!r}.")
         for path in paths:

@@ -5,7 +5,7 @@ Source: TMX 1.4b specification (LISA OSCAR).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
@@ -16,6 +16,8 @@ _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 _MARKUP = frozenset({"bpt", "ept", "ph", "it", "ut"})
 # Inline elements may stand in each other; no tool writes more than a few levels.
 _DEEPEST = 100
+# Languages that a message names.
+_MOST_SHOWN = 20
 
 
 def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, dict[str, Any] | None, str | None]]:
@@ -33,7 +35,8 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
     from defusedxml.ElementTree import iterparse
 
     number = 0
-    seen: dict[str, None] = {}
+    root = ""
+    seen: dict[str, bool] = {}  # language to whether any variant in it has a text
     matched = {source: False, target: False}
     parents: list[Element] = []
     with file.open() as stream:
@@ -41,17 +44,19 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
         try:
             for event, element in iterparse(records, events=("start", "end")):
                 if event == "start":
+                    root = root or _name(element)
                     parents.append(element)
                     if len(parents) > _DEEPEST:
                         raise ValueError(f"{file}: elements are nested more than {_DEEPEST} deep after {number} units.")
                     continue
                 parents.pop()
-                if element.tag != "tu":
+                if _name(element) != "tu":
                     continue
                 number += 1
                 records.next_record()
                 texts = _segments(element)
-                seen |= dict.fromkeys(list(texts)[: 20 - len(seen)])
+                for code in [code for code in texts if code in seen or len(seen) < _MOST_SHOWN]:
+                    seen[code] = seen.get(code, False) or texts[code] is not None
                 chosen = {code: _choose(texts, code) for code in (source, target)}
                 missing = [code for code, text in chosen.items() if text is None]
                 matched = {code: matched[code] or chosen[code] is not None for code in chosen}
@@ -68,33 +73,49 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
             raise ValueError(f"{file}: {error}.") from None
         except ParseError as error:
             raise ValueError(f"{file}:{error.position[0]}: not well-formed XML after {number} units ({error}).") from None
+    if not number:
+        raise ValueError(f"{file} has no translation unit (<tu>): its outermost element is <{root}>, so it may not be TMX.")
     for code, found in matched.items():
         if not found:
-            raise ValueError(f"{file} has no segment in {code!r}. Languages there: {', '.join(seen) or 'none'}.")
+            there = ", ".join(code or "(no code)" for code in seen) or "none"
+            if _matching(seen, code):
+                raise ValueError(f"{file}: the variants in {code!r} have no <seg> with a text. Languages there: {there}.")
+            raise ValueError(f"{file} has no segment in {code!r}. Languages there: {there}.")
 
 
-def _segments(unit: Element) -> dict[str, str]:
-    texts: dict[str, str] = {}
-    for variant in unit.iter("tuv"):
+def _name(element: Element) -> str:
+    """The name of an element, whatever its namespace."""
+    return str(element.tag).rpartition("}")[2].lower()
+
+
+def _segments(unit: Element) -> dict[str, str | None]:
+    """Language to text of the variants; None for a variant without a segment."""
+    texts: dict[str, str | None] = {}
+    for variant in unit.iter():
+        if _name(variant) != "tuv":
+            continue
         code = variant.get(_LANGUAGE) or variant.get("lang") or ""
-        segment = variant.find("seg")
-        if segment is not None:
-            texts.setdefault(code, _text(segment))
+        segment = next((inner for inner in variant if _name(inner) == "seg"), None)
+        if texts.get(code) is None:
+            texts[code] = None if segment is None else _text(segment)
     return texts
 
 
 def _text(element: Element) -> str:
     parts = [element.text or ""]
     for inner in element:
-        if inner.tag not in _MARKUP:
+        if _name(inner) not in _MARKUP:
             parts.append(_text(inner))
         parts.append(inner.tail or "")
     return "".join(parts)
 
 
-def _choose(texts: dict[str, str], wanted: str) -> str | None:
+def _choose(texts: Mapping[str, str | None], wanted: str) -> str | None:
+    return next((texts[code] for code in _matching(texts, wanted) if texts[code] is not None), None)
+
+
+def _matching(codes: Iterable[str], wanted: str) -> list[str]:
+    """The codes that are the language or a narrower one, the exact ones first."""
     wanted = wanted.casefold().replace("_", "-")
-    codes = {code: code.casefold().replace("_", "-") for code in texts}
-    exact = [code for code, plain in codes.items() if plain == wanted]
-    narrower = [code for code, plain in codes.items() if plain.startswith(wanted + "-")]
-    return next((texts[code] for code in [*exact, *narrower]), None)
+    plain = {code: code.casefold().replace("_", "-") for code in codes}
+    return [c for c, p in plain.items() if p == wanted] + [c for c, p in plain.items() if p.startswith(wanted + "-")]

@@ -17,7 +17,7 @@ from datasets import Sequence as ListOf
 from .readers import read_rows
 from .records import RecordReader
 from .sources import LabelledSource
-from .text_tables import LookedUpTexts, load_from_hub
+from .text_tables import LookedUpTexts, load_from_hub, written_rows
 
 _FEATURES = Features(
     {
@@ -28,6 +28,7 @@ _FEATURES = Features(
         "source": Value("int32"),
     }
 )
+_ROW_FEATURES = Features(_FEATURES | {"dropped": Value("int64")})
 
 
 @dataclass
@@ -143,7 +144,7 @@ def load_labelled(
     for number, source in enumerate(sources):
         source.check_file()
         arguments = {"source": source, "number": number, "seed": seed, "stamp": _stamp(source)}
-        rows = _written(arguments, cache_dir)
+        rows = written_rows(_examples, _ROW_FEATURES, arguments, cache_dir)
         _describe(report, source, rows)
         parts.append(rows.select_columns(list(_FEATURES)))
         query_texts.append(LookedUpTexts(source.query_texts) if source.query_texts else None)
@@ -151,20 +152,6 @@ def load_labelled(
     if not parts:
         raise ValueError("there is no labelled data: give at least one source.")
     return LabelledDataset(concatenate_datasets(parts), query_texts, passage_texts), report
-
-
-def _written(arguments: dict[str, Any], cache_dir: str | os.PathLike | None) -> Dataset:
-    from datasets.exceptions import DatasetGenerationError
-
-    features = Features(_FEATURES | {"dropped": Value("int64")})
-    try:
-        return Dataset.from_generator(
-            _examples, features=features, gen_kwargs=arguments, cache_dir=None if cache_dir is None else os.fspath(cache_dir)
-        )
-    except DatasetGenerationError as error:
-        if isinstance(error.__cause__, ValueError | OSError | ImportError):
-            raise error.__cause__ from None  # what the reader has said, not that reading failed
-        raise
 
 
 def _examples(source: LabelledSource, number: int, seed: int, stamp: str) -> Iterator[dict[str, Any]]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from modeling_optical.evaluation import Collection, load_collection, texts_of
 from modeling_optical.files.lines import json_objects
+from modeling_optical.files.tables import check_header, header_names, table_rows
 
 from ..bitext.files import BitextFile
-from ..bitext.readers import table_rows
 from .records import QUERY
 from .sources import LabelledSource
 from .text_tables import load_from_hub
@@ -46,31 +45,35 @@ def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapp
 
 def _table_rows(file: BitextFile, source: LabelledSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
     delimiter = "," if file.ending == ".csv" else "\t"
-    with file.open() as binary, io.TextIOWrapper(binary, "utf-8-sig", newline="") as stream:
-        header: list[str] | None = None
-        place = f"{file}:0"
-        try:
-            for place, row in table_rows(stream, str(file), delimiter):
-                if not row:
-                    continue
-                if header is None:
-                    header = _header(row, source)
-                    if header is row:
-                        continue
-                if len(row) != len(header):
-                    raise ValueError(f"{place}: {len(row)} columns; the first line has {len(header)}.")
-                yield place, dict(zip(header, row, strict=True))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{file}: not UTF-8 after line {place.rpartition(':')[2]} ({error.reason}).") from None
+    names: list[str] = []
+    for place, row, problem in table_rows(file.lines(), delimiter):
+        if problem is not None:
+            raise ValueError(f"{place}: {problem}.")
+        if not row:
+            continue
+        if not names:
+            names, is_header = _names(row, source, place)
+            if is_header:
+                continue
+        while len(row) > len(names) and not row[-1].strip():
+            row.pop()
+        if len(row) != len(names):
+            raise ValueError(f"{place}: {len(row)} columns; the first line has {len(names)}.")
+        yield place, dict(zip(names, row, strict=True))
 
 
-def _header(first: list[str], source: LabelledSource) -> list[str]:
-    """The first line if it names the query's column; else names for a file without a header: query, positive, negatives."""
-    if (source.query or "") in first or any(name in first for name in QUERY):
-        return first
+def _names(first: list[str], source: LabelledSource, place: str) -> tuple[list[str], bool]:
+    """The columns' names, and whether the first line is a header: it is if it names the query's column.
+
+    The columns of a file without a header are query, positive and negatives.
+    """
+    names = header_names(first)
+    if source.query in names if source.query else any(name in QUERY for name in names):
+        check_header(names, place)
+        return names, True
     if len(first) < 2:
-        raise ValueError(f"{source.path}:1: a table needs at least two columns, query and positive; this has one.")
-    return ["query", "positive", *(f"negative_{number}" for number in range(1, len(first) - 1))]
+        raise ValueError(f"{place}: a table needs at least two columns, query and positive; this has one.")
+    return ["query", "positive", *(f"negative_{number}" for number in range(1, len(first) - 1))], False
 
 
 def _collection_rows(source: LabelledSource, seed: int) -> Iterator[tuple[str, Mapping[str, Any]]]:

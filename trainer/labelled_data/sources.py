@@ -15,10 +15,11 @@ class TextTable:
     """Texts by id, for sources whose rows hold ids.
 
     Args:
-        path: a file: JSONL, TSV without a header (id, text), Parquet. Exactly one of `path` and `hub` is given.
+        path: a file: JSONL, TSV or CSV, each also with `.gz`, or Parquet. The columns of a table without a header line are id,
+            text and title. Exactly one of `path` and `hub` is given.
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         name, split, revision: for `hub`, as for `load_dataset`.
-        id: column of the ids. None: the one that is named `id` or `_id` or ends in `_id` or `-id`.
+        id: column of the ids. None: the one that is named `id`, `_id`, `pid`, `qid` or `docid`, or ends in `_id` or `-id`.
         text: column of the texts. None: `text`, `passage`, `query` or `document`, the first that there is. A column `title` is
             put before it.
     """

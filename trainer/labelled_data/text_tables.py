@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Features, Value, load_dataset
 from transformers.utils import logging
 
+from modeling_optical.files.lines import json_objects
+from modeling_optical.files.tables import check_header, header_names, table_rows
+
+from ..bitext.files import BitextFile
 from .sources import TextTable
 
+_FEATURES = Features({"id": Value("string"), "text": Value("string"), "title": Value("string")})
+_ID_COLUMNS = ("id", "_id", "pid", "qid", "docid")
 _TEXT_COLUMNS = ("text", "passage", "query", "document")
 
 
@@ -29,11 +37,8 @@ class LookedUpTexts:
         self.label = table.label
         self._rows = load_rows(table)
         columns = self._rows.column_names
-        self._id = table.id or next((c for c in columns if c in ("id", "_id") or c.endswith(("_id", "-id"))), None)
-        self._text = table.text or next((c for c in _TEXT_COLUMNS if c in columns), None)
-        for key, column in (("id", self._id), ("text", self._text)):
-            if column not in columns:
-                raise ValueError(f"{self.label}: no column for `{key}` (columns: {', '.join(columns)}); name it.")
+        # A file of text was written anew with these columns; a data set keeps its own.
+        self._id, self._text = _columns(TextTable(path="x") if _is_text(table) else table, columns)
         self._title = "title" if "title" in columns and self._text != "title" else None
         hashes = np.empty(len(self._rows), dtype=np.uint64)
         place = 0
@@ -65,7 +70,11 @@ class LookedUpTexts:
         if place == len(self._hashes) or self._hashes[place] != key:
             raise KeyError(f"{asked_by}: the id {identifier!r} is not in {self.label}.")
         row = self._rows[int(self._order[place])]
-        text = str(row[self._text])
+        text = row[self._text]
+        if not isinstance(text, str):
+            raise ValueError(
+                f"{asked_by}: the text of {identifier!r} in {self.label} is {str(text)[:80]!r}; it must be a text."
+            )
         return f"{row[self._title]} {text}" if self._title and row[self._title] else text
 
 
@@ -73,29 +82,105 @@ def load_rows(table: TextTable) -> Dataset:
     """The rows of a table, memory-mapped.
 
     Raises:
-        FileNotFoundError: naming file or data set and the remedy.
+        FileNotFoundError: naming file or data set and the remedy. ValueError: for a line that cannot be read (file and line
+            named).
     """
     if table.path is None:
         return load_from_hub(str(table.hub), table.name, table.split, table.revision)
     if not os.path.isfile(table.path):
         raise FileNotFoundError(f"texts {table.path!r}: there is no such file.")
-    ending = table.path.lower().removesuffix(".gz").rsplit(".", 1)[-1]
-    if ending in ("jsonl", "json", "ndjson"):
-        return load_dataset("json", data_files=table.path, split="train")
-    if ending == "parquet":
-        return load_dataset("parquet", data_files=table.path, split="train")
-    if ending not in ("tsv", "txt"):
-        raise ValueError(f"texts {table.path!r}: known endings are .jsonl, .tsv (id, text, without a header) and .parquet.")
-    return load_dataset(
-        "csv",
-        data_files=table.path,
-        split="train",
-        delimiter="\t",
-        column_names=["id", "text"],
-        features=Features({"id": Value("string"), "text": Value("string")}),
-        quoting=3,  # csv.QUOTE_NONE: quotes are text
-        keep_default_na=False,  # the passage "nan" is a text, too
-    )
+    if not _is_text(table):
+        return load_dataset("parquet", data_files=glob.escape(table.path), split="train")
+    stat = os.stat(table.path)
+    return written_rows(_file_rows, _FEATURES, {"table": table, "stamp": f"{stat.st_size}:{stat.st_mtime_ns}"})
+
+
+def _is_text(table: TextTable) -> bool:
+    return table.path is not None and not table.path.lower().endswith(".parquet")
+
+
+def written_rows(
+    rows: Callable[..., Iterator[dict[str, Any]]],
+    features: Features,
+    arguments: dict[str, Any],
+    cache_dir: str | os.PathLike | None = None,
+) -> Dataset:
+    """What a generator of rows gives, written to disk once and memory-mapped.
+
+    Raises:
+        Whatever the generator raises for a mistake of the user's, as it is.
+    """
+    from datasets.exceptions import DatasetGenerationError
+
+    try:
+        home = None if cache_dir is None else os.fspath(cache_dir)
+        return Dataset.from_generator(rows, features=features, gen_kwargs=arguments, cache_dir=home)
+    except DatasetGenerationError as error:
+        if isinstance(error.__cause__, ValueError | OSError | ImportError):
+            raise error.__cause__ from None  # what the reader has said, not that reading failed
+        raise
+
+
+def _file_rows(table: TextTable, stamp: str) -> Iterator[dict[str, str]]:
+    """Rows `id`, `text` and `title` of a file. `stamp` tells a changed file from the one that was read before."""
+    file = BitextFile(str(table.path))
+    records: Iterator[tuple[str, Mapping[str, Any]]]
+    if file.ending in (".jsonl", ".json", ".ndjson"):
+        records = json_objects(file.text_lines())
+    elif file.ending in (".tsv", ".txt", ".csv"):
+        records = _table_records(file, table)
+    else:
+        raise ValueError(f"texts {table.path!r}: known endings are .jsonl, .tsv (id, text, title), .csv and .parquet.")
+    columns: tuple[str, str] | None = None
+    for place, record in records:
+        columns = columns or _columns(table, list(record))
+        identifier, text, title = record.get(columns[0]), record.get(columns[1]), record.get("title")
+        if isinstance(identifier, bool) or not isinstance(identifier, str | int) or not isinstance(text, str):
+            raise ValueError(f"{place}: a row needs an id ({columns[0]!r}) and a text ({columns[1]!r}).")
+        yield {
+            "id": str(identifier).strip(),
+            "text": text,
+            "title": "" if title is None or columns[1] == "title" else str(title),
+        }
+
+
+def _table_records(file: BitextFile, table: TextTable) -> Iterator[tuple[str, dict[str, str]]]:
+    """Rows by column. A first line that names both columns is a header; without one, the columns are id, text and title."""
+    names: list[str] = []
+    for place, row, problem in table_rows(file.lines(), "," if file.ending == ".csv" else "\t"):
+        if problem is not None:
+            raise ValueError(f"{place}: {problem}.")
+        if not row:
+            continue
+        if not names:
+            names = header_names(row)
+            if all(column is not None and column in names for column in _found(table, names)):
+                check_header(names, place)
+                continue
+            names = ["id", "text", "title"]
+        while len(row) > 2 and not row[-1].strip():
+            row.pop()
+        if not 2 <= len(row) <= len(names):
+            raise ValueError(f"{place}: {len(row)} columns; expected {', '.join(names)}. Check the tabs in this line.")
+        yield place, dict(zip(names, row, strict=False))
+
+
+def _found(table: TextTable, columns: list[str]) -> tuple[str | None, str | None]:
+    identifier = next((c for c in columns if c in _ID_COLUMNS or c.endswith(("_id", "-id"))), None)
+    return table.id or identifier, table.text or next((c for c in _TEXT_COLUMNS if c in columns), None)
+
+
+def _columns(table: TextTable, columns: list[str]) -> tuple[str, str]:
+    """The columns of the ids and of the texts.
+
+    Raises:
+        ValueError: if one of them is missing.
+    """
+    identifier, text = _found(table, columns)
+    for key, column in (("id", identifier), ("text", text)):
+        if column is None or column not in columns:
+            raise ValueError(f"{table.label}: no column for `{key}` (columns: {', '.join(columns)}); name it.")
+    return str(identifier), str(text)
 
 
 def load_from_hub(hub: str, name: str | None, split: str, revision: str | None) -> Dataset:

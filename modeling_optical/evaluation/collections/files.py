@@ -37,11 +37,11 @@ class LocalFiles:
 
     @cached_property
     def names(self) -> list[str]:
-        """All paths below the folder; hidden folders are left out."""
+        """All paths below the folder; hidden folders and files (`.git`, `.DS_Store`, `._x` of macOS) are left out."""
         found = []
         for root, folders, files in os.walk(self.folder):
             folders[:] = [name for name in folders if not name.startswith(".")]
-            found += [(Path(root) / name).relative_to(self.folder).as_posix() for name in files]
+            found += [(Path(root) / name).relative_to(self.folder).as_posix() for name in files if not name.startswith(".")]
         return sorted(found)
 
     def path(self, name: str) -> Path:

@@ -120,7 +120,7 @@ def read_lareqa(request: Request) -> Collection:
 
 def _paragraphs(path: Path) -> Iterator[dict[str, Any]]:
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = json.loads(path.read_bytes())["data"]
         for article in articles:
             for paragraph in article["paragraphs"]:
                 if not {"context", "qas", "sentences", "sentence_breaks"} <= set(paragraph):

@@ -127,7 +127,7 @@ def _karpathy(file: Path, language: str, split: str) -> CaptionedImages:
 
 def _karpathy_images(file: Path) -> Iterator[Any]:
     try:
-        values = json.loads(file.read_text(encoding="utf-8"))
+        values = json.loads(file.read_bytes())
         return iter(values["images"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} is not Karpathy's JSON: an object with the list `images` is expected ({error}).") from None

@@ -12,10 +12,11 @@ Licence: MIT. Documented at https://huggingface.co/datasets/openai/MMMLU.
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
+from ...files.lines import open_bytes, read_lines
+from ...files.tables import check_header, header_names, table_rows
 from ..collections.files import no_queries
 from .question import Question, QuestionLayout, QuestionRequest, QuestionSet, question_set
 
@@ -37,30 +38,32 @@ def read(request: QuestionRequest) -> QuestionSet:
 
 def _read_file(path: Path) -> list[Question]:
     questions: list[Question] = []
-    with open(path, encoding="utf-8-sig", newline="") as stream:
-        rows = csv.DictReader(stream, strict=True)
-        try:
-            missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
-            if missing:
-                raise ValueError(
-                    f"{path}: the column {missing[0]!r} is missing. There are: {', '.join(rows.fieldnames or ())}."
-                )
-            for number, row in enumerate(rows):
-                questions.append(_question(f"{path}:{rows.line_num}", number, row))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}:{rows.line_num}: not CSV in UTF-8 ({error}).") from None
+    names: list[str] = []
+    with open_bytes(path) as stream:
+        for place, row, problem in table_rows(read_lines(stream, str(path)), ","):
+            if problem is not None:
+                raise ValueError(f"{place}: {problem}.")
+            if not row:
+                continue
+            if not names:
+                names = header_names(row)
+                check_header(names, place)
+                if missing := [name for name in _COLUMNS if name not in names]:
+                    raise ValueError(f"{path}: the column {missing[0]!r} is missing. There are: {', '.join(names)}.")
+                continue
+            questions.append(_question(place, len(questions), dict(zip(names, row, strict=False))))
     return questions
 
 
-def _question(place: str, number: int, row: dict[str, str | None]) -> Question:
-    empty = [name for name in _COLUMNS if not (row[name] or "").strip()]
+def _question(place: str, number: int, row: dict[str, str]) -> Question:
+    empty = [name for name in _COLUMNS if not row.get(name, "").strip()]
     if empty:
         raise ValueError(f"{place}: `{empty[0]}` is empty.")
-    answer = str(row["Answer"]).strip().upper()
+    answer = row["Answer"].strip().upper()
     if answer not in _LETTERS:
         raise ValueError(f"{place}: the answer is {row['Answer']!r}; it must be A, B, C or D.")
-    choices = tuple(str(row[name]) for name in _LETTERS)
-    return Question(f"{row['Subject']}/test/{number}", str(row["Question"]), choices, _LETTERS.index(answer))
+    choices = tuple(row[name] for name in _LETTERS)
+    return Question(f"{row['Subject']}/test/{number}", row["Question"], choices, _LETTERS.index(answer))
 
 
 LAYOUT = QuestionLayout(

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from modeling_optical.files import lines
-from trainer.bitext import BitextReport, BitextSource, Cleaning, files, readers
+from modeling_optical.files import lines, tables
+from trainer.bitext import BitextReport, BitextSource, Cleaning, files
 from trainer.bitext.loading import clean_pairs
 from trainer.bitext.readers import read_pairs
 
@@ -99,7 +99,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("bomb", BOMBS)
 def test_what_unpacks_to_more_than_memory_is_refused_where_it_begins(bomb, tmp_path, monkeypatch):
-    for module in (lines, files, readers):
+    for module in (lines, files, tables):
         monkeypatch.setattr(module, "MAX_LINE_BYTES", 100_000)
     name, head, filler = BOMBS[bomb]
     path = tmp_path / name

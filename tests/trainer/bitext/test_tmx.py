@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from trainer.bitext import BitextSource, load_bitext
+from trainer.bitext.readers import read_pairs
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<!DOCTYPE tmx SYSTEM "tmx14.dtd">\n<tmx version="1.4">'
 HEAD += '<header srclang="en"/><body>\n'
@@ -85,3 +86,39 @@ def test_memory_does_not_grow_with_the_units(tmp_path: Path):
     tracemalloc.stop()
     assert count == 4000
     assert peak < path.stat().st_size / 2
+
+
+UNIT = '<{p}tu><{p}tuv xml:lang="en">{en}</{p}tuv><{p}tuv xml:lang="sw">{sw}</{p}tuv></{p}tu>'
+
+
+@pytest.mark.parametrize("prefix", ["", "t:"])
+@pytest.mark.parametrize("space", ["", "http://www.lisa.org/tmx14"])
+def test_the_namespace_of_a_file_does_not_matter(prefix, space, tmp_path):
+    declared = f' xmlns{":" if prefix else ""}{prefix.rstrip(":")}="{space or "urn:x"}"' if prefix or space else ""
+    segments = {
+        code: f"<{prefix}seg>{text} <{prefix}bpt i='1'>x</{prefix}bpt></{prefix}seg>"
+        for code, text in (("en", "fox"), ("sw", "mbweha"))
+    }
+    unit = UNIT.format(p=prefix, **segments)
+    (tmp_path / "x.tmx").write_text(f"<{prefix}tmx{declared}><{prefix}body>{unit}</{prefix}body></{prefix}tmx>")
+    found = list(read_pairs(BitextSource(path=str(tmp_path / "x.tmx"), source="en", target="sw")))
+    assert [pair for _, pair, _ in found] == [("fox", "mbweha", "")]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            f"<tmx><body>{UNIT.format(p='', en='fox', sw='mbweha')}</body></tmx>",
+            r"variants in 'en' have no <seg>.*there: en, sw",
+        ),
+        (f"<tmx><body>{UNIT.format(p='', en='<seg>fox</seg>', sw='')}</body></tmx>", r"variants in 'sw' have no <seg>"),
+        ("<tmx><body><tu><tuv><seg>fox</seg></tuv></tu></body></tmx>", r"no segment in 'en'. Languages there: \(no code\)"),
+        ("<xliff><file/></xliff>", r"no translation unit.*outermost element is <xliff>"),
+    ],
+    ids=["no segments", "no segment in one language", "no codes", "another format"],
+)
+def test_a_file_without_the_texts_is_told_what_it_lacks(content, problem, tmp_path):
+    (tmp_path / "x.tmx").write_text(content)
+    with pytest.raises(ValueError, match=problem):
+        list(read_pairs(BitextSource(path=str(tmp_path / "x.tmx"), source="en", target="sw")))
