@@ -35,8 +35,8 @@ def table_rows(lines: Iterable[Line], delimiter: str) -> Iterator[Row]:
             quote would swallow the lines up to there. The line in which it opens is named.
     """
     if delimiter != ",":
-        for place, line, problem in lines:
-            yield Row(place, line.split(delimiter) if line else [], problem)
+        for line in lines:
+            yield Row(line.place, line.text.split(delimiter) if line.text else [], line.problem)
         return
     record = _Record()
     for line in lines:
