@@ -59,7 +59,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
     TeacherCache(folder / "cache", teacher).build(bitext["source"], show_progress_bar=False)
     student = load_checkpoint(options.teacher, model_class=OpticalForDistillation)
     adapt_vocabulary(student, bitext["source"], bitext["target"], VocabularyOptions(size=8000))
-    student.config.transport = student.config.transport | {"tokens": "with_markers", "epsilon": EPSILON, "tolerance": TOLERANCE}
+    student.config.transport = {"tokens": "with_markers", "epsilon": EPSILON, "tolerance": TOLERANCE}
     student.save_pretrained(folder / "student")
     if student.projection is not None:
         raise SystemExit("the comparison takes a teacher without projection, such as a sentence encoder's token vectors.")

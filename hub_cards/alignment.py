@@ -69,7 +69,7 @@ def align(
             f"the student's vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.config.vector_dim}: "
             "give the teacher that the student was distilled from."
         )
-    options = options or student.config.transport_options
+    options = options or student.config.transport
     sides = []
     for model, sentence in ((student, translation), (teacher, text)):
         processor = model.get_processor()
@@ -81,15 +81,7 @@ def align(
         tokens = processor.tokenizer.convert_ids_to_tokens(batch["input_ids"][chosen].tolist())
         sides.append((vectors[chosen].unsqueeze(0).float().cpu(), [_readable(processor.tokenizer, token) for token in tokens]))
     costs = cosine_cost(sides[0][0], sides[1][0])
-    solved = solve_transport(
-        costs,
-        solver=options.solver,
-        epsilon=options.epsilon,
-        tolerance=options.tolerance,
-        annealing=options.annealing,
-        marginal_penalty=options.marginal_penalty,
-        moved_share=options.moved_share,
-    )
+    solved = solve_transport(costs, options=options, max_iterations=5000)  # one pair is solved as exactly as it can be
     return Alignment(
         sides[0][1], sides[1][1], solved.plan[0].numpy(), costs[0].numpy(), float(solved.cost[0]), text, translation
     )

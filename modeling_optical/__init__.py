@@ -9,15 +9,8 @@ from .modeling_optical import OpticalForDistillation, OpticalModel, OpticalModel
 from .multiple_choice import OpticalForMultipleChoice
 from .processing_optical import OpticalProcessor
 from .retriever import OpticalRetriever
-from .transport import (
-    TransportOptions,
-    TransportPlan,
-    cosine_cost,
-    position_cost,
-    solve_transport,
-    transport_cost,
-    transport_loss,
-)
+from .transport import TransportPlan, cosine_cost, position_cost, solve_transport, transport_cost, transport_loss
+from .transport_options import TransportOptions
 
 __version__ = "0.1.0"
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
 
-from .transport import TransportOptions
+from .transport_options import TransportOptions
 
 QUERY_EXPANSIONS = ("none", "min", "fixed")
 SKIPLISTS = ("none", "punctuation", "punctuation_and_symbols")
@@ -148,8 +148,7 @@ class OpticalConfig(PreTrainedConfig):
         self.pooled_layers = _layers("pooled_layers", pooled_layers)
         self.project_pooled = project_pooled
         self.normalize_pooled = normalize_pooled
-        options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
-        self.transport = options.to_dict()
+        self.transport: TransportOptions = TransportOptions.of(transport)
         self.teacher = teacher
         self._check()
         super().__init__(**kwargs)
@@ -196,10 +195,13 @@ class OpticalConfig(PreTrainedConfig):
         """The backbone's configuration, which owns the vocabulary size."""
         return self.backbone_config.get_text_config(*args, **kwargs)
 
-    @property
-    def transport_options(self) -> TransportOptions:
-        """The transport options as a checked object."""
-        return TransportOptions.from_dict(self.transport)
+    def __setattr__(self, key: str, value: Any) -> None:
+        # Checked where it is set, as a mapping or as options, and passed on as the one object from here to the solver.
+        super().__setattr__(key, TransportOptions.of(value) if key == "transport" else value)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The configuration as plain values."""
+        return super().to_dict() | {"transport": self.transport.to_dict()}
 
     @property
     def vector_dim(self) -> int:

@@ -496,8 +496,8 @@ class OpticalForDistillation(OpticalModel):
         Raises:
             ValueError: if the teacher's vectors have another dimension than the student's, or what the options need is missing.
         """
-        options = self.config.transport_options
-        by = (options.marginals,) if token_weights is None and options.marginals in ("norm", "attention") else ()
+        marginals = self.config.transport.marginals
+        by = (marginals,) if token_weights is None and marginals in ("norm", "attention") else ()
         vectors, attention_mask, outputs, weights = self._token_vectors(input_ids, attention_mask, inputs_embeds, by, **kwargs)
         if token_mask is None:
             token_mask = attention_mask.bool()
@@ -561,7 +561,7 @@ class OpticalForDistillation(OpticalModel):
         vectors, token_mask = output.token_vectors, output.token_mask
         assert vectors is not None
         assert token_mask is not None
-        options = self.config.transport_options
+        options = self.config.transport if epsilon is None else self.config.transport.solving(epsilon=epsilon)
         if teacher_mask is None:
             teacher_mask = torch.ones(teacher_vectors.shape[:2], dtype=torch.bool, device=vectors.device)
         row_mask, column_mask = token_mask, teacher_mask
@@ -586,7 +586,6 @@ class OpticalForDistillation(OpticalModel):
             solving_bonus=solving_bonus,
             solving_vectors=solving_vectors,
             options=options,
-            epsilon=epsilon,
         )
 
 

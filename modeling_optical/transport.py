@@ -6,95 +6,16 @@ place, NaN included, never reaches the arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from .transport_problems import Problems, SolverSettings, compute_dtype, marginals
+from .transport_options import TransportOptions
+from .transport_problems import Problems, compute_dtype, marginals
 from .transport_solvers import solve_batch
 
-SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
-ANNEALING = ("none", "geometric")
-TOKEN_SETS = ("content", "with_markers", "with_expansion")
-MARGINALS = ("uniform", "idf", "norm", "attention")
-PLAN_SOURCES = ("student", "ema", "lexical")
-
-EPSILON = 0.05
-MAX_ITERATIONS = 5000
-TOLERANCE = 1e-5
-MARGINAL_PENALTY = 1.0
-MOVED_SHARE = 0.9
-
-
-@dataclass(frozen=True)
-class TransportOptions:
-    """Options of the transport loss (METHOD §3), stored in `OpticalConfig.transport`.
-
-    Args:
-        solver: one of `SOLVERS`, see `solve_transport`.
-        epsilon: entropic regularisation, in units of the cost; for `ipot` the length of a proximal step.
-        max_iterations: the most iterations.
-        tolerance: L1 error of the marginals at which a problem is solved. Both this and `max_iterations` are looser than the
-            defaults of `solve_transport`: a training step needs the plan less exactly than an analysis does.
-        tokens: which tokens take mass: `"content"` (no special, marker or expansion token), `"with_markers"` (all that score),
-            `"with_expansion"` (all, both sides padded with mask tokens to the same number, as a bijection needs it).
-        marginals: what a token's mass is proportional to: `"uniform"`, `"idf"` (inverse document frequency of the token in the
-            training bitext), `"norm"` (length of the vector before normalisation), `"attention"` (attention that the token
-            receives in the last layer, mean over heads).
-        plan_from: what the cost comes from that the plan is solved on: `"student"`, `"ema"` (a moving average of the student),
-            `"lexical"` (`1 - p` with the translation table's probabilities). The loss always takes the student's cost.
-        ema_decay: of the moving average, per update.
-        position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
-        lexical_prior: weight w >= 0 of a translation table, subtracted from the cost when solving only, never in the loss.
-        annealing: `"none"`, or `"geometric"`: a few iterations at ever smaller epsilons first (for a small epsilon).
-        marginal_penalty: weight of the marginals' Kullback-Leibler terms (`unbalanced`), in units of the cost.
-        moved_share: share of the mass that moves (`partial`).
-
-    Raises:
-        ValueError: naming the option, its value and what is allowed.
-    """
-
-    solver: str = "sinkhorn"
-    epsilon: float = EPSILON
-    max_iterations: int = 1000
-    tolerance: float = 1e-3
-    tokens: str = "content"
-    position_prior: float = 0.0
-    lexical_prior: float = 0.0
-    annealing: str = "none"
-    marginal_penalty: float = MARGINAL_PENALTY
-    moved_share: float = MOVED_SHARE
-    marginals: str = "uniform"
-    plan_from: str = "student"
-    ema_decay: float = 0.999
-
-    def __post_init__(self) -> None:
-        _check_choice("transport.solver", self.solver, SOLVERS)
-        _check_choice("transport.tokens", self.tokens, TOKEN_SETS)
-        _check_choice("transport.marginals", self.marginals, MARGINALS)
-        _check_choice("transport.plan_from", self.plan_from, PLAN_SOURCES)
-        _check_solver_arguments(self.epsilon, self.max_iterations, self.tolerance)
-        _check_variant(self.annealing, self.marginal_penalty, self.moved_share)
-        for name in ("position_prior", "lexical_prior"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < float("inf"):
-                raise ValueError(f"transport.{name} is {value!r}; it must be a number of at least 0.")
-        if isinstance(self.ema_decay, bool) or not isinstance(self.ema_decay, (int, float)) or not 0 <= self.ema_decay < 1:
-            raise ValueError(f"transport.ema_decay is {self.ema_decay!r}; it must be a number from 0 to below 1.")
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> TransportOptions:
-        """Options from a mapping; an unknown key is an error that lists the known ones."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown transport option {unknown[0]!r}; known: {', '.join(sorted(known))}.")
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The options as plain values, for `config.json`."""
-        return asdict(self)
+_PRECISE = TransportOptions(max_iterations=5000, tolerance=1e-5)
 
 
 @dataclass
@@ -171,16 +92,11 @@ def solve_transport(
     cost: torch.Tensor,
     row_mask: torch.Tensor | None = None,
     column_mask: torch.Tensor | None = None,
+    options: TransportOptions | None = None,
     *,
     row_weights: torch.Tensor | None = None,
     column_weights: torch.Tensor | None = None,
-    solver: str = "sinkhorn",
-    epsilon: float = EPSILON,
-    max_iterations: int = MAX_ITERATIONS,
-    tolerance: float = TOLERANCE,
-    annealing: str = "none",
-    marginal_penalty: float = MARGINAL_PENALTY,
-    moved_share: float = MOVED_SHARE,
+    **settings: Any,
 ) -> TransportPlan:
     """Solves a batch of masked transport problems. No gradient is recorded; see `transport_cost` for a differentiable value.
 
@@ -203,13 +119,9 @@ def solve_transport(
         column_mask: (batch, columns) bool.
         row_weights: (batch, rows), non-negative; normalised to sum to 1 over unmasked rows. None: uniform.
         column_weights: (batch, columns), alike.
-        solver: one of `SOLVERS`.
-        epsilon: regularisation in units of the cost; not used by `exact` and `greedy`.
-        max_iterations: the most iterations.
-        tolerance: L1 error of the marginals at which a problem counts as solved.
-        annealing: `"geometric"` starts `sinkhorn` at a large epsilon and halves it.
-        marginal_penalty: of `unbalanced`.
-        moved_share: of `partial`, above 0 and at most 1.
+        options: the solver and its settings; what they say of tokens, marginals and priors has gone into the other arguments.
+            None: those of `TransportOptions`, but with a tolerance of 1e-5 within 5000 iterations.
+        **settings: `SOLVER_SETTINGS` by name, in place of those in `options`.
 
     Returns:
         A `TransportPlan`, in the dtype that the problem was solved in. A problem without tokens or without mass on a side
@@ -220,27 +132,17 @@ def solve_transport(
             non-finite weights and a non-finite cost between unmasked tokens.
         ImportError: if `solver="exact"` and POT is not installed.
     """
-    _check_choice("solver", solver, SOLVERS)
-    _check_solver_arguments(epsilon, max_iterations, tolerance)
-    _check_variant(annealing, marginal_penalty, moved_share)
+    options = (options or _PRECISE).solving(**settings)
     if cost.dim() != 3:
         raise ValueError(f"cost must be (batch, rows, columns); got {tuple(cost.shape)}.")
-    settings = SolverSettings(
-        epsilon=float(epsilon),
-        max_iterations=max_iterations,
-        tolerance=float(tolerance),
-        annealing=annealing,
-        marginal_penalty=float(marginal_penalty),
-        moved_share=float(moved_share),
-    )
     with torch.no_grad(), torch.autocast(cost.device.type, enabled=False):
         a, b = marginals(cost, row_mask, column_mask, row_weights, column_weights)
-        if solver == "sinkhorn" and annealing == "none" and cost.device.type == "cuda":
+        if options.solver == "sinkhorn" and options.annealing == "none" and cost.device.type == "cuda":
             from .transport_triton import can_solve, solve_fused  # here, because importing Triton takes time
 
             if can_solve(cost):
-                return TransportPlan(*solve_fused(cost.detach(), a, b, settings))
-        return TransportPlan(*solve_batch(Problems(cost.detach(), a, b), solver, settings))
+                return TransportPlan(*solve_fused(cost.detach(), a, b, options))
+        return TransportPlan(*solve_batch(Problems(cost.detach(), a, b), options))
 
 
 class _TransportCost(torch.autograd.Function):
@@ -262,10 +164,13 @@ def transport_cost(
     cost: torch.Tensor,
     row_mask: torch.Tensor | None = None,
     column_mask: torch.Tensor | None = None,
+    options: TransportOptions | None = None,
     *,
+    row_weights: torch.Tensor | None = None,
+    column_weights: torch.Tensor | None = None,
     solving_cost: torch.Tensor | None = None,
     regularized: bool = False,
-    **solver_arguments: Any,
+    **settings: Any,
 ) -> tuple[torch.Tensor, TransportPlan]:
     """Transport cost of each problem, differentiable with respect to `cost` with the plan held fixed (METHOD §2).
 
@@ -274,10 +179,9 @@ def transport_cost(
 
     Args:
         cost: (batch, rows, columns).
-        row_mask, column_mask: as for `solve_transport`.
+        row_mask, column_mask, options, row_weights, column_weights, **settings: as for `solve_transport`.
         solving_cost: (batch, rows, columns), the cost that the plan is solved on where it differs from `cost` (priors).
         regularized: whether the value includes the regulariser of `sinkhorn` or `unbalanced`.
-        **solver_arguments: as for `solve_transport`.
 
     Returns:
         Values (batch,) and the plan. A problem without tokens has value 0 and gradient 0.
@@ -285,22 +189,25 @@ def transport_cost(
     Raises:
         ValueError: as `solve_transport`, and for `regularized` with a solver whose objective is `<P, C>`.
     """
-    solver = solver_arguments.get("solver", "sinkhorn")
-    if regularized and solver not in ("sinkhorn", "unbalanced"):
-        raise ValueError(f"regularized=True has a meaning for the solvers 'sinkhorn' and 'unbalanced', not for {solver!r}.")
-    plan = solve_transport(cost if solving_cost is None else solving_cost, row_mask, column_mask, **solver_arguments)
+    options = (options or _PRECISE).solving(**settings)
+    if regularized and options.solver not in ("sinkhorn", "unbalanced"):
+        raise ValueError(
+            f"regularized=True has a meaning for the solvers 'sinkhorn' and 'unbalanced', not for {options.solver!r}."
+        )
+    solved = cost if solving_cost is None else solving_cost
+    weights = {"row_weights": row_weights, "column_weights": column_weights}
+    plan = solve_transport(solved, row_mask, column_mask, options, **weights)
     with torch.no_grad():
         value = plan.cost
         if solving_cost is not None:
             value = torch.where(plan.plan > 0, plan.plan * cost.to(plan.plan.dtype), 0).sum((1, 2))
         if regularized:
-            weights = solver_arguments.get("row_weights"), solver_arguments.get("column_weights")
-            a, b = marginals(cost, row_mask, column_mask, *weights)
+            a, b = marginals(cost, row_mask, column_mask, row_weights, column_weights)
             product = a.unsqueeze(2) * b.unsqueeze(1)
-            value = value + solver_arguments.get("epsilon", EPSILON) * _divergence(plan.plan, product).sum((1, 2))
-            if solver == "unbalanced":
+            value = value + options.epsilon * _divergence(plan.plan, product).sum((1, 2))
+            if options.solver == "unbalanced":
                 off = _divergence(plan.plan.sum(2), a).sum(1) + _divergence(plan.plan.sum(1), b).sum(1)
-                value = value + solver_arguments.get("marginal_penalty", MARGINAL_PENALTY) * off
+                value = value + options.marginal_penalty * off
     return _TransportCost.apply(cost, plan.plan, value), plan
 
 
@@ -315,7 +222,6 @@ def transport_loss(
     solving_bonus: torch.Tensor | None = None,
     solving_vectors: torch.Tensor | None = None,
     options: TransportOptions | None = None,
-    epsilon: float | None = None,
 ) -> tuple[torch.Tensor, TransportPlan]:
     """The OPTICAL loss: mean over the batch of the transport cost between student and teacher token vectors.
 
@@ -328,7 +234,6 @@ def transport_loss(
         solving_bonus: (batch, n, m), subtracted from the cost when solving only, for instance a translation table's entries.
         solving_vectors: (batch, n, dim) unit vectors in place of the student's when solving; for `plan_from="ema"`.
         options: solver and its settings; the defaults of `TransportOptions` if None.
-        epsilon: takes the place of `options.epsilon` (annealing).
 
     Returns:
         A scalar loss and the plan. A pair without tokens on a side adds 0 and has zero gradient, and counts in the mean.
@@ -352,16 +257,10 @@ def transport_loss(
         cost,
         student_mask,
         teacher_mask,
-        solving_cost=solving_cost,
+        options,
         row_weights=row_weights,
         column_weights=column_weights,
-        solver=options.solver,
-        epsilon=options.epsilon if epsilon is None else epsilon,
-        max_iterations=options.max_iterations,
-        tolerance=options.tolerance,
-        annealing=options.annealing,
-        marginal_penalty=options.marginal_penalty,
-        moved_share=options.moved_share,
+        solving_cost=solving_cost,
     )
     return values.mean(), plan
 
@@ -384,28 +283,6 @@ def _solving_cost(
     if solving_vectors is None:
         raise ValueError("plan_from='ema' needs solving_vectors, the token vectors of the student's moving average.")
     return cosine_cost(torch.where(student_mask.unsqueeze(2), solving_vectors.detach(), 0), teacher.detach())
-
-
-def _check_choice(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} is {value!r}; allowed: {', '.join(map(repr, allowed))}.")
-
-
-def _check_solver_arguments(epsilon: float, max_iterations: int, tolerance: float) -> None:
-    if isinstance(epsilon, bool) or not isinstance(epsilon, (int, float)) or not 0 < epsilon < float("inf"):
-        raise ValueError(f"epsilon is {epsilon!r}; it must be a number above 0.")
-    if isinstance(max_iterations, bool) or not isinstance(max_iterations, int) or max_iterations < 1:
-        raise ValueError(f"max_iterations is {max_iterations!r}; it must be a whole number of at least 1.")
-    if isinstance(tolerance, bool) or not isinstance(tolerance, (int, float)) or not 0 <= tolerance < float("inf"):
-        raise ValueError(f"tolerance is {tolerance!r}; it must be a number of at least 0.")
-
-
-def _check_variant(annealing: str, marginal_penalty: float, moved_share: float) -> None:
-    _check_choice("annealing", annealing, ANNEALING)
-    if isinstance(marginal_penalty, bool) or not isinstance(marginal_penalty, (int, float)) or not 0 < marginal_penalty < 1e6:
-        raise ValueError(f"marginal_penalty is {marginal_penalty!r}; it must be a number above 0 and below 1e6.")
-    if isinstance(moved_share, bool) or not isinstance(moved_share, (int, float)) or not 0 < moved_share <= 1:
-        raise ValueError(f"moved_share is {moved_share!r}; it must be a number above 0 and at most 1.")
 
 
 def _divergence(x: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:

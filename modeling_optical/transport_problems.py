@@ -22,18 +22,6 @@ class NonFiniteCostError(ValueError):
 
 
 @dataclass(frozen=True)
-class SolverSettings:
-    """Settings of a solver; their meaning is told by `solve_transport`."""
-
-    epsilon: float
-    max_iterations: int
-    tolerance: float
-    annealing: str
-    marginal_penalty: float
-    moved_share: float
-
-
-@dataclass(frozen=True)
 class Bucket:
     """Problems of similar size, cut out of a batch.
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 
 import torch
 
-from .transport_problems import Bucket, Problems, Solution, SolverSettings
+from .transport_options import TransportOptions
+from .transport_problems import Bucket, Problems, Solution
 from .transport_sinkhorn import solve_from
 
 # The relative gap between the cost and a bound below it at which a plan is optimal.
@@ -19,12 +19,12 @@ _STEP_TOLERANCE = (1e-4, 1e-2)
 _MOST_STEPS = 40
 
 
-def ipot(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket, Solution]]:
+def ipot(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket, Solution]]:
     """Proximal point method on the linear programme (IPOT, Xie, Wang, Wang and Zha, arXiv 1802.04307).
 
     Step t minimises `<P, C> + beta_t KL(P ‖ P_t)`: it scales `P_t exp(-C / beta_t)` to the marginals, from where the last
     scaling ended. Its solution is the entropic plan at `1 / (sum_s 1 / beta_s)`, so it tends to an optimal plan of the linear
-    programme. The first step has the length `settings.epsilon`, and every further one as much regularisation as is left, which
+    programme. The first step has the length `options.epsilon`, and every further one as much regularisation as is left, which
     halves it; the paper's constant length, with one scaling a step, stalls at wrong marginals where the sides differ in size.
     The plan is rounded to the marginals, and it is solved when the relative gap between its cost and a bound below it from the
     potentials is at most `_GAP`.
@@ -32,18 +32,18 @@ def ipot(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket,
     pending = problems.with_mass()
     spent = torch.zeros(problems.cost.shape[0], dtype=torch.int64, device=problems.cost.device)
     g = torch.zeros_like(problems.b, dtype=torch.float64)
-    epsilon = settings.epsilon
+    epsilon = options.epsilon
     for step in range(_MOST_STEPS):
         smallest, largest = _STEP_TOLERANCE
-        tolerance = min(settings.tolerance, largest, max(epsilon / settings.epsilon * largest, smallest))
-        inner = dataclasses.replace(settings, epsilon=epsilon, tolerance=tolerance)
+        tolerance = min(options.tolerance, largest, max(epsilon / options.epsilon * largest, smallest))
+        inner = options.solving(epsilon=epsilon, tolerance=tolerance)
         left = []
         for bucket, solution in solve_from(problems, pending, g, spent, inner, 0):
             plan = round_to_marginals(solution.plan.to(bucket.a.dtype), bucket.a, bucket.b)
             value = (plan * bucket.cost).sum((1, 2))
             gap = value - _lower_bound(bucket, g[bucket.index, bucket.columns] * epsilon)
             optimal = gap <= _GAP * value.abs() + _ROUNDING * bucket.cost.abs().amax((1, 2))
-            finished = optimal | (solution.iterations >= settings.max_iterations) | (step == _MOST_STEPS - 1)
+            finished = optimal | (solution.iterations >= options.max_iterations) | (step == _MOST_STEPS - 1)
             if bool(finished.any()):
                 yield bucket.select(finished), Solution(plan[finished], solution.iterations[finished], None, optimal[finished])
             left.append(bucket.index[~finished])

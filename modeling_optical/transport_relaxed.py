@@ -7,33 +7,34 @@ from collections.abc import Callable
 
 import torch
 
-from .transport_problems import FORBIDDEN, Bucket, Solution, SolverSettings
+from .transport_options import TransportOptions
+from .transport_problems import FORBIDDEN, Bucket, Solution
 
 _CHECK_EVERY = 5
 
 
-def unbalanced(bucket: Bucket, settings: SolverSettings) -> Solution:
+def unbalanced(bucket: Bucket, options: TransportOptions) -> Solution:
     """Marginals held by a Kullback-Leibler penalty (Chizat, Peyré, Schmitzer and Vialard, arXiv 1607.05816).
 
     For `<P, C> + epsilon KL(P ‖ a b^T) + penalty (KL(P 1 ‖ a) + KL(P^T 1 ‖ b))` each update of a potential is the balanced one
     times `penalty / (penalty + epsilon)`.
     """
-    power = settings.marginal_penalty / (settings.marginal_penalty + settings.epsilon)
-    return _alternate(bucket, settings, lambda balanced: power * balanced, None)
+    power = options.marginal_penalty / (options.marginal_penalty + options.epsilon)
+    return _alternate(bucket, options, lambda balanced: power * balanced, None)
 
 
-def partial(bucket: Bucket, settings: SolverSettings) -> Solution:
+def partial(bucket: Bucket, options: TransportOptions) -> Solution:
     """`<P, C> + epsilon KL(P ‖ a b^T)` over plans of mass `moved_share` with marginals at most a and b.
 
     Each update maximises the dual over one of the row potentials, the column potentials (neither above 0) and the potential of
     the mass (scalings of Benamou, Carlier, Cuturi, Nenna and Peyré, arXiv 1412.5154, section 5; problem of Chapel, Alaya and
     Gasso, arXiv 2002.08276).
     """
-    return _alternate(bucket, settings, lambda balanced: balanced.clamp(max=0), settings.moved_share)
+    return _alternate(bucket, options, lambda balanced: balanced.clamp(max=0), options.moved_share)
 
 
 def _alternate(
-    bucket: Bucket, settings: SolverSettings, relax: Callable[[torch.Tensor], torch.Tensor], mass: float | None
+    bucket: Bucket, options: TransportOptions, relax: Callable[[torch.Tensor], torch.Tensor], mass: float | None
 ) -> Solution:
     """Alternating updates of the potentials until each problem's next update would move no more mass than the tolerance.
 
@@ -44,8 +45,8 @@ def _alternate(
     Returns:
         A solution whose error is the mass, in rows or in columns, that the next update would move.
     """
-    tolerance = max(settings.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
-    exponent = torch.where(bucket.support(), bucket.cost / settings.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
+    tolerance = max(options.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
+    exponent = torch.where(bucket.support(), bucket.cost / options.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
     a, b = bucket.a, bucket.b
     log_a, log_b = a.log(), b.log()
     plan = torch.zeros_like(exponent)
@@ -54,21 +55,21 @@ def _alternate(
     active = torch.arange(a.shape[0], device=a.device)
     g, level = torch.zeros_like(b), torch.zeros_like(a[:, :1])
     over_columns = torch.logsumexp(log_b.unsqueeze(1) - exponent, 2)
-    for iteration in range(1, settings.max_iterations + 1):
+    for iteration in range(1, options.max_iterations + 1):
         f = torch.where(a > 0, relax(-over_columns - level), 0)
         over_rows = torch.logsumexp((f + log_a).unsqueeze(2) - exponent, 1)
         g = torch.where(b > 0, relax(-over_rows - level), 0)
         if mass is not None:
             level = math.log(mass) - torch.logsumexp(g + log_b + over_rows, 1, keepdim=True)
         over_columns = torch.logsumexp((g + log_b).unsqueeze(1) - exponent, 2)
-        if iteration % _CHECK_EVERY and iteration < settings.max_iterations:
+        if iteration % _CHECK_EVERY and iteration < options.max_iterations:
             continue
         moved = [
             torch.where(w > 0, w * (over + level).exp() * (old.exp() - relax(-over - level).exp()).abs(), 0).sum(1)
             for w, old, over in ((a, f, over_columns), (b, g, over_rows))
         ]
         error = torch.maximum(*moved)
-        done = (error <= tolerance) | (iteration >= settings.max_iterations)
+        done = (error <= tolerance) | (iteration >= options.max_iterations)
         if bool(done.any()):
             index = active[done]
             rows, columns = (f + log_a + level)[done].unsqueeze(2), (g + log_b)[done].unsqueeze(1)

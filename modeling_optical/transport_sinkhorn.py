@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import torch
 
 from .transport_newton import newton
-from .transport_problems import FORBIDDEN, Bucket, Problems, Solution, SolverSettings
+from .transport_options import TransportOptions
+from .transport_problems import FORBIDDEN, Bucket, Problems, Solution
 
 # Beyond this exponent of the kernel exp(-cost / epsilon), rows shifted to 0, a problem starts on logarithms and goes on in
 # double precision. float32 holds e^±87, float64 e^±708; the scalings need the rest of the range.
@@ -30,7 +31,7 @@ EXTRAPOLATED_UNTIL = 1000
 _SMALL_PROBLEM = 400
 
 
-def sinkhorn(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket, Solution]]:
+def sinkhorn(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket, Solution]]:
     """Entropic transport by Sinkhorn's algorithm (Cuturi 2013).
 
     In the kernel domain where the exponents allow it; otherwise a few iterations on logarithms come first, and the kernel has
@@ -39,16 +40,16 @@ def sinkhorn(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Buc
     pending = problems.with_mass()
     spent = torch.zeros(problems.cost.shape[0], dtype=torch.int64, device=problems.cost.device)
     g = torch.zeros_like(problems.b, dtype=torch.float64)
-    if settings.annealing == "geometric":
+    if options.annealing == "geometric":
         for bucket in problems.buckets(pending):
-            annealed, steps = _annealed(bucket, settings)
+            annealed, steps = _annealed(bucket, options)
             g[bucket.index, bucket.columns] = annealed
             spent[bucket.index] = steps
-    yield from solve_from(problems, pending, g, spent, settings, _LOG_STEPS)
+    yield from solve_from(problems, pending, g, spent, options, _LOG_STEPS)
 
 
 def solve_from(
-    problems: Problems, pending: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, settings: SolverSettings, log_steps: int
+    problems: Problems, pending: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, options: TransportOptions, log_steps: int
 ) -> Iterator[tuple[Bucket, Solution]]:
     """Solves from given potentials, in the problems' own precision where it holds the kernel, else in double precision.
 
@@ -60,20 +61,20 @@ def solve_from(
     """
     own = g.to(problems.b.dtype)
     far: list[torch.Tensor] = []
-    for bucket, solution in _rounds(problems, pending, own, spent, settings, far):
+    for bucket, solution in _rounds(problems, pending, own, spent, options, far):
         g[bucket.index, bucket.columns] = own[bucket.index, bucket.columns].to(g.dtype)
         yield bucket, solution
     if not far:
         return
     pending = torch.cat(far)
     # One iteration is left for the round after.
-    steps = max(0, min(log_steps, settings.max_iterations - int(spent[pending].max()) - 1))
+    steps = max(0, min(log_steps, options.max_iterations - int(spent[pending].max()) - 1))
     if steps:
         for bucket in problems.buckets(pending):
             start = g[bucket.index, bucket.columns]
-            g[bucket.index, bucket.columns] = _log_steps(bucket, settings.epsilon, start, steps)
+            g[bucket.index, bucket.columns] = _log_steps(bucket, options.epsilon, start, steps)
             spent[bucket.index] += steps
-    yield from _rounds(problems, pending, g, spent, settings, None)
+    yield from _rounds(problems, pending, g, spent, options, None)
 
 
 def _rounds(
@@ -81,7 +82,7 @@ def _rounds(
     pending: torch.Tensor,
     g: torch.Tensor,
     spent: torch.Tensor,
-    settings: SolverSettings,
+    options: TransportOptions,
     far: list[torch.Tensor] | None,
 ) -> Iterator[tuple[Bucket, Solution]]:
     """Rounds of iterations until each problem is solved or has spent its iterations.
@@ -98,7 +99,7 @@ def _rounds(
         with_newton = done >= len(_ROUNDS)
         left = []
         for whole in problems.buckets(pending):
-            bucket, kernel = whole, _kernel(whole, g[whole.index, whole.columns], settings.epsilon)
+            bucket, kernel = whole, _kernel(whole, g[whole.index, whole.columns], options.epsilon)
             if done == 0 and far is not None:
                 within = _largest_exponent(bucket, kernel) <= LARGEST_KERNEL_EXPONENT[kernel.dtype]
                 if not bool(within.all()):
@@ -107,9 +108,9 @@ def _rounds(
                     if not bucket.index.numel():
                         continue
             if with_newton:
-                finished, solution = _newton_round(bucket, g, spent, settings)
+                finished, solution = _newton_round(bucket, g, spent, options)
             else:
-                finished, solution = _kernel_round(bucket, kernel.exp_(), g, spent, settings, length)
+                finished, solution = _kernel_round(bucket, kernel.exp_(), g, spent, options, length)
             del kernel
             if solution is not None:
                 yield bucket.select(finished), solution
@@ -130,12 +131,12 @@ def _largest_exponent(bucket: Bucket, log_kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _kernel_round(
-    bucket: Bucket, kernel: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, settings: SolverSettings, length: int
+    bucket: Bucket, kernel: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, options: TransportOptions, length: int
 ) -> tuple[torch.Tensor, Solution | None]:
     """A round of iterations. Which problems are finished, and their solution."""
     index = bucket.index
-    budget = settings.max_iterations - spent[index]
-    tolerance = max(settings.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
+    budget = options.max_iterations - spent[index]
+    tolerance = max(options.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
     extrapolate = int(spent[index].min()) < EXTRAPOLATED_UNTIL
     a, b = bucket.a.to(kernel.dtype), bucket.b.to(kernel.dtype)
     u, v, iterations, solved = _iterate(kernel, a, b, budget.clamp(max=length), tolerance, extrapolate)
@@ -236,16 +237,16 @@ def _extrapolation(history: list[torch.Tensor], b: torch.Tensor) -> torch.Tensor
 
 
 def _newton_round(
-    bucket: Bucket, g: torch.Tensor, spent: torch.Tensor, settings: SolverSettings
+    bucket: Bucket, g: torch.Tensor, spent: torch.Tensor, options: TransportOptions
 ) -> tuple[torch.Tensor, Solution | None]:
     """Newton's method on what iterations solve slowly. Which problems are finished, and their solution."""
     index = bucket.index
-    tolerance = max(settings.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
+    tolerance = max(options.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
     a, b = bucket.a.double(), bucket.b.double()
-    exponent = torch.where(bucket.support(), bucket.cost.double() / settings.epsilon, FORBIDDEN)
+    exponent = torch.where(bucket.support(), bucket.cost.double() / options.epsilon, FORBIDDEN)
     start = g[index, bucket.columns].double()
     turned = a.shape[1] <= b.shape[1]
-    budget = (settings.max_iterations - spent[index]).clamp(max=_NEWTON_STEPS)
+    budget = (options.max_iterations - spent[index]).clamp(max=_NEWTON_STEPS)
     if turned:
         start = a.log() - torch.logsumexp(start.masked_fill(b == 0, -torch.inf).unsqueeze(1) - exponent, 2)
         potential, plan, error, steps = newton(exponent, a, b, start, tolerance, budget)
@@ -254,7 +255,7 @@ def _newton_round(
         other, plan, error, steps = newton(exponent.transpose(1, 2), b, a, start, tolerance, budget)
         plan = plan.transpose(1, 2)
     spent[index] += steps
-    finished = (error <= tolerance) | (spent[index] >= settings.max_iterations)
+    finished = (error <= tolerance) | (spent[index] >= options.max_iterations)
     # Only differences matter; a small mean keeps the exponents of the kernel precise.
     other = torch.where(b > 0, other, 0)
     other = torch.where(b > 0, other - (b * other).sum(1, keepdim=True), 0)
@@ -276,18 +277,18 @@ def _log_steps(bucket: Bucket, epsilon: float, g: torch.Tensor, steps: int, scal
     return torch.where(b > 0, g, 0)
 
 
-def _annealed(bucket: Bucket, settings: SolverSettings) -> tuple[torch.Tensor, int]:
+def _annealed(bucket: Bucket, options: TransportOptions) -> tuple[torch.Tensor, int]:
     """Column potentials from a few iterations at each of epsilon's multiples 2^k .. 2, and how many iterations that took.
 
     The largest multiple is the one at which a cost of 2, the largest cosine distance, has an exponent of about 1.
     """
     g = torch.zeros_like(bucket.b, dtype=torch.float64)
     spent = 0
-    for level in range(max(1, math.ceil(math.log2(2 / settings.epsilon))), 0, -1):
-        if spent + _ANNEALING_STEPS >= settings.max_iterations:
+    for level in range(max(1, math.ceil(math.log2(2 / options.epsilon))), 0, -1):
+        if spent + _ANNEALING_STEPS >= options.max_iterations:
             break
         # Potentials in units of epsilon: a multiple of epsilon divides exponents and potentials alike.
         scale = 2.0**-level
-        g = _log_steps(bucket, settings.epsilon, g * scale, _ANNEALING_STEPS, scale) / scale
+        g = _log_steps(bucket, options.epsilon, g * scale, _ANNEALING_STEPS, scale) / scale
         spent += _ANNEALING_STEPS
     return g, spent

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from .transport_problems import Bucket, Problems, Solution, SolverSettings
+from .transport_options import TransportOptions
+from .transport_problems import Bucket, Problems, Solution
 from .transport_proximal import ipot
 from .transport_relaxed import partial, unbalanced
 from .transport_sinkhorn import sinkhorn
 
 
 def solve_batch(
-    problems: Problems, solver: str, settings: SolverSettings
+    problems: Problems, options: TransportOptions
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solves a padded batch.
 
@@ -30,8 +31,8 @@ def solve_batch(
     iterations = torch.zeros(batch, dtype=torch.int64, device=device)
     converged = torch.ones(batch, dtype=torch.bool, device=device)
     # Sums of rounded numbers carry a rounding of their own, however exact the plan.
-    enough = max(settings.tolerance, 8 * torch.finfo(dtype).eps)
-    for bucket, solution in _SOLVERS[solver](problems, settings) if cost.numel() else ():
+    enough = max(options.tolerance, 8 * torch.finfo(dtype).eps)
+    for bucket, solution in _SOLVERS[options.solver](problems, options) if cost.numel() else ():
         index, moved = bucket.index, solution.plan.to(dtype)
         off = _marginal_error(moved, bucket) if solution.error is None else solution.error
         met = off <= enough
@@ -49,16 +50,16 @@ def solve_batch(
 
 
 def _by_bucket(
-    solve: Callable[[Bucket, SolverSettings], Solution],
-) -> Callable[[Problems, SolverSettings], Iterator[tuple[Bucket, Solution]]]:
-    def walk(problems: Problems, settings: SolverSettings) -> Iterator[tuple[Bucket, Solution]]:
+    solve: Callable[[Bucket, TransportOptions], Solution],
+) -> Callable[[Problems, TransportOptions], Iterator[tuple[Bucket, Solution]]]:
+    def walk(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket, Solution]]:
         for bucket in problems.buckets():
-            yield bucket, solve(bucket, settings)
+            yield bucket, solve(bucket, options)
 
     return walk
 
 
-def exact(bucket: Bucket, settings: SolverSettings) -> Solution:
+def exact(bucket: Bucket, options: TransportOptions) -> Solution:
     """Network simplex in float64 on the CPU (POT, `ot.emd`), one problem after the other.
 
     It holds Python's lock: on threads it was slower.
@@ -79,7 +80,7 @@ def exact(bucket: Bucket, settings: SolverSettings) -> Solution:
     return Solution(plan, _no_iterations(bucket))
 
 
-def greedy(bucket: Bucket, settings: SolverSettings) -> Solution:
+def greedy(bucket: Bucket, options: TransportOptions) -> Solution:
     """All mass of a row to its nearest column, the first of several (the alignment of DR.DECR, arXiv 2112.08185)."""
     nearest = bucket.cost.masked_fill(bucket.b.unsqueeze(1) == 0, torch.inf).argmin(2, keepdim=True)
     plan = torch.zeros_like(bucket.cost).scatter_(2, nearest, bucket.a.unsqueeze(2))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .transport_problems import SolverSettings
+from .transport_options import TransportOptions
 from .transport_sinkhorn import CHECK_EVERY, EXTRAPOLATED_UNTIL, LONGEST_STEP, RIDGE
 
 try:
@@ -26,7 +26,7 @@ def can_solve(cost: torch.Tensor) -> bool:
 
 
 def solve_fused(
-    cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor, settings: SolverSettings
+    cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor, options: TransportOptions
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solves a padded batch without waiting for the device.
 
@@ -50,7 +50,7 @@ def solve_fused(
     resident = block_rows * block_columns <= _RESIDENT_ENTRIES
     if not resident:
         block_rows = max(1, _STREAMED_ENTRIES // block_columns)
-    tolerance = max(settings.tolerance, 8 * torch.finfo(torch.float32).eps)
+    tolerance = max(options.tolerance, 8 * torch.finfo(torch.float32).eps)
     _sinkhorn[(batch,)](
         cost,
         a.contiguous(),
@@ -62,9 +62,9 @@ def solve_fused(
         *cost.stride(),
         rows,
         columns,
-        1 / settings.epsilon,
+        1 / options.epsilon,
         tolerance,
-        settings.max_iterations,
+        options.max_iterations,
         RESIDENT=resident,
         ROWS=block_rows,
         COLUMNS=block_columns,

@@ -21,6 +21,7 @@ TRAVELLING = (
     "processing_optical",
     "transport",
     "transport_newton",
+    "transport_options",
     "transport_problems",
     "transport_proximal",
     "transport_relaxed",

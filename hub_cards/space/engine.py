@@ -135,7 +135,7 @@ class DemoEngine:
         if not sentence or not translation:
             return note("Type a sentence and its translation first.")
         student = self.student(name)
-        options = student.config.transport_options
+        options = student.config.transport
         plans = [
             (caption, align(model, self.teacher, translation, sentence, options=options))
             for caption, model in (

@@ -54,7 +54,7 @@ def _align(options: argparse.Namespace) -> int:
         plans.append(
             (
                 options.compare,
-                align(other, teacher, options.translation, options.sentence, options=student.config.transport_options),
+                align(other, teacher, options.translation, options.sentence, options=student.config.transport),
             )
         )
     if output.suffix in _PAGES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from modeling_optical.transport import TransportOptions
+from modeling_optical import TransportOptions
 from trainer.causal.arguments import parse_causal_objectives
 
 from ..checked_yaml import build, fill_in_names, write_values

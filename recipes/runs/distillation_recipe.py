@@ -10,7 +10,7 @@ from typing import Any
 
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.evaluation.questions import QuestionSet, load_questions
-from modeling_optical.transport import TransportOptions
+from modeling_optical import TransportOptions
 from trainer.bitext import (
     BitextSource,
     Cleaning,

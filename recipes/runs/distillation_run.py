@@ -230,7 +230,7 @@ class Run(FolderRun):
         )
         set_seed(recipe.seed)
         student = OpticalForDistillation.from_pretrained(self.start_folder)
-        student.config.transport = recipe.transport.to_dict()
+        student.config.transport = recipe.transport
         set_dropout(student, recipe.student.dropout)
         table = self._translations(recipe, student, vectors)
         trainer = OpticalTrainer(

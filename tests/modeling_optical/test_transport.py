@@ -320,4 +320,4 @@ def test_wrong_input_is_refused_with_the_reason():
     with pytest.raises(ValueError, match="problem 1 is not finite"):
         solve_transport(torch.stack([torch.zeros(2, 2), torch.full((2, 2), float("inf"))]))
     with pytest.raises(ValueError, match="unknown transport option 'eps'"):
-        TransportOptions.from_dict({"eps": 0.1})
+        TransportOptions.of({"eps": 0.1})

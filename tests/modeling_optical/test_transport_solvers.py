@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modeling_optical import TransportOptions, cosine_cost, solve_transport, transport_cost, transport_loss
-from modeling_optical.transport import SOLVERS
+from modeling_optical.transport_options import SOLVERS
 from modeling_optical.transport_problems import Problems
 
 BALANCED = ("sinkhorn", "ipot", "exact")

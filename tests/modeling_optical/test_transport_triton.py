@@ -16,8 +16,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # Triton reads TRITON_INTERPRET when its functions are defined: a process of its own.
 INTERPRETED = """
 import json, sys, torch
-from modeling_optical import solve_transport
-from modeling_optical.transport_problems import SolverSettings, marginals
+from modeling_optical import TransportOptions, solve_transport
+from modeling_optical.transport_problems import marginals
 from modeling_optical.transport_triton import solve_fused
 
 batch, rows, columns, epsilon, max_iterations, tolerance, seed = json.loads(sys.argv[1])
@@ -29,7 +29,7 @@ column_mask[:, 0] = True
 row_mask[0] = False
 cost[~(row_mask.unsqueeze(2) & column_mask.unsqueeze(1))] = float("nan")
 a, b = marginals(cost, row_mask, column_mask, None, None)
-fused = solve_fused(cost, a, b, SolverSettings(epsilon, max_iterations, tolerance, "none", 1.0, 0.9))
+fused = solve_fused(cost, a, b, TransportOptions(epsilon=epsilon, max_iterations=max_iterations, tolerance=tolerance))
 plain = solve_transport(cost, row_mask, column_mask, epsilon=epsilon, max_iterations=max_iterations, tolerance=tolerance)
 print(json.dumps({
     "plan": float((fused[0] - plain.plan).abs().max()),

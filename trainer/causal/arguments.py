@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from modeling_optical.transport import TransportOptions
+from modeling_optical import TransportOptions
 
 from ..loop.arguments import ObjectiveTrainingArguments
 from ..objectives import WeightSchedule, parse_objectives
@@ -64,14 +64,8 @@ class CausalDistillationArguments(ObjectiveTrainingArguments):
         if isinstance(self.transport, str):
             raise ValueError(f'transport is {self.transport!r}; as text it must be JSON, such as {{"solver": "sinkhorn"}}.')
         parse_causal_objectives(self.objectives)
-        options = self.transport_options
+        self.transport_options = options = TransportOptions.of(self.transport)
         if options.marginals != "uniform" or options.plan_from != "student" or options.lexical_prior:
             raise ValueError("transport of a causal model: marginals are 'uniform', plan_from is 'student', no lexical_prior.")
         if self.max_length < 4:
             raise ValueError(f"max_length is {self.max_length}; it must be at least 4.")
-
-    @property
-    def transport_options(self) -> TransportOptions:
-        """The transport's options as a checked object."""
-        assert not isinstance(self.transport, str)
-        return TransportOptions.from_dict(self.transport or {})

@@ -30,7 +30,7 @@ def check_inputs(
             f"share a space. Give the student embedding_dim={owner.dim} (student.config.embedding_dim in a recipe), or "
             "null if its backbone has that hidden size."
         )
-    options = model.config.transport_options
+    options = model.config.transport
     if (options.plan_from == "lexical" or options.lexical_prior > 0) and translations is None:
         key = "plan_from='lexical'" if options.plan_from == "lexical" else "lexical_prior"
         raise ValueError(

@@ -86,7 +86,7 @@ class OpticalTransportLoss(nn.Module):
         self.model = model
         # A Teacher is no module, so its weights stay out of this module's.
         self.teacher = teacher
-        self.options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
+        self.options = TransportOptions.of(transport)
         if self.options.lexical_prior:
             raise ValueError("transport.lexical_prior needs a translation table, which only OpticalTrainer has; set it to 0.")
         # Taken once: while training, `model` may be a wrapper without a tokenizer.
@@ -212,9 +212,8 @@ def teacher_labels(
     Returns:
         One float32 array (teacher.max_length, dim) per text, filled up with zeros.
     """
-    options = transport if isinstance(transport, TransportOptions) else TransportOptions.from_dict(transport or {})
     batch = dict(teacher.processor(list(sources), "query", teacher.max_length).to(teacher.model.device))
-    vectors, mask = _encode(teacher, batch, options)
+    vectors, mask = _encode(teacher, batch, TransportOptions.of(transport))
     kept = torch.where(mask.unsqueeze(2), vectors, 0).float().cpu()
     return list(functional.pad(kept, (0, 0, 0, teacher.max_length - kept.shape[1])).numpy())
 

@@ -117,7 +117,7 @@ class OpticalTrainer(ObjectiveTrainer):
         model = self._first(model, kwargs.get("model_init"))
         student = inner_model(model)
         processor = checked_processor(kwargs.pop("processing_class", None) or student.get_processor())
-        options = student.config.transport_options
+        options = student.config.transport
         if options.marginals != "idf":
             frequencies = None
         elif frequencies is None:
@@ -162,7 +162,7 @@ class OpticalTrainer(ObjectiveTrainer):
         args = self.args
         model = as_student(model)
         student = inner_model(model)
-        options = student.config.transport_options
+        options = student.config.transport
         if model is self.teacher or student is self.teacher:
             raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
         self.teacher = as_teacher(self.teacher, options, self.max_length, self.max_document_length)
@@ -222,7 +222,7 @@ class OpticalTrainer(ObjectiveTrainer):
     @property
     def epsilon(self) -> float:
         """The transport's epsilon at the present step: geometric from `initial_epsilon` to the configured one."""
-        final = self.trained.config.transport_options.epsilon
+        final = self.trained.config.transport.epsilon
         initial = self.args.initial_epsilon
         if initial is None:
             return final
@@ -253,7 +253,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return {name: value for name, value in arguments.items() if name not in _TRANSPORT_INPUTS}
 
     def _solving_arguments(self, inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"epsilon": self.epsilon}
+        arguments: dict[str, Any] = {} if self.args.initial_epsilon is None else {"epsilon": self.epsilon}
         if self.moving_average is not None:
             with self.accelerator.autocast():
                 arguments["solving_vectors"] = self.moving_average.token_vectors(inputs)

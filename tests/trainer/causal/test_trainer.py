@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from modeling_optical.transport import TransportOptions, transport_loss
+from modeling_optical import TransportOptions, transport_loss
 from tests.conftest import bytelevel_tokenizer
 from trainer import CausalCollator, CausalDistillationArguments, CausalDistillationTrainer, NonFiniteLossError
 from trainer.causal.arguments import parse_causal_objectives
