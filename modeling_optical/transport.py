@@ -32,6 +32,10 @@ class TransportPlan:
             Newton's method counts as one.
         converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for; for `ipot` also whether the cost
             is within 0.1 % of the exact one.
+        row_potentials: (batch, rows), f in units of the cost; 0 where a token is masked. The plan of `sinkhorn`, `unbalanced`
+            and `partial` is `a_i b_j exp((f_i + g_j - C_ij) / epsilon)`. `exact` has the dual solution of the linear programme,
+            `ipot` the potentials of its last proximal step, before rounding, and `greedy` has none (zeros).
+        column_potentials: (batch, columns), g.
     """
 
     plan: torch.Tensor
@@ -39,6 +43,8 @@ class TransportPlan:
     marginal_error: torch.Tensor
     iterations: torch.Tensor
     converged: torch.Tensor
+    row_potentials: torch.Tensor
+    column_potentials: torch.Tensor
 
 
 def cosine_cost(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

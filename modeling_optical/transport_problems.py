@@ -46,6 +46,11 @@ class Bucket:
             return self
         return Bucket(self.index[chosen], self.rows, self.columns, self.cost[chosen], self.a[chosen], self.b[chosen])
 
+    def potentials(self, f: torch.Tensor, g: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Potentials as a `TransportPlan` keeps them, from those of a plan `exp(f_i + g_j - C_ij / epsilon)`."""
+        a, b = self.a.to(f.dtype), self.b.to(g.dtype)
+        return torch.where(a > 0, epsilon * (f - a.log()), 0), torch.where(b > 0, epsilon * (g - b.log()), 0)
+
     def support(self) -> torch.Tensor:
         """(problems, rows, columns) bool, where mass may move."""
         return (self.a > 0).unsqueeze(2) & (self.b > 0).unsqueeze(1)
@@ -60,12 +65,14 @@ class Solution:
         iterations: (problems,) int64.
         error: (problems,), what takes the place of the marginal error for solvers that do not meet both marginals.
         optimal: (problems,) bool, a further condition of convergence.
+        potentials: (problems, rows) and (problems, columns), see `TransportPlan`.
     """
 
     plan: torch.Tensor
     iterations: torch.Tensor
     error: torch.Tensor | None = None
     optimal: torch.Tensor | None = None
+    potentials: tuple[torch.Tensor, torch.Tensor] | None = None
 
 
 @dataclass(frozen=True)

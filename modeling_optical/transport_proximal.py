@@ -45,7 +45,10 @@ def ipot(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket
             optimal = gap <= _GAP * value.abs() + _ROUNDING * bucket.cost.abs().amax((1, 2))
             finished = optimal | (solution.iterations >= options.max_iterations) | (step == _MOST_STEPS - 1)
             if bool(finished.any()):
-                yield bucket.select(finished), Solution(plan[finished], solution.iterations[finished], None, optimal[finished])
+                assert solution.potentials is not None
+                kept = solution.potentials[0][finished], solution.potentials[1][finished]
+                spent_on = solution.iterations[finished]
+                yield bucket.select(finished), Solution(plan[finished], spent_on, None, optimal[finished], kept)
             left.append(bucket.index[~finished])
         pending = torch.cat(left) if left else pending[:0]
         if not pending.numel():

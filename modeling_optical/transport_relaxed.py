@@ -49,7 +49,7 @@ def _alternate(
     exponent = torch.where(bucket.support(), bucket.cost / options.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
     a, b = bucket.a, bucket.b
     log_a, log_b = a.log(), b.log()
-    plan = torch.zeros_like(exponent)
+    plan, potentials = torch.zeros_like(exponent), (torch.zeros_like(a), torch.zeros_like(b))
     iterations = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
     errors = torch.zeros_like(a[:, 0])
     active = torch.arange(a.shape[0], device=a.device)
@@ -75,9 +75,11 @@ def _alternate(
             rows, columns = (f + log_a + level)[done].unsqueeze(2), (g + log_b)[done].unsqueeze(1)
             plan[index] = (rows + columns - exponent[done]).exp()
             iterations[index], errors[index] = iteration, error[done]
+            potentials[0][index] = torch.where(a > 0, options.epsilon * (f + level), 0)[done]
+            potentials[1][index] = options.epsilon * g[done]
             if bool(done.all()):
                 break
             active, exponent, a, b, log_a, log_b, f, g, level, over_columns = (
                 t[~done] for t in (active, exponent, a, b, log_a, log_b, f, g, level, over_columns)
             )
-    return Solution(plan, iterations, errors)
+    return Solution(plan, iterations, errors, potentials=potentials)

@@ -99,18 +99,18 @@ def _rounds(
         with_newton = done >= len(_ROUNDS)
         left = []
         for whole in problems.buckets(pending):
-            bucket, kernel = whole, _kernel(whole, g[whole.index, whole.columns], options.epsilon)
+            bucket, (kernel, shift) = whole, _kernel(whole, g[whole.index, whole.columns], options.epsilon)
             if done == 0 and far is not None:
                 within = _largest_exponent(bucket, kernel) <= LARGEST_KERNEL_EXPONENT[kernel.dtype]
                 if not bool(within.all()):
                     far.append(bucket.index[~within])
-                    bucket, kernel = bucket.select(within), kernel[within]
+                    bucket, kernel, shift = bucket.select(within), kernel[within], shift[within]
                     if not bucket.index.numel():
                         continue
             if with_newton:
                 finished, solution = _newton_round(bucket, g, spent, options)
             else:
-                finished, solution = _kernel_round(bucket, kernel.exp_(), g, spent, options, length)
+                finished, solution = _kernel_round(bucket, kernel.exp_(), shift, g, spent, options, length)
             del kernel
             if solution is not None:
                 yield bucket.select(finished), solution
@@ -119,11 +119,13 @@ def _rounds(
         done = done - 1 if with_newton else done + 1
 
 
-def _kernel(bucket: Bucket, g: torch.Tensor, epsilon: float) -> torch.Tensor:
-    """Logarithm of the kernel with the potentials g folded in, every row with a maximum of 0; -inf in columns without mass."""
+def _kernel(bucket: Bucket, g: torch.Tensor, epsilon: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logarithm of the kernel with the potentials g folded in, every row with a maximum of 0; -inf in columns without mass.
+    And (problems, rows), what the rows were before that."""
     scores = bucket.cost.to(g.dtype) * (-1 / epsilon)
     scores += torch.where(bucket.b > 0, g, -torch.inf).unsqueeze(1)
-    return scores.sub_(scores.amax(2, keepdim=True))
+    shift = scores.amax(2)
+    return scores.sub_(shift.unsqueeze(2)), shift
 
 
 def _largest_exponent(bucket: Bucket, log_kernel: torch.Tensor) -> torch.Tensor:
@@ -131,7 +133,13 @@ def _largest_exponent(bucket: Bucket, log_kernel: torch.Tensor) -> torch.Tensor:
 
 
 def _kernel_round(
-    bucket: Bucket, kernel: torch.Tensor, g: torch.Tensor, spent: torch.Tensor, options: TransportOptions, length: int
+    bucket: Bucket,
+    kernel: torch.Tensor,
+    shift: torch.Tensor,
+    g: torch.Tensor,
+    spent: torch.Tensor,
+    options: TransportOptions,
+    length: int,
 ) -> tuple[torch.Tensor, Solution | None]:
     """A round of iterations. Which problems are finished, and their solution."""
     index = bucket.index
@@ -145,9 +153,10 @@ def _kernel_round(
     g[index, bucket.columns] += v.clamp_min(torch.finfo(v.dtype).tiny).log().nan_to_num_(0)
     if not bool(finished.any()):
         return finished, None
+    f, own = bucket.potentials(u.log() - shift, g[index, bucket.columns], options.epsilon)
     if not bool(finished.all()):
-        kernel, u, v, index = kernel[finished], u[finished], v[finished], index[finished]
-    return finished, Solution(kernel.mul_(u.unsqueeze(2)).mul_(v.unsqueeze(1)), spent[index])
+        kernel, u, v, f, own, index = (tensor[finished] for tensor in (kernel, u, v, f, own, index))
+    return finished, Solution(kernel.mul_(u.unsqueeze(2)).mul_(v.unsqueeze(1)), spent[index], potentials=(f, own))
 
 
 def _iterate(
@@ -251,9 +260,12 @@ def _newton_round(
         start = a.log() - torch.logsumexp(start.masked_fill(b == 0, -torch.inf).unsqueeze(1) - exponent, 2)
         potential, plan, error, steps = newton(exponent, a, b, start, tolerance, budget)
         other = b.log() - torch.logsumexp(potential.unsqueeze(2) - exponent, 1)
+        potentials = bucket.potentials(potential, other, options.epsilon)
     else:
         other, plan, error, steps = newton(exponent.transpose(1, 2), b, a, start, tolerance, budget)
         plan = plan.transpose(1, 2)
+        rows = a.log() - torch.logsumexp(other.unsqueeze(1) - exponent, 2)
+        potentials = bucket.potentials(rows, other, options.epsilon)
     spent[index] += steps
     finished = (error <= tolerance) | (spent[index] >= options.max_iterations)
     # Only differences matter; a small mean keeps the exponents of the kernel precise.
@@ -262,7 +274,8 @@ def _newton_round(
     g[index, bucket.columns] = other.to(g.dtype)
     if not bool(finished.any()):
         return finished, None
-    return finished, Solution(plan[finished].to(bucket.a.dtype), spent[index[finished]])
+    kept = potentials[0][finished], potentials[1][finished]
+    return finished, Solution(plan[finished].to(bucket.a.dtype), spent[index[finished]], potentials=kept)
 
 
 def _log_steps(bucket: Bucket, epsilon: float, g: torch.Tensor, steps: int, scale: float = 1.0) -> torch.Tensor:

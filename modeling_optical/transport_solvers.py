@@ -15,11 +15,11 @@ from .transport_sinkhorn import sinkhorn
 
 def solve_batch(
     problems: Problems, options: TransportOptions
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solves a padded batch.
 
     Returns:
-        Plan (batch, rows, columns), cost (batch,), error, iterations, and whether each problem is solved to the tolerance.
+        The fields of a `TransportPlan`.
 
     Raises:
         ValueError: where a cost that counts is not finite.
@@ -27,6 +27,7 @@ def solve_batch(
     cost, dtype, device = problems.cost, problems.a.dtype, problems.cost.device
     batch = cost.shape[0]
     plan: torch.Tensor | None = None
+    rows, columns = torch.zeros_like(problems.a), torch.zeros_like(problems.b)
     value, error = torch.zeros(batch, dtype=dtype, device=device), torch.zeros(batch, dtype=dtype, device=device)
     iterations = torch.zeros(batch, dtype=torch.int64, device=device)
     converged = torch.ones(batch, dtype=torch.bool, device=device)
@@ -39,14 +40,16 @@ def solve_batch(
         value[index] = torch.bmm(moved.flatten(1).unsqueeze(1), bucket.cost.flatten(1).unsqueeze(2)).view(-1)
         error[index], iterations[index] = off, solution.iterations
         converged[index] = met if solution.optimal is None else met & solution.optimal
+        if solution.potentials is not None:
+            rows[index, bucket.rows], columns[index, bucket.columns] = (p.to(dtype) for p in solution.potentials)
         if moved.shape == cost.shape:
-            return moved, value, error, iterations, converged
+            return moved, value, error, iterations, converged, rows, columns
         if plan is None:
             plan = torch.zeros(cost.shape, dtype=dtype, device=device)
         plan[index, bucket.rows, bucket.columns] = moved
     if plan is None:
         plan = torch.zeros(cost.shape, dtype=dtype, device=device)
-    return plan, value, error, iterations, converged
+    return plan, value, error, iterations, converged, rows, columns
 
 
 def _by_bucket(
@@ -68,16 +71,18 @@ def exact(bucket: Bucket, options: TransportOptions) -> Solution:
         import ot  # here, because importing POT takes seconds and only this solver needs it
     except ImportError as error:
         raise ImportError('solver="exact" needs POT: pip install "POT>=0.9.5"') from error
-    plan = torch.zeros_like(bucket.cost)
+    plan, potentials = torch.zeros_like(bucket.cost), (torch.zeros_like(bucket.a), torch.zeros_like(bucket.b))
     cost, masses_a, masses_b = (t.double().cpu() for t in (bucket.cost, bucket.a, bucket.b))
     for index in range(plan.shape[0]):
         rows, columns = masses_a[index].nonzero()[:, 0], masses_b[index].nonzero()[:, 0]
         a, b = masses_a[index, rows], masses_b[index, columns]
         problem = cost[index, rows][:, columns].contiguous().numpy()
-        solution = ot.emd((a / a.sum()).numpy(), (b / b.sum()).numpy(), problem, numItermax=1_000_000)
+        solution, dual = ot.emd((a / a.sum()).numpy(), (b / b.sum()).numpy(), problem, numItermax=1_000_000, log=True)
         places = rows.unsqueeze(1).to(plan.device), columns.to(plan.device)
         plan[index, *places] = torch.as_tensor(solution).to(plan)
-    return Solution(plan, _no_iterations(bucket))
+        for side, place, values in zip(potentials, (rows, columns), (dual["u"], dual["v"]), strict=True):
+            side[index, place.to(plan.device)] = torch.as_tensor(values).to(plan)
+    return Solution(plan, _no_iterations(bucket), potentials=potentials)
 
 
 def greedy(bucket: Bucket, options: TransportOptions) -> Solution:

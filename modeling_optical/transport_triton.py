@@ -27,7 +27,7 @@ def can_solve(cost: torch.Tensor) -> bool:
 
 def solve_fused(
     cost: torch.Tensor, a: torch.Tensor, b: torch.Tensor, options: TransportOptions
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Solves a padded batch without waiting for the device.
 
     The iteration is that of the CPU, extrapolation included, with the kernel recomputed from the column potentials at every
@@ -39,12 +39,13 @@ def solve_fused(
         b: (batch, columns).
 
     Returns:
-        Plan (batch, rows, columns), cost (batch,), error, iterations, and whether each problem is solved to the tolerance.
+        The fields of a `TransportPlan`.
     """
     batch, rows, columns = cost.shape
     plan = torch.empty(cost.shape, dtype=torch.float32, device=cost.device)
     value, error = (torch.empty(batch, dtype=torch.float32, device=cost.device) for _ in range(2))
     iterations = torch.empty(batch, dtype=torch.int64, device=cost.device)
+    f, g = torch.zeros_like(a), torch.zeros_like(b)
     block_columns = triton.next_power_of_2(columns)
     block_rows = triton.next_power_of_2(rows)
     resident = block_rows * block_columns <= _RESIDENT_ENTRIES
@@ -59,6 +60,8 @@ def solve_fused(
         value,
         error,
         iterations,
+        f,
+        g,
         *cost.stride(),
         rows,
         columns,
@@ -73,7 +76,7 @@ def solve_fused(
         RIDGE=RIDGE,
         LONGEST_STEP=LONGEST_STEP,
     )
-    return plan, value, error, iterations, error <= tolerance
+    return plan, value, error, iterations, error <= tolerance, f * options.epsilon, g * options.epsilon
 
 
 if triton is not None:
@@ -145,7 +148,7 @@ if triton is not None:
     @triton.autotune(configs=_WARPS, key=["RESIDENT", "ROWS", "COLUMNS"])
     @triton.jit
     def _sinkhorn(
-        cost, a, b, plan, value, error_of, iterations_of,
+        cost, a, b, plan, value, error_of, iterations_of, f, g,
         stride_batch, stride_row, stride_column, rows, columns, scale, tolerance, max_iterations,
         RESIDENT: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr,
         CHECK_EVERY: tl.constexpr, EXTRAPOLATED_UNTIL: tl.constexpr, RIDGE: tl.constexpr, LONGEST_STEP: tl.constexpr,
@@ -153,6 +156,7 @@ if triton is not None:
         problem = tl.program_id(0).to(tl.int64)
         cost += problem * stride_batch
         a += problem * rows
+        f += problem * rows
         plan += problem * rows * columns
         j = tl.arange(0, COLUMNS)
         b = tl.load(b + problem * columns + j, mask=j < columns, other=0.0)
@@ -182,6 +186,7 @@ if triton is not None:
                 last_error = error
             else:
                 running = iteration < max_iterations
+        tl.store(g + problem * columns + j, solution - tl.log(tl.where(counted, b, 1.0)), mask=(j < columns) & counted)
         moved_cost = 0.0
         row_error = 0.0
         sums = tl.zeros([COLUMNS], tl.float32)
@@ -191,6 +196,10 @@ if triton is not None:
             moved = tl.where(inside, _rows_of_plan(exponent, solution, mass), 0.0)
             i = first + tl.arange(0, ROWS)
             places = plan + i.to(tl.int64)[:, None] * columns + j[None, :]
+            scores = solution[None, :] - exponent
+            top = tl.max(scores, 1)
+            row_potentials = -top - tl.log(tl.sum(tl.exp(scores - top[:, None]), 1))
+            tl.store(f + i, row_potentials, mask=(i < rows) & (mass > 0))
             tl.store(places, moved, mask=(i < rows)[:, None] & (j < columns)[None, :])
             moved_cost += tl.sum(tl.sum(moved * exponent, 1), 0)
             row_error += tl.sum(tl.abs(tl.sum(moved, 1) - mass), 0)

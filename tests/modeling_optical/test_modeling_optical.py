@@ -17,8 +17,10 @@ from modeling_optical import (
     OpticalForDistillation,
     OpticalModel,
     OpticalProcessor,
+    TransportOptions,
     cosine_cost,
     load_checkpoint,
+    transport,
     transport_loss,
 )
 
@@ -176,6 +178,28 @@ def test_the_loss_is_the_transport_of_its_token_vectors(model):
     assert student(**student_batch).loss is None
 
 
+def test_the_options_of_a_configuration_reach_the_solver_as_one_object(model, tmp_path, monkeypatch):
+    student = OpticalForDistillation(model.config)
+    student.config.transport = {"epsilon": 0.3, "tokens": "with_markers"}
+    options = student.config.transport
+    assert options == TransportOptions(epsilon=0.3, tokens="with_markers")
+    seen, built = [], []
+    solve, check = transport.solve_batch, TransportOptions.__post_init__
+    monkeypatch.setattr(transport, "solve_batch", lambda problems, given: seen.append(given) or solve(problems, given))
+    monkeypatch.setattr(TransportOptions, "__post_init__", lambda self: built.append(self) or check(self))
+    batch = dict(model.processor(TEXTS[:2], "query"))
+    teacher = torch.nn.functional.normalize(torch.randn(2, 5, 8), dim=-1)
+    student(**batch, teacher_vectors=teacher)
+    assert (seen, built) == ([options], [])
+    assert seen[0] is options
+    student(**batch, teacher_vectors=teacher, epsilon=0.1)
+    assert (seen[1].epsilon, seen[1].tokens) == (0.1, "with_markers")
+    student.config.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["transport"] == options.to_dict()
+    assert AutoConfig.from_pretrained(tmp_path).transport == options
+    assert AutoConfig.from_pretrained(tmp_path, transport={"solver": "ipot"}).transport.solver == "ipot"
+
+
 def test_wrong_configuration_is_refused_where_it_is_set():
     for key, value, message in (
         ("query_expansion", "maximal", "query_expansion is 'maximal'"),
@@ -189,6 +213,8 @@ def test_wrong_configuration_is_refused_where_it_is_set():
             OpticalConfig(**{key: value})
     with pytest.raises(ValueError, match="model_type"):
         OpticalConfig(backbone_config={"hidden_size": 3})
+    with pytest.raises(ValueError, match="epsilon is 0"):
+        OpticalConfig().transport = {"epsilon": 0}
 
 
 def test_a_plain_encoder_loads_as_a_late_interaction_model(backbone):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modeling_optical import TransportOptions, cosine_cost, solve_transport, transport_cost, transport_loss
 from modeling_optical.transport_options import SOLVERS
-from modeling_optical.transport_problems import Problems
+from modeling_optical.transport_problems import Problems, marginals
 
 BALANCED = ("sinkhorn", "ipot", "exact")
 # What one solver takes to make a plan as definite as the tests ask for.
@@ -311,3 +311,40 @@ def test_buckets_hold_every_problem_once_and_all_of_its_mass():
         torch.testing.assert_close(bucket.b.sum(1), b[bucket.index].sum(1))
         assert float(bucket.cost[~bucket.support()].abs().sum()) == 0.0
     assert sorted(seen) == [i for i in range(200) if i != 7]
+
+
+@pytest.mark.parametrize("solver", ["sinkhorn", "unbalanced", "partial"])
+@pytest.mark.parametrize(("epsilon", "annealing"), [(0.3, "none"), (0.05, "none"), (0.004, "none"), (0.02, "geometric")])
+@pytest.mark.parametrize("shape", [(7, 5, 9), (3, 40, 30), (60, 50, 64)])
+def test_a_plan_keeps_the_potentials_that_it_is_made_of(solver, epsilon, annealing, shape):
+    cost, row_mask, column_mask = problems(*shape, seed=3)
+    row_mask[1] = False
+    solved = solve_transport(
+        cost, row_mask, column_mask, solver=solver, epsilon=epsilon, annealing=annealing, tolerance=1e-3, max_iterations=500
+    )
+    a, b = marginals(cost, row_mask, column_mask, None, None)
+    f, g = solved.row_potentials.double().unsqueeze(2), solved.column_potentials.double().unsqueeze(1)
+    again = a.unsqueeze(2) * b.unsqueeze(1) * ((f + g - cost.double()) / epsilon).exp()
+    torch.testing.assert_close(again.float(), solved.plan, atol=1e-5, rtol=2e-3)
+    assert float(solved.row_potentials[~row_mask].abs().sum() + solved.column_potentials[~column_mask].abs().sum()) == 0.0
+
+
+def test_the_exact_solver_keeps_the_dual_solution_and_a_greedy_plan_has_no_potentials():
+    cost, row_mask, column_mask = problems(6, 8, 11, seed=4)
+    a, b = marginals(cost, row_mask, column_mask, None, None)
+    for solver, within in (("exact", 1e-5), ("ipot", 2e-2)):
+        solved = solve_transport(cost, row_mask, column_mask, solver=solver)
+        value = (a * solved.row_potentials).sum(1) + (b * solved.column_potentials).sum(1)
+        torch.testing.assert_close(value, solved.cost, atol=within, rtol=within)
+    assert not bool(solve_transport(cost, row_mask, column_mask, solver="greedy").row_potentials.any())
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_settings_by_name_and_options_as_a_whole_are_the_same(solver):
+    cost, row_mask, column_mask = problems(5, 8, 6, seed=5)
+    settings = {"solver": solver, "epsilon": 0.1, "max_iterations": 60, "tolerance": 1e-3, "moved_share": 0.7}
+    by_name = solve_transport(cost, row_mask, column_mask, **settings)
+    whole = solve_transport(cost, row_mask, column_mask, TransportOptions(**settings))
+    assert torch.equal(by_name.plan, whole.plan)
+    with pytest.raises(TypeError, match="'marginals' is no setting of a solver"):
+        solve_transport(cost, marginals="idf")

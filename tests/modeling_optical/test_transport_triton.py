@@ -31,12 +31,15 @@ cost[~(row_mask.unsqueeze(2) & column_mask.unsqueeze(1))] = float("nan")
 a, b = marginals(cost, row_mask, column_mask, None, None)
 fused = solve_fused(cost, a, b, TransportOptions(epsilon=epsilon, max_iterations=max_iterations, tolerance=tolerance))
 plain = solve_transport(cost, row_mask, column_mask, epsilon=epsilon, max_iterations=max_iterations, tolerance=tolerance)
+scores = (fused[5].unsqueeze(2) + fused[6].unsqueeze(1) - cost) / epsilon
+made = torch.where((a.unsqueeze(2) > 0) & (b.unsqueeze(1) > 0), a.unsqueeze(2) * b.unsqueeze(1) * scores.exp(), 0)
 print(json.dumps({
     "plan": float((fused[0] - plain.plan).abs().max()),
     "cost": float((fused[1] - plain.cost).abs().max()),
     "error": float((fused[2] - plain.marginal_error).abs().max()),
     "iterations": [fused[3].tolist(), plain.iterations.tolist()],
     "converged": fused[4].tolist(),
+    "made of potentials": float((made - fused[0]).abs().max()),
 }))
 """
 
@@ -62,6 +65,7 @@ def test_the_fused_kernel_equals_the_cpu(batch, rows, columns, epsilon, max_iter
     assert result["plan"] <= max(1e-4, tolerance)
     assert result["cost"] <= max(1e-4, tolerance)
     assert result["converged"][0] is True
+    assert result["made of potentials"] <= 1e-5
     fused, plain = result["iterations"]
     assert fused[0] == plain[0] == 0
     if max_iterations == 7:
@@ -83,7 +87,7 @@ def test_the_fused_kernel_compiles_for_a_device_that_is_not_there(resident, rows
     from modeling_optical import transport_triton
 
     numbers = ("stride_batch", "stride_row", "stride_column", "rows", "columns", "max_iterations")
-    signature = dict.fromkeys(("cost", "a", "b", "plan", "value", "error_of"), "*fp32")
+    signature = dict.fromkeys(("cost", "a", "b", "plan", "value", "error_of", "f", "g"), "*fp32")
     signature |= {"iterations_of": "*i64", **dict.fromkeys(numbers, "i32"), **dict.fromkeys(("scale", "tolerance"), "fp32")}
     constants = {
         "RESIDENT": resident,
