@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from modeling_optical.encoding.normal_forms import is_blank
 from modeling_optical.files.lines import json_objects
 
 from .bitext.files import BitextFile
@@ -29,14 +30,14 @@ def stream_texts(path: str | os.PathLike, *, field: str = "text") -> Iterator[st
         for place, record in json_objects(file.text_lines()):
             yield _json_text(record, field, place)
     else:
-        yield from (text for _, line in file.text_lines() if (text := line.strip()))
+        yield from (text for _, line in file.text_lines() if not is_blank(text := line.strip()))
 
 
 def _json_text(record: dict[str, Any], field: str, place: str) -> str:
     if field not in record:
         raise ValueError(f"{place}: not a JSON object with the field {field!r}.")
     text = record[field]
-    if not isinstance(text, str) or not text.strip():
+    if not isinstance(text, str) or is_blank(text):
         raise ValueError(f"{place}: the field {field!r} is {text!r}; it must be a text.")
     title = record.get("title")
     return f"{title.strip()} {text.strip()}" if isinstance(title, str) and title.strip() else text.strip()

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from ..files.lines import json_lines
 from ..processing_optical import replace_lone_surrogates
+from .normal_forms import is_blank
 
 logger = logging.get_logger(__name__)
 
@@ -63,7 +64,7 @@ class CorpusStream:
             if digest in seen:
                 raise ValueError(f"{place}: the id {identifier!r} stands twice. Every document needs an id of its own.")
             seen.add(digest)
-            self.empty += not text.strip()
+            self.empty += is_blank(text)
             yield identifier, text
         if not seen:
             raise ValueError("the corpus is empty.")
@@ -109,8 +110,8 @@ def check_identifier(place: str, identifier: str) -> None:
     Raises:
         ValueError: naming the place.
     """
-    if not identifier or any(character.isspace() for character in identifier):
-        raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
+    if is_blank(identifier) or any(character.isspace() or character == "\0" for character in identifier):
+        raise ValueError(f"{place}: the id {identifier!r} is empty, or has white space or NUL, which run files cannot hold.")
     if replace_lone_surrogates(identifier) != identifier:
         raise ValueError(f"{place}: the id {identifier!r} has half a character (a lone surrogate), which no file can hold.")
 

@@ -19,6 +19,7 @@ from ..files.fingerprint import file_checksum, model_fingerprint
 from ..modeling_optical import OpticalModel
 from .batching import batched
 from .corpus import Corpus, CorpusStream
+from .normal_forms import is_blank
 from .token_pooling import check_pool_factor, pool_tokens
 from .vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
 
@@ -113,7 +114,7 @@ def encode_corpus(
             number = len(names)
             names.append(f"shard-{number:06d}.safetensors")
             counts["documents"] += len(chunk)
-            counts["empty"] += sum(not text.strip() for _, text in chunk)
+            counts["empty"] += sum(is_blank(text) for _, text in chunk)
             counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
             if number % num_processes == rank and not _is_done(folder, names[-1], chunk):
                 vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)

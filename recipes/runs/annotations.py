@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 from datasets import Dataset
 
+from modeling_optical.encoding.normal_forms import caseless, comparable, is_blank
 from modeling_optical.evaluation import Collection
+from modeling_optical.files.lines import json_lines
 
 from .distillation_recipe import AnnotationsSource
 
@@ -46,8 +47,8 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
     names = {c["id"]: _clean(c[language]["name"]) for c in concepts}
     english = {c["id"]: _clean(c[teacher_language]["name"]) for c in concepts}
     held, train = _split(concepts, source)
-    held_names = {names[c["id"]].casefold() for c in held}
-    rows: dict[tuple[str, str], str] = {}
+    held_names = {caseless(names[c["id"]]) for c in held}
+    rows: dict[tuple[str, str], tuple[str, str, str]] = {}
     candidates = leaked = 0
     for concept in train:
         for english_text, text, strings in _pairs(concept[teacher_language], concept[language]):
@@ -55,20 +56,21 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
             if strings & held_names:
                 leaked += 1
             else:
-                rows.setdefault((english_text, text), concept["id"])
+                key = comparable(english_text), comparable(text)
+                rows.setdefault(key, (english_text, text, concept["id"]))
     count = len(rows)
     bitext = Dataset.from_dict(
         {
-            "source": [pair[0] for pair in rows],
-            "target": [pair[1] for pair in rows],
+            "source": [source for source, _, _ in rows.values()],
+            "target": [target for _, target, _ in rows.values()],
             "language": [language] * count,
-            "document": list(rows.values()),
+            "document": [concept for _, _, concept in rows.values()],
             "origin": [Path(source.path).name] * count,
             "kind": ["query"] * count,
         }
     )
     corpus = {c["id"]: _description(c[teacher_language]) for c in concepts}
-    same = [c["id"] for c in held if names[c["id"]].casefold() == english[c["id"]].casefold()]
+    same = [c["id"] for c in held if caseless(names[c["id"]]) == caseless(english[c["id"]])]
     different = [c["id"] for c in held if c["id"] not in set(same)]
 
     def collection(name: str, ids: list[str], texts: dict[str, str], code: str) -> Collection:
@@ -93,19 +95,17 @@ def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any
     if not Path(path).is_file():
         raise FileNotFoundError(f"annotations file {path!r} does not exist.")
     concepts, languages = [], set()
-    with open(path, "rb") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                concept = json.loads(line.decode("utf-8"))
-                present = {code for code in concept.keys() - {"id"} if _is_annotation(concept[code])}
-                languages |= present
-                if len(present) < len(concept) - 1:
-                    raise TypeError("every language needs a `name` (text) and `keywords` (a list of texts)")
-                if {language, teacher_language} <= present:
-                    concept["id"] = "_".join(concept["id"].split())
-                    concepts.append(concept)
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path}:{number}: not an annotation ({type(error).__name__}: {error}).") from None
+    for place, concept in json_lines(path):
+        present = {code for code in concept.keys() - {"id"} if _is_annotation(concept[code])}
+        languages |= present
+        if not isinstance(concept.get("id"), str) or len(present) < len(concept) - 1:
+            raise ValueError(
+                f"{place}: not an annotation: a concept needs an `id` (text), and every language a `name` (text) and `keywords` "
+                "(a list of texts)."
+            )
+        if {language, teacher_language} <= present:
+            concept["id"] = "_".join(concept["id"].split())
+            concepts.append(concept)
     if not concepts:
         raise ValueError(f"{path} has no annotations in {language!r}. Languages there: {', '.join(sorted(languages))}.")
     return concepts
@@ -136,12 +136,12 @@ def _pairs(english: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, st
     """Pairs of one concept, each with the strings of the other language that it is made of."""
     name, keywords = _clean(other["name"]), [_clean(keyword) for keyword in other["keywords"]]
     pairs = [
-        (_clean(english["name"]), name, {name.casefold()}),
-        (_description(english), name, {name.casefold()}),
+        (_clean(english["name"]), name, {caseless(name)}),
+        (_description(english), name, {caseless(name)}),
     ]
     if english["keywords"] and keywords:
-        pairs.append((_clean(", ".join(english["keywords"])), ", ".join(keywords), {k.casefold() for k in keywords}))
-    return [pair for pair in pairs if pair[0] and pair[1]]
+        pairs.append((_clean(", ".join(english["keywords"])), ", ".join(keywords), {caseless(k) for k in keywords}))
+    return [pair for pair in pairs if not is_blank(pair[0]) and not is_blank(pair[1])]
 
 
 def _description(annotation: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import lzma
 import struct
 import zipfile
@@ -36,7 +37,7 @@ class BitextFile:
         return PurePath(path.stem).suffix if path.suffix == ".gz" else path.suffix
 
     @contextmanager
-    def open(self) -> Iterator[IO[bytes]]:
+    def open(self) -> Iterator[IO[bytes] | gzip.GzipFile]:
         """The bytes, unpacked as they are read.
 
         Raises:

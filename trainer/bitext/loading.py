@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from datasets import Dataset
 
+from modeling_optical.encoding.normal_forms import comparable, is_blank
+
 from .languages import LanguageDetector, expected_scripts, script_share
 from .near_duplicates import NearDuplicateIndex
 from .readers import Pair, read_pairs
@@ -61,9 +63,11 @@ class Cleaning:
             "".join(pair).encode("utf-8")
         except UnicodeEncodeError:
             return "not UTF-8"
-        if not source or not target:
+        if "\0" in source or "\0" in target:
+            return "a NUL character"
+        if is_blank(source) or is_blank(target):
             return "empty"
-        if source == target:
+        if comparable(source) == comparable(target):
             return "identical"
         if max(len(source), len(target)) > self.max_characters:
             return "too long"
@@ -148,7 +152,7 @@ def _check_left_out(source: BitextSource, found: set[str]) -> None:
 
 
 def _repeated(pair: Pair, source: BitextSource, seen: dict[bytes, None], remembered: int | None) -> bool:
-    key = hashlib.blake2b(f"{source.language}\0{pair[0]}\0{pair[1]}".encode(), digest_size=12).digest()
+    key = hashlib.blake2b(f"{source.language}\0{comparable(pair[0])}\0{comparable(pair[1])}".encode(), digest_size=12).digest()
     if key in seen:
         return True
     seen[key] = None
@@ -162,7 +166,7 @@ def load_bitext(sources: Sequence[BitextSource], cleaning: Cleaning | None = Non
 
     Dropped and counted: lines that are not JSON or lack a field, empty sides, identical sides, length ratios beyond
     `max_length_ratio`, texts over `max_characters`, texts not in a script of their language, texts surely in another language
-    (with a detector), pairs that repeat a test text (with an index), repeated pairs.
+    (with a detector), pairs that repeat a test text (with an index), repeated pairs. Texts are compared in NFKC.
 
     Args:
         sources: where the pairs come from, one after the other.

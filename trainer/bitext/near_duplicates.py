@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import regex
 
+from modeling_optical.encoding.normal_forms import caseless
+
 # Scripts without spaces between words are cut into characters.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 _TOKEN = regex.compile(rf"(?V1)[{_UNSPACED}]\p{{M}}*|[[\p{{L}}\p{{M}}\p{{N}}]--[{_UNSPACED}]]+")
@@ -103,7 +105,7 @@ class NearDuplicateIndex:
 
 
 def _tokens(text: str) -> list[str]:
-    return _TOKEN.findall(text.casefold())
+    return _TOKEN.findall(caseless(text))
 
 
 def _digest(tokens: list[str]) -> bytes:

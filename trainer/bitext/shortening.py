@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import regex
 from datasets import Dataset
+
+from modeling_optical.encoding.normal_forms import comparable
 
 # Marks that end a clause, by what they do. Marks of ASCII count before white space or the end only: not those of "3.5".
 _MARKS = {"sentence": ".!?…", "part": ",;", "colon": ":", "dash": "–—"}
@@ -95,17 +97,21 @@ def short_rows(rows: Iterable[dict[str, Any]], options: ShorteningOptions, *, se
 
 def add_short_pairs(bitext: Dataset, options: ShorteningOptions, *, seed: int = 0) -> tuple[Dataset, int]:
     """The pairs and, behind them, their short ones; and how many these are. Repeated short pairs are left out."""
-    there = set(zip(bitext["source"], bitext["target"], bitext["language"], strict=True))
+    there = {_compared(row) for row in bitext}
     columns: dict[str, list[Any]] = {name: list(bitext[name]) for name in bitext.column_names}
     added = 0
     for row in short_rows(bitext, options, seed=seed):
-        key = (row["source"], row["target"], row["language"])
+        key = _compared(row)
         if key not in there:
             there.add(key)
             added += 1
             for name, value in row.items():
                 columns[name].append(value)
     return Dataset.from_dict(columns), added
+
+
+def _compared(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return comparable(row["source"]), comparable(row["target"]), row["language"]
 
 
 @dataclass(frozen=True)

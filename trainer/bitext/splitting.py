@@ -7,6 +7,8 @@ import os
 
 from datasets import Dataset
 
+from modeling_optical.encoding.normal_forms import comparable
+
 
 def split_bitext(
     bitext: Dataset, *, held_out: float = 0.02, max_held_out: int = 1000, seed: int = 0
@@ -15,7 +17,7 @@ def split_bitext(
 
     Documents (or source texts) are ordered by a seeded hash, so the split does not depend on the order of the files, and are
     taken until `held_out` of the pairs, at most `max_held_out`, are reached. A training pair that repeats a held-out source or
-    target text is dropped from training.
+    target text is dropped from training; texts are compared in NFKC.
 
     Returns:
         The training and the held-out part.
@@ -30,7 +32,7 @@ def split_bitext(
     for index, (document, source, origin) in enumerate(
         zip(bitext["document"], bitext["source"], bitext["origin"], strict=True)
     ):
-        name = f"d\0{os.path.basename(origin)}\0{document}" if document else f"s\0{source}"
+        name = f"d\0{os.path.basename(origin)}\0{document}" if document else f"s\0{comparable(source)}"
         groups.setdefault(name, []).append(index)
 
     def order(name: str) -> bytes:
@@ -44,11 +46,12 @@ def split_bitext(
         if len(chosen) + len(groups[name]) <= max(wanted * 1.5, 1):
             chosen += groups[name]
     held = set(chosen)
-    held_sources = {bitext[i]["source"] for i in chosen}
-    held_targets = {bitext[i]["target"] for i in chosen}
-    sources, targets = bitext["source"], bitext["target"]
+    sides = [[comparable(text) for text in bitext[name]] for name in ("source", "target")]
+    held_texts = [{texts[i] for i in chosen} for texts in sides]
     rest = [
-        i for i in range(len(bitext)) if i not in held and sources[i] not in held_sources and targets[i] not in held_targets
+        i
+        for i in range(len(bitext))
+        if i not in held and not any(texts[i] in taken for texts, taken in zip(sides, held_texts, strict=True))
     ]
     if wanted and not chosen:
         raise ValueError(

@@ -12,6 +12,8 @@ from typing import Any
 
 from datasets import Dataset, Features, IterableDataset, Value, interleave_datasets
 
+from modeling_optical.encoding.normal_forms import comparable
+
 from .loading import COLUMNS, Cleaning, clean_pairs
 from .mixing import check_temperature, language_shares
 from .report import BitextReport
@@ -131,4 +133,4 @@ def _rows(
 
 
 def _key(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(), digest_size=12).digest()
+    return hashlib.blake2b(comparable(text).encode(), digest_size=12).digest()

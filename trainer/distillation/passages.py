@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import torch
 
+from modeling_optical.encoding.normal_forms import comparable
 from modeling_optical.late_interaction import pad_vectors
 
 from ..teachers.cache import TeacherCache
@@ -25,7 +26,7 @@ def read_passages(path: str | os.PathLike) -> list[str]:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"objectives.score_kl.passages: the file {str(path)!r} does not exist.")
-    passages = list(dict.fromkeys(stream_texts(path)))
+    passages = list({comparable(text): text for text in stream_texts(path)}.values())
     if len(passages) < 2:
         raise ValueError(f"{path} holds {len(passages)} passages; a ranking needs at least two.")
     return passages

@@ -14,6 +14,8 @@ import torch
 from datasets import Dataset, Features, Value, concatenate_datasets
 from datasets import Sequence as ListOf
 
+from modeling_optical.encoding.normal_forms import comparable
+
 from .readers import read_rows
 from .records import RecordReader
 from .sources import LabelledSource
@@ -208,7 +210,7 @@ def _describe(report: LabelledReport, source: LabelledSource, rows: Dataset) -> 
 def split_labelled(
     examples: LabelledDataset, *, held_out: float, max_held_out: int, seed: int = 0
 ) -> tuple[LabelledDataset, LabelledDataset]:
-    """Splits by query, so that no held-out query is trained on.
+    """Splits by query, so that no held-out query is trained on; queries are compared in NFKC.
 
     Args:
         examples: the data set.
@@ -220,9 +222,10 @@ def split_labelled(
         Training part and held-out part; the latter may be empty.
     """
     queries = examples.rows["query"]
-    different = list(dict.fromkeys(queries))
+    compared = [comparable(query) for query in queries]
+    different = list(dict.fromkeys(compared))
     count = min(int(len(different) * held_out), max_held_out, len(different) - 1)
     chosen = set(random.Random(seed).sample(different, count))
-    kept = [index for index, query in enumerate(queries) if query not in chosen]
-    out = [index for index, query in enumerate(queries) if query in chosen]
+    kept = [index for index, query in enumerate(compared) if query not in chosen]
+    out = [index for index, query in enumerate(compared) if query in chosen]
     return examples.select(kept), examples.select(out)

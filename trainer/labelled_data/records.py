@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modeling_optical.encoding.normal_forms import comparable, is_blank
+
 from .sources import LabelledSource
 
 QUERY = ("query", "anchor", "question", "query_id")
@@ -40,8 +42,8 @@ class Record:
     def examples(self) -> Iterator[dict[str, Any]]:
         """A row per positive: `query`, `passages` with the positive first, `scores` of them, `known_positives`."""
         own = dict(zip([*self.positives, *self.negatives], self.scores, strict=False)) if self.scores else {}
-        relevant = set(self.positives)
-        negatives = [passage for passage in dict.fromkeys(self.negatives) if passage not in relevant]
+        relevant = {comparable(positive) for positive in self.positives}
+        negatives = [passage for passage in dict.fromkeys(self.negatives) if comparable(passage) not in relevant]
         for positive in dict.fromkeys(self.positives):
             passages = [positive, *negatives]
             yield {
@@ -161,10 +163,16 @@ def _texts(value: Any, place: str, name: str) -> list[str]:
 def _text(value: Any, place: str, name: str) -> str:
     if isinstance(value, Mapping) and isinstance(value.get("text"), str):  # with docid and title, as Tevatron publishes them
         title = value.get("title")
-        return f"{title} {value['text']}".strip() if title else value["text"].strip()
+        return _stripped(f"{title} {value['text']}" if title else value["text"])
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"{place}: the field {name!r} is {str(value)[:80]!r}; it must be a text or an id.")
-    return str(value).strip()
+    if "\0" in str(value):
+        raise ValueError(f"{place}: the field {name!r} has a NUL character, which no text has.")
+    return _stripped(str(value))
+
+
+def _stripped(text: str) -> str:
+    return "" if is_blank(text) else text.strip()
 
 
 def _scores(value: Any, place: str, name: str) -> list[float]:

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback
 
 from modeling_optical import OpticalProcessor
+from modeling_optical.encoding.normal_forms import comparable
 
 from ..distillation.collator import text_key
 
@@ -91,7 +92,7 @@ class RetrievalCollator:
         batch["passage_owners"] = torch.tensor(owners)
         batch["passage_places"] = torch.tensor(places)
         batch["positive_rows"] = torch.tensor(firsts)
-        batch["passage_keys"] = torch.tensor([text_key(passage) for passage in passages])
+        batch["passage_keys"] = torch.tensor([text_key(comparable(passage)) for passage in passages])
         batch["positive_keys"] = _positive_keys(rows)
         if self.with_scores:
             batch["passage_scores"] = torch.tensor(scores, dtype=torch.float32)
@@ -127,6 +128,6 @@ def _positives(row: dict[str, Any]) -> list[str]:
 
 
 def _positive_keys(rows: Sequence[dict[str, Any]]) -> torch.Tensor:
-    keys = [[text_key(text) for text in _positives(row)] for row in rows]
+    keys = [[text_key(comparable(text)) for text in _positives(row)] for row in rows]
     most = max(len(own) for own in keys)
     return torch.tensor([own + own[:1] * (most - len(own)) for own in keys])

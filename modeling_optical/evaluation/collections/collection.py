@@ -14,6 +14,7 @@ import numpy as np
 from transformers.utils import logging
 
 from ...encoding.corpus import check_identifier
+from ...encoding.normal_forms import is_blank
 from ...processing_optical import replace_lone_surrogates
 
 logger = logging.get_logger(__name__)
@@ -52,7 +53,7 @@ class StreamedCorpus:
         self.empty = 0
         for _, identifier, text in logging.tqdm(read(), desc=f"Checking {name}", unit="document", leave=False):
             hashes.append(_hash(identifier))
-            self.empty += not text.strip()
+            self.empty += is_blank(text)
         self._length = len(hashes)
         self._hashes = np.sort(np.frombuffer(hashes, dtype=np.uint64)) if hashes else np.empty(0, dtype=np.uint64)
         repeated = self._hashes[1:][self._hashes[1:] == self._hashes[:-1]]
@@ -172,7 +173,7 @@ def assemble(
     corpus: Corpus
     if corpus_bytes <= IN_MEMORY_BYTES:
         texts = _in_memory(_checked(read_corpus))
-        missing, empty, corpus = [d for d in documents if d not in texts], sum(not t.strip() for t in texts.values()), texts
+        missing, empty, corpus = [d for d in documents if d not in texts], sum(is_blank(t) for t in texts.values()), texts
     else:
         corpus = StreamedCorpus(lambda: _checked(read_corpus), name)
         missing, empty = corpus.missing(documents), corpus.empty
