@@ -6,11 +6,28 @@ import inspect
 import os
 from typing import Any
 
-from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
+import torch
+from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING, AutoModel, AutoModelForTextEncoding, PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
-logger = logging.get_logger(__name__)
+from .pretrained import check_weights
+
+
+def _auto_class(config: Any) -> Any:
+    """The auto class that builds an encoder of this configuration.
+
+    Raises:
+        ValueError: for an encoder-decoder without an encoder class of its own.
+    """
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
+        raise ValueError(
+            f"a model of type {config.model_type!r} is an encoder with a decoder, and transformers has no class of its encoder "
+            "alone. Use an encoder, or an encoder-decoder of type t5, mt5 or umt5."
+        )
+    return AutoModel
 
 
 def _without_pooler(config: Any) -> dict[str, bool]:
@@ -35,20 +52,52 @@ def indivisible_modules(backbone: PreTrainedModel) -> set[str]:
 
 
 def load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> PreTrainedModel:
-    """A pretrained backbone. What it lacks is said; what it has beyond us (pooler, heads) is nobody's concern."""
+    """A pretrained backbone. What its checkpoint has beyond the encoder (pooler, heads, decoder) is nobody's concern.
+
+    Args:
+        name: folder or Hub id.
+        config: its configuration.
+        kwargs: for `from_pretrained`; `strict=False` lets weights that are missing start random.
+
+    Raises:
+        ValueError: if the checkpoint lacks weights of the encoder, or has more layers than the configuration.
+    """
+    kwargs = dict(kwargs)
+    strict = kwargs.pop("strict", True)
     verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
     try:
-        backbone, info = AutoModel.from_pretrained(
+        backbone, info = _auto_class(config).from_pretrained(
             name, config=config, output_loading_info=True, **_without_pooler(config), **kwargs
         )
     finally:
         logging.set_verbosity(verbosity)
-    if info["missing_keys"]:
-        some = ", ".join(sorted(info["missing_keys"])[:3])
-        logger.warning(f"{name} lacks {len(info['missing_keys'])} weights of its backbone, which start random: {some} …")
+    if strict:
+        prefix = f"{backbone.base_model_prefix}."
+        info["unexpected_keys"] = [key.removeprefix(prefix) for key in info["unexpected_keys"]]
+        check_weights(os.fspath(name), info, [part for part, _ in backbone.named_children()])
     return backbone
 
 
 def build_backbone(config: Any) -> PreTrainedModel:
-    return AutoModel.from_config(config, **_without_pooler(config))
+    return _auto_class(config).from_config(config, **_without_pooler(config))
+
+
+def longest_input(config: Any) -> int | None:
+    """Tokens for which a backbone has learned positions; None if its positions have no end.
+
+    Some position embeddings begin behind their padding row (RoBERTa, MPNet, Longformer …), so that fewer tokens fit than the
+    table has rows. The embedding module says so, whichever model it is in.
+
+    Args:
+        config: the backbone's configuration.
+    """
+    with torch.device("meta"):
+        backbone = build_backbone(config)
+    limits = [getattr(config.get_text_config(), "max_position_embeddings", None)]
+    for name, module in backbone.named_modules():
+        # An embedding of positions: torch's class, or one of the backbone's with the same attributes.
+        if "pos" in name.rsplit(".", 1)[-1] and "padding_idx" in vars(module):
+            first = 0 if module.padding_idx is None else module.padding_idx + 1
+            limits.append(len(module.weight) - first)
+    return min((limit for limit in limits if limit and limit > 0), default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from inspect import signature
 from typing import Any, ClassVar
 
 from transformers import AutoConfig, PreTrainedConfig
@@ -25,8 +26,9 @@ class OpticalConfig(PreTrainedConfig):
         backbone_config (`PreTrainedConfig` or `dict`, *optional*):
             Configuration of the encoder below the projection: anything that `AutoModel.from_config` builds and that
             returns `last_hidden_state`. Defaults to a BERT-base configuration.
-        embedding_dim (`int`, *optional*, defaults to 128):
-            Size of a token vector. `None`: no projection, the backbone's hidden states are the token vectors.
+        embedding_dim (`int`, *optional*):
+            Size of a token vector. `None`: no projection, the backbone's hidden states are the token vectors. A projection that
+            no checkpoint fills starts random and has to be trained.
         projection_layers (`list[dict]`, *optional*):
             Dense layers in place of the single linear map: each with `out_features`, `bias`, `activation` (name of a class of
             `torch.nn`, `"Identity"` for none) and `residual`. `embedding_dim` is then the last one's `out_features`.
@@ -88,12 +90,13 @@ class OpticalConfig(PreTrainedConfig):
     """
 
     model_type = "optical"
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["last_hidden_state", "hidden_states", "attentions"]
     sub_configs: ClassVar[dict[str, Any]] = {"backbone_config": AutoConfig}
 
     def __init__(
         self,
         backbone_config: PreTrainedConfig | dict[str, Any] | None = None,
-        embedding_dim: int | None = 128,
+        embedding_dim: int | None = None,
         projection_layers: list[dict[str, Any]] | None = None,
         query_length: int | None = 32,
         document_length: int | None = 256,
@@ -150,10 +153,15 @@ class OpticalConfig(PreTrainedConfig):
         self.normalize_pooled = normalize_pooled
         self.transport: TransportOptions = TransportOptions.of(transport)
         self.teacher = teacher
-        self._check()
+        self.check()
         super().__init__(**kwargs)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Checks the settings; texts are encoded with whatever stands here, also where it was set later.
+
+        Raises:
+            ValueError: naming the setting and what is allowed.
+        """
         for key, allowed in (
             ("query_expansion", QUERY_EXPANSIONS),
             ("skiplist", SKIPLISTS),
@@ -204,6 +212,24 @@ class OpticalConfig(PreTrainedConfig):
         return super().to_dict() | {"transport": self.transport.to_dict()}
 
     @property
+    def hidden_size(self) -> int:
+        """Size of the backbone's hidden states; that of a token vector is `vector_dim`."""
+        return self.get_text_config().hidden_size
+
+    @hidden_size.setter
+    def hidden_size(self, value: int) -> None:
+        self.get_text_config().hidden_size = value
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the backbone's embedding matrix."""
+        return self.get_text_config().vocab_size
+
+    @vocab_size.setter
+    def vocab_size(self, value: int) -> None:
+        self.get_text_config().vocab_size = value
+
+    @property
     def vector_dim(self) -> int:
         """Size of a token vector: `embedding_dim`, or the backbone's hidden size where there is no projection."""
         return self.get_text_config().hidden_size if self.embedding_dim is None else self.embedding_dim
@@ -216,6 +242,9 @@ class OpticalConfig(PreTrainedConfig):
         if self.project_pooled:
             return self.vector_dim
         return self.pooled_layers[-1]["out_features"] if self.pooled_layers else self.get_text_config().hidden_size
+
+
+SETTINGS = tuple(name for name in signature(OpticalConfig.__init__).parameters if name not in ("self", "kwargs"))
 
 
 def _layers(name: str, layers: list[dict[str, Any]] | None) -> list[dict[str, Any]] | None:

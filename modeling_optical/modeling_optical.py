@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as functional
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
 from .backbones import build_backbone, indivisible_modules, load_backbone
-from .configuration_optical import OpticalConfig
+from .configuration_optical import SETTINGS, OpticalConfig
 from .dense_layers import dense_layers, pool
-from .late_interaction import search
+from .pretrained import check_tokenizer, check_weights, hub_arguments, load_tokenizer, refuse_unknown, split_arguments
 from .processing_optical import OpticalProcessor
+from .text_encoding import TextEncoder
 from .transport import TransportPlan, transport_loss
 
 logger = logging.get_logger(__name__)
@@ -36,6 +37,7 @@ class OpticalModelOutput(ModelOutput):
         pooled_vector (`torch.FloatTensor` of shape `(batch, config.pooled_dim)`): one vector per text, where
             `config.pooling_mode` is set.
         token_weights (`dict` of `torch.FloatTensor` of shape `(batch, tokens)`): what was asked for by `weigh_tokens_by`.
+        last_hidden_state (`torch.FloatTensor` of shape `(batch, tokens, hidden)`): the backbone's.
         hidden_states, attentions: the backbone's, where asked for.
     """
 
@@ -43,6 +45,7 @@ class OpticalModelOutput(ModelOutput):
     token_mask: torch.Tensor | None = None
     pooled_vector: torch.Tensor | None = None
     token_weights: dict[str, torch.Tensor] | None = None
+    last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -61,7 +64,7 @@ class OpticalDistillationOutput(ModelOutput):
         plan ([`TransportPlan`]): the solution behind the loss, without gradient.
         token_weights (`torch.FloatTensor` of shape `(batch, tokens)`): what the mass of the tokens is proportional to, where it
             is not uniform.
-        hidden_states, attentions: the backbone's, where asked for.
+        last_hidden_state, hidden_states, attentions: as in [`OpticalModelOutput`].
     """
 
     loss: torch.Tensor | None = None
@@ -70,6 +73,7 @@ class OpticalDistillationOutput(ModelOutput):
     pooled_vector: torch.Tensor | None = None
     plan: TransportPlan | None = None
     token_weights: torch.Tensor | None = None
+    last_hidden_state: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
 
@@ -87,6 +91,29 @@ class OpticalPreTrainedModel(PreTrainedModel):
     _no_split_modules: set[str] | list[str] | None = None
     # The losses are means over the batch, which the Trainer has to divide by the accumulation steps.
     accepts_loss_kwargs = False
+    # A checkpoint of `OpticalForMultipleChoice` is one of the other models, too, and the other way round.
+    _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"^choice_head\."]
+    _keys_to_ignore_on_load_missing: ClassVar[list[str]] = [r"^choice_head\."]
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, strict: bool = True, **kwargs: Any) -> Any:
+        """Loads a model; arguments as in transformers. Any setting of [`OpticalConfig`] takes the place of the checkpoint's.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id.
+            strict: whether the checkpoint must hold exactly the model's weights; with False, those that it lacks start random.
+
+        Raises:
+            ValueError: if weights are missing or left over. TypeError: for an unknown argument.
+        """
+        with_info = kwargs.pop("output_loading_info", False)
+        given = hub_arguments(kwargs)
+        model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        if strict:
+            check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
+        # What is read from there later has to come from the same place; a token has no place in a saved config.
+        model._hub_arguments = given
+        return (model, info) if with_info else model
 
     def save_pretrained(self, save_directory: str | os.PathLike, is_main_process: bool = True, **kwargs: Any) -> None:
         """Saves weights, configuration, code and the processor, so that the folder is whole; arguments as in transformers.
@@ -115,7 +142,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
             super()._init_weights(module)
 
 
-class OpticalModel(OpticalPreTrainedModel):
+class OpticalModel(TextEncoder, OpticalPreTrainedModel):
     """
     A backbone, a linear projection without bias, and unit token vectors (ColBERT, arXiv 2004.12832).
 
@@ -136,8 +163,11 @@ class OpticalModel(OpticalPreTrainedModel):
     ```
     """
 
-    def __init__(self, config: OpticalConfig):
+    def __init__(self, config: OpticalConfig, **unknown: Any):
+        # transformers hands on what it does not know itself.
+        refuse_unknown(f"{type(self).__name__}.from_pretrained", unknown, SETTINGS)
         super().__init__(config)
+        config.backbone_config.return_dict = True
         self.backbone: Any = build_backbone(config.backbone_config)
         hidden_size = getattr(config.get_text_config(), "hidden_size", None)
         if hidden_size is None:
@@ -149,6 +179,7 @@ class OpticalModel(OpticalPreTrainedModel):
             self.projection = nn.Linear(hidden_size, config.embedding_dim, bias=False)
         self.pooled_projection = dense_layers(hidden_size, config.pooled_layers) if config.pooled_layers else None
         self.processor: OpticalProcessor | None = None
+        self._hub_arguments: dict[str, Any] = {}
         self.post_init()
         if not self._no_split_modules:
             self._no_split_modules = indivisible_modules(self.backbone)
@@ -163,27 +194,29 @@ class OpticalModel(OpticalPreTrainedModel):
     def from_backbone(
         cls,
         pretrained_model_name_or_path: str | os.PathLike,
-        *,
-        backbone_kwargs: dict[str, Any] | None = None,
-        **config_values: Any,
+        **kwargs: Any,
     ) -> OpticalModel:
         """
         Starts a late-interaction model from a pretrained encoder.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id of an encoder that `AutoModel` loads.
-            backbone_kwargs: passed to `AutoModel.from_pretrained` (revision, token, dtype, attn_implementation …).
-            **config_values: values of [`OpticalConfig`]. Markers that the vocabulary lacks are added to it.
+            **kwargs: arguments of `from_pretrained` (revision, token, dtype, attn_implementation, strict …), and values of
+                [`OpticalConfig`]. Markers that the vocabulary lacks are added to it.
 
         Returns:
             The model in eval mode, its `processor` set. A projection starts random.
+
+        Raises:
+            ValueError: if the checkpoint lacks weights of the encoder, or the tokenizer is another model's. TypeError: for an
+                unknown argument.
         """
-        backbone_kwargs = dict(backbone_kwargs or {})
-        hub_kwargs = {k: v for k, v in backbone_kwargs.items() if k in _HUB_ARGUMENTS}
-        backbone_config = AutoConfig.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        tokenizer = AutoTokenizer.from_pretrained(pretrained_model_name_or_path, **hub_kwargs)
-        backbone = load_backbone(pretrained_model_name_or_path, backbone_config, backbone_kwargs)
-        return cls.around_backbone(backbone, tokenizer, os.fspath(pretrained_model_name_or_path), **config_values)
+        name = os.fspath(pretrained_model_name_or_path)
+        settings, loading = split_arguments("from_backbone", kwargs, SETTINGS)
+        found = hub_arguments(loading)
+        backbone_config = AutoConfig.from_pretrained(name, **found)
+        tokenizer = load_tokenizer(name, **found)
+        return cls.around_backbone(load_backbone(name, backbone_config, loading), tokenizer, name, **settings)
 
     @classmethod
     def around_backbone(
@@ -202,20 +235,16 @@ class OpticalModel(OpticalPreTrainedModel):
             The model in eval mode, its `processor` set. A projection starts random.
 
         Raises:
-            ValueError: if the tokenizer is another model's.
+            ValueError: if the tokenizer is another model's, or cannot read. TypeError: for an unknown setting.
         """
+        refuse_unknown("around_backbone", set(config_values) - set(SETTINGS), SETTINGS)
         # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
         backbone_config = backbone.config
         if os.path.isdir(name):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
-        config_values.setdefault("attn_implementation", backbone_config._attn_implementation)
-        rows, largest = backbone.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
-        if largest >= rows:
-            raise ValueError(
-                f"the tokenizer of {name!r} has ids up to {largest}, but its embedding "
-                f"matrix has {rows} rows: they are not of the same model."
-            )
-        config = cls.config_class(backbone_config=backbone_config, **config_values)
+        check_tokenizer(tokenizer, backbone.get_input_embeddings().num_embeddings)
+        attention = backbone_config._attn_implementation
+        config = cls.config_class(backbone_config=backbone_config, attn_implementation=attention, **config_values)
         model = cls(config).to(backbone.dtype)
         model.backbone = backbone
         markers = [m for m in (config.query_marker, config.document_marker) if m is not None]
@@ -261,6 +290,7 @@ class OpticalModel(OpticalPreTrainedModel):
             token_mask=token_mask,
             pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
             token_weights=weights or None,
+            last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
@@ -311,137 +341,13 @@ class OpticalModel(OpticalPreTrainedModel):
         return vectors, attention_mask, outputs, weights
 
     def _saved_processor(self) -> OpticalProcessor | None:
-        return self.get_processor() if self.processor is not None or self.config._name_or_path else None
-
-    def encode_query(self, inputs: str | Sequence[str], **kwargs: Any) -> Any:
-        """Token vectors of queries, one text or many; arguments and result as for `encode`."""
-        return self.encode(inputs, "query", **kwargs)
-
-    def encode_document(self, inputs: str | Sequence[str], **kwargs: Any) -> Any:
-        """Token vectors of documents, one text or many; arguments and result as for `encode`."""
-        return self.encode(inputs, "document", **kwargs)
-
-    def encode(
-        self,
-        inputs: str | Sequence[str],
-        kind: str,
-        *,
-        batch_size: int = 32,
-        max_length: int | None = None,
-        show_progress_bar: bool | None = None,
-        convert_to_tensor: bool = False,
-        processor: OpticalProcessor | None = None,
-    ) -> Any:
-        """
-        Encodes texts in batches of similar length, on the device where the model is.
-
-        Args:
-            inputs: one text or many.
-            kind: `"query"` or `"document"`.
-            batch_size: texts per batch.
-            max_length: tokens per text, in place of the configured length.
-            show_progress_bar: None shows it from 1,000 texts on.
-            convert_to_tensor: CPU tensors in place of numpy arrays.
-            processor: in place of `self.processor`, which is loaded from the model's folder or Hub id at the first call.
-
-        Returns:
-            One float32 array (scoring tokens, dim) for a string, a list of them in the order given for many texts. A text
-            without scoring tokens gets (0, dim).
-
-        Raises:
-            ValueError: if no processor can be found.
-        """
-        texts = [inputs] if isinstance(inputs, str) else inputs
-        results: list[Any] = [None] * len(texts)
-        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
-            vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
-            for row, index in enumerate(chosen):
-                kept = vectors[row][mask[row]]
-                results[index] = kept if convert_to_tensor else kept.numpy()
-        return results[0] if isinstance(inputs, str) else results
-
-    def similarity(self, queries: Any, documents: Any) -> torch.Tensor:
-        """MaxSim of every query with every document (METHOD §1).
-
-        Args:
-            queries: what `encode_query` returned: one array (tokens, dim) or a list of them.
-            documents: what `encode_document` returned.
-
-        Returns:
-            (queries, documents) float32 on the CPU.
-        """
-        queries, documents = ([vectors] if hasattr(vectors, "ndim") else vectors for vectors in (queries, documents))
-        positions, scores = search(queries, documents, k=len(documents))
-        return torch.zeros_like(scores).scatter_(1, positions, scores)
-
-    def encode_pooled(
-        self,
-        inputs: str | Sequence[str],
-        kind: str = "query",
-        *,
-        batch_size: int = 32,
-        max_length: int | None = None,
-        show_progress_bar: bool | None = None,
-        processor: OpticalProcessor | None = None,
-    ) -> torch.Tensor:
-        """
-        One vector per text, of a model with a pooling (`config.pooling_mode`): a sentence encoder, or CLIP's text tower and its
-        students, whose vectors meet CLIP's image vectors.
-
-        Args:
-            inputs, kind, batch_size, max_length, show_progress_bar, processor: as for `encode`.
-
-        Returns:
-            (`config.pooled_dim`,) for a string, (texts, `config.pooled_dim`) for many texts; float32 on the CPU.
-
-        Raises:
-            ValueError: if the model has no pooling.
-        """
-        if self.config.pooled_dim is None:
-            raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
-        texts = [inputs] if isinstance(inputs, str) else inputs
-        results = torch.empty(len(texts), self.config.pooled_dim)
-        for chosen, output in self._outputs(texts, kind, batch_size, max_length, show_progress_bar, processor):
-            results[chosen] = output["pooled_vector"].float().cpu()
-        return results[0] if isinstance(inputs, str) else results
-
-    def _outputs(
-        self,
-        texts: Sequence[str],
-        kind: str,
-        batch_size: int,
-        max_length: int | None,
-        show_progress_bar: bool | None,
-        processor: OpticalProcessor | None,
-    ) -> Iterator[tuple[list[int], OpticalModelOutput]]:
-        """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
-        processor = processor or self.get_processor()
-        features = [
-            feature
-            for start in range(0, len(texts), 1024)
-            for feature in processor.tokenize(texts[start : start + 1024], kind, max_length)
-        ]
-        order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
-        was_training = self.training
-        self.eval()
+        if self.processor is None and not self.config._name_or_path:
+            return None
         try:
-            with logging.tqdm(
-                total=len(texts),
-                desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
-                unit="text",
-                disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
-            ) as bar:
-                for start in range(0, len(order), batch_size):
-                    chosen = order[start : start + batch_size]
-                    batch = processor.pad([features[i] for i in chosen]).to(self.device)
-                    del batch["content_mask"]
-                    with torch.inference_mode():
-                        # This class's own forward: a subclass's has losses to compute.
-                        output = OpticalModel.forward(self, **batch)
-                    yield chosen, output
-                    bar.update(len(chosen))
-        finally:
-            self.train(was_training)
+            return self.get_processor()
+        except (ValueError, OSError) as error:  # the weights may be hours of work
+            logger.warning(f"the model is saved without a processor, so that it cannot encode texts: {error}")
+            return None
 
     def get_processor(self) -> OpticalProcessor:
         """`self.processor`, loaded from the model's folder or Hub id if it is not set.
@@ -453,8 +359,7 @@ class OpticalModel(OpticalPreTrainedModel):
             source = self.config._name_or_path
             if not source:
                 raise ValueError("this model has no processor: set model.processor, or pass processor=….")
-            revision = getattr(self.config, "_commit_hash", None)
-            self.processor = OpticalProcessor.from_pretrained(source, **({"revision": revision} if revision else {}))
+            self.processor = OpticalProcessor.from_pretrained(source, config=self.config, **self._hub_arguments)
         return self.processor
 
 
@@ -482,6 +387,7 @@ class OpticalForDistillation(OpticalModel):
         solving_vectors: torch.Tensor | None = None,
         epsilon: float | None = None,
         inputs_embeds: torch.Tensor | None = None,
+        weigh_tokens_by: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> OpticalDistillationOutput:
         """
@@ -492,12 +398,14 @@ class OpticalForDistillation(OpticalModel):
                 for `transport`. Without `teacher_vectors` there is no loss.
             token_weights: (batch, tokens), what the mass of the tokens is proportional to. None: by `transport.marginals` of
                 the configuration; `"idf"` cannot do without.
+            weigh_tokens_by: in place of `transport.marginals`; () where no transport is to follow.
 
         Raises:
             ValueError: if the teacher's vectors have another dimension than the student's, or what the options need is missing.
         """
-        marginals = self.config.transport.marginals
-        by = (marginals,) if token_weights is None and marginals in ("norm", "attention") else ()
+        marginals, by = self.config.transport.marginals, weigh_tokens_by
+        if by is None:
+            by = (marginals,) if token_weights is None and marginals in ("norm", "attention") else ()
         vectors, attention_mask, outputs, weights = self._token_vectors(input_ids, attention_mask, inputs_embeds, by, **kwargs)
         if token_mask is None:
             token_mask = attention_mask.bool()
@@ -508,6 +416,7 @@ class OpticalForDistillation(OpticalModel):
             token_mask=token_mask,
             pooled_vector=self._pool(outputs.last_hidden_state, attention_mask),
             token_weights=weights[by[0]] if by else token_weights,
+            last_hidden_state=outputs.last_hidden_state,
             hidden_states=outputs.get("hidden_states"),
             attentions=outputs.get("attentions"),
         )
@@ -587,9 +496,6 @@ class OpticalForDistillation(OpticalModel):
             solving_vectors=solving_vectors,
             options=options,
         )
-
-
-_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code", "subfolder")
 
 
 def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

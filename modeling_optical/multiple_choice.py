@@ -13,7 +13,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_optical import OpticalConfig
 from .late_interaction import maxsim_pairwise
-from .modeling_optical import OpticalModel
+from .modeling_optical import OpticalModel, OpticalModelOutput
 
 CHOICE_FEATURES = ("question_to_choice", "choice_to_question", "length")
 
@@ -39,8 +39,8 @@ class OpticalForMultipleChoice(OpticalModel):
     ```
     """
 
-    def __init__(self, config: OpticalConfig):
-        super().__init__(config)
+    def __init__(self, config: OpticalConfig, **unknown: Any):
+        super().__init__(config, **unknown)
         self.choice_head = nn.Linear(len(CHOICE_FEATURES), 1, bias=False)
         self.post_init()
 
@@ -65,7 +65,7 @@ class OpticalForMultipleChoice(OpticalModel):
         choice_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> MultipleChoiceModelOutput:
+    ) -> MultipleChoiceModelOutput | OpticalModelOutput:
         """
         Args:
             input_ids: (batch, choices, tokens), the choices.
@@ -77,11 +77,14 @@ class OpticalForMultipleChoice(OpticalModel):
             **kwargs: passed to the backbone.
 
         Returns:
-            Logits (batch, choices), the dtype's minimum where there is no choice, and with labels the cross entropy.
+            Logits (batch, choices), the dtype's minimum where there is no choice, and with labels the cross entropy. For texts
+            (batch, tokens) without questions, what [`OpticalModel`] returns.
 
         Raises:
             ValueError: without choices or questions, or if their batches differ.
         """
+        if question_input_ids is None and input_ids is not None and input_ids.dim() == 2:
+            return super().forward(input_ids, attention_mask, token_mask, **kwargs)
         if input_ids is None or question_input_ids is None:
             raise ValueError("multiple choice needs input_ids (batch, choices, tokens) and question_input_ids (batch, tokens).")
         if input_ids.dim() != 3 or input_ids.shape[0] != question_input_ids.shape[0]:
@@ -90,8 +93,8 @@ class OpticalForMultipleChoice(OpticalModel):
                 f"question_input_ids {tuple(question_input_ids.shape)}."
             )
         batch, choices = input_ids.shape[:2]
-        question = OpticalModel.forward(self, question_input_ids, question_attention_mask, question_token_mask, **kwargs)
-        encoded = OpticalModel.forward(self, *(_flat(x) for x in (input_ids, attention_mask, token_mask)), **kwargs)
+        question = super().forward(question_input_ids, question_attention_mask, question_token_mask, **kwargs)
+        encoded = super().forward(*map(_flat, (input_ids, attention_mask, token_mask)), **kwargs)
         vectors, mask = (x.unflatten(0, (batch, choices)) for x in (encoded["token_vectors"], encoded["token_mask"]))
         logits = self.choose(question["token_vectors"], question["token_mask"], vectors, mask, choice_mask)
         loss = None if labels is None else functional.cross_entropy(logits.float(), labels)

@@ -6,15 +6,18 @@ import json
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, BatchEncoding, PreTrainedTokenizerBase, ProcessorMixin
+from transformers import BatchEncoding, PreTrainedTokenizerBase, ProcessorMixin
 
+from .backbones import longest_input
 from .configuration_optical import KINDS, OpticalConfig
+from .pretrained import check_tokenizer, hub_arguments, load_tokenizer, refuse_unknown
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
+_ENDLESS = 1_000_000
 _PUNCTUATION = ("P",)
 _PUNCTUATION_AND_SYMBOLS = ("P", "S")
 
@@ -23,16 +26,16 @@ class OpticalProcessor(ProcessorMixin):
     r"""
     Turns texts into what an [`OpticalModel`] takes: token ids and three masks.
 
-    The settings (lengths, markers, expansion, skip list) live in one place, the model's `config.json`; the processor is a
-    tokenizer that follows them.
+    The settings (lengths, markers, expansion, skip list) live in one place, the model's configuration; the processor is a
+    tokenizer that follows them. It shares the model's object, so that a setting holds from the moment that it is set.
 
     Args:
         tokenizer (`PreTrainedTokenizerBase`): the backbone's tokenizer.
         config ([`OpticalConfig`]): the model's configuration.
 
     Raises:
-        ValueError: if a marker of the configuration is not in the vocabulary, or query expansion is asked for and the
-            tokenizer has no mask token.
+        ValueError: if the tokenizer cannot be the model's, a marker of the configuration is not in the vocabulary, or query
+            expansion is asked for and the tokenizer has no mask token.
 
     Example:
 
@@ -45,17 +48,13 @@ class OpticalProcessor(ProcessorMixin):
     def __init__(self, tokenizer: PreTrainedTokenizerBase, config: OpticalConfig):
         super().__init__(tokenizer)
         self.config = config
-        self._markers = {
-            "query": self._marker_id("query_marker"),
-            "document": self._marker_id("document_marker"),
-        }
-        self._expansion_id: Any = self._marker_id("expansion_token") if config.expansion_token else tokenizer.mask_token_id
-        if config.query_expansion != "none" and self._expansion_id is None:
-            raise ValueError(
-                f"query_expansion={config.query_expansion!r} pads queries with the mask token, but this tokenizer has none. "
-                "Set query_expansion='none', or expansion_token to a token of the vocabulary."
-            )
-        self._skiplist: set[int] | None = None
+        self._skiplists: dict[str, set[int]] = {}
+        self._longest_input: int | None = None
+        check_tokenizer(tokenizer, getattr(config.get_text_config(), "vocab_size", None))
+        for key in ("query_marker", "document_marker"):
+            self._marker_id(key)
+        if config.query_expansion != "none":
+            self._expansion_id()
 
     @classmethod
     def get_attributes(cls) -> list[str]:
@@ -73,6 +72,15 @@ class OpticalProcessor(ProcessorMixin):
             )
         return identifier
 
+    def _expansion_id(self) -> int:
+        identifier = self._marker_id("expansion_token") if self.config.expansion_token else self.tokenizer.mask_token_id
+        if identifier is None:
+            raise ValueError(
+                f"query_expansion={self.config.query_expansion!r} pads queries with the mask token, but this tokenizer has "
+                "none. Set query_expansion='none', or expansion_token to a token of the vocabulary."
+            )
+        return identifier
+
     @property
     def model_input_names(self) -> list[str]:
         return ["input_ids", "attention_mask", "token_mask", "content_mask"]
@@ -80,25 +88,32 @@ class OpticalProcessor(ProcessorMixin):
     @property
     def skiplist_token_ids(self) -> set[int]:
         """Ids of the document tokens that never score, from the configuration and the whole vocabulary."""
-        if self._skiplist is None:
-            if self.config.skiplist_token_ids is not None:
-                self._skiplist = set(self.config.skiplist_token_ids)
-            elif self.config.skiplist == "none":
-                self._skiplist = set()
-            else:
-                categories = _PUNCTUATION if self.config.skiplist == "punctuation" else _PUNCTUATION_AND_SYMBOLS
-                self._skiplist = punctuation_token_ids(self.tokenizer, categories)
-        return self._skiplist
+        if self.config.skiplist_token_ids is not None:
+            return set(self.config.skiplist_token_ids)
+        chosen = self.config.skiplist
+        if chosen == "none":
+            return set()
+        if chosen not in self._skiplists:
+            categories = _PUNCTUATION if chosen == "punctuation" else _PUNCTUATION_AND_SYMBOLS
+            self._skiplists[chosen] = punctuation_token_ids(self.tokenizer, categories)
+        return self._skiplists[chosen]
 
     def tokenize(
-        self, texts: Sequence[str], kind: str, max_length: int | None = None, *, return_offsets: bool = False
+        self,
+        texts: str | Iterable[str],
+        kind: str = "query",
+        max_length: int | None = None,
+        *,
+        prompt: str | None = None,
+        return_offsets: bool = False,
     ) -> list[dict[str, list[Any]]]:
         """Token ids and masks of each text, unpadded.
 
         Args:
-            texts: the texts; half a surrogate pair counts as U+FFFD.
+            texts: one text or many; half a surrogate pair counts as U+FFFD.
             kind: `"query"` or `"document"`.
             max_length: takes the place of the configured length.
+            prompt: takes the place of the configured one; "" for none.
             return_offsets: also tell where tokens stand in the text.
 
         Returns:
@@ -107,23 +122,27 @@ class OpticalProcessor(ProcessorMixin):
             end) in characters of the text, None for what is not content.
 
         Raises:
-            ValueError: for an unknown kind, or if a tokenizer cannot tell offsets. TypeError: if an item is not a string (its
+            ValueError: for an unknown kind, a setting of the configuration that is not allowed, or if a tokenizer cannot tell
+                offsets. TypeError: if an item is not a string (its
                 position is named).
         """
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; allowed: 'query', 'document'.")
+        texts = [texts] if isinstance(texts, str) else list(texts)
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise TypeError(f"text {position} is of type {type(text).__name__}, not str.")
-        if not len(texts):
+        if not texts:
             return []
+        self.config.check()
         length = self.longest(kind, max_length)
-        marker = self._markers[kind]
+        marker = self._marker_id(f"{kind}_marker")
         if return_offsets and not self.tokenizer.is_fast:
             raise ValueError(
                 f"{type(self.tokenizer).__name__} does not tell where its tokens stand; a fast tokenizer is needed."
             )
-        prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
+        if prompt is None:
+            prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
         texts = [replace_lone_surrogates(text) for text in texts]
         encoded = self.tokenizer(
             [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
@@ -143,8 +162,9 @@ class OpticalProcessor(ProcessorMixin):
                 [counts and end > len(prompt) for counts, (_, end) in zip(row, offsets, strict=True)]
                 for row, offsets in zip(content, encoded["offset_mapping"], strict=True)
             ]
+        skipped = self.skiplist_token_ids if kind in self.config.skiplist_kinds else ()
         features = [
-            self._finish(list(ids), list(row), specials, kind, marker, length)
+            self._finish(list(ids), list(row), specials, kind, marker, length, skipped)
             for ids, row, specials in zip(encoded["input_ids"], content, encoded["special_tokens_mask"], strict=True)
         ]
         if return_offsets:
@@ -168,15 +188,19 @@ class OpticalProcessor(ProcessorMixin):
 
     def _cap(self) -> int:
         """The longest input that backbone and tokenizer take."""
-        text_config = self.config.get_text_config()
-        positions = getattr(text_config, "max_position_embeddings", None) or 1_000_000
-        # RoBERTa-like embeddings keep the positions up to the padding id free.
-        if text_config.model_type in ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "xmod"):
-            positions -= (text_config.pad_token_id or 0) + 1
-        return min(positions, self.tokenizer.model_max_length)
+        if self._longest_input is None:
+            self._longest_input = longest_input(self.config.backbone_config) or _ENDLESS
+        return min(self._longest_input, self.tokenizer.model_max_length)
 
     def _finish(
-        self, ids: list[int], content: list[bool], specials: list[int], kind: str, marker: int | None, length: int
+        self,
+        ids: list[int],
+        content: list[bool],
+        specials: list[int],
+        kind: str,
+        marker: int | None,
+        length: int,
+        skipped: Collection[int],
     ) -> dict[str, list[Any]]:
         if marker is not None:
             place = 1 if specials and specials[0] else 0
@@ -188,16 +212,14 @@ class OpticalProcessor(ProcessorMixin):
             target = {"none": 0, "fixed": length, "min": self.config.expansion_length or self.config.query_length}
             missing = (target[self.config.query_expansion] or 0) - len(ids)
             if missing > 0:
-                ids += [self._expansion_id] * missing
+                ids += [self._expansion_id()] * missing
                 attention += [self.config.attend_to_expansion_tokens] * missing
                 token += [True] * missing
                 content += [False] * missing
             if self.config.scored_query_tokens == "content":
                 token = list(content)
-        if kind in self.config.skiplist_kinds and self.skiplist_token_ids:
-            token = [
-                counts and identifier not in self.skiplist_token_ids for counts, identifier in zip(token, ids, strict=True)
-            ]
+        if skipped:
+            token = [counts and identifier not in skipped for counts, identifier in zip(token, ids, strict=True)]
         return {"input_ids": ids, "attention_mask": attention, "token_mask": token, "content_mask": content}
 
     def expand(self, feature: dict[str, list[Any]], length: int) -> dict[str, list[Any]]:
@@ -236,7 +258,7 @@ class OpticalProcessor(ProcessorMixin):
 
     def __call__(
         self,
-        text: str | Sequence[str],
+        text: str | Iterable[str],
         kind: str = "query",
         max_length: int | None = None,
         return_tensors: str | None = "pt",
@@ -247,14 +269,13 @@ class OpticalProcessor(ProcessorMixin):
         Raises:
             ValueError: for an empty batch, an unknown `kind`, or `return_tensors` other than `"pt"`.
         """
-        if kwargs:
-            raise TypeError(f"unknown arguments: {', '.join(kwargs)}; known: kind, max_length, return_tensors.")
+        refuse_unknown("the processor", kwargs, ("kind", "max_length", "return_tensors"))
         if return_tensors != "pt":
             raise ValueError("OpticalProcessor returns PyTorch tensors: return_tensors='pt'.")
-        texts = [text] if isinstance(text, str) else list(text)
-        if not texts:
+        features = self.tokenize(text, kind, max_length)
+        if not features:
             raise ValueError("there is no text to process.")
-        return self.pad(self.tokenize(texts, kind, max_length))
+        return self.pad(features)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
         """Saves tokenizer and `processor_config.json`; the settings go to `config.json` if no model has written it."""
@@ -277,21 +298,18 @@ class OpticalProcessor(ProcessorMixin):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> OpticalProcessor:
-        """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained`.
+        """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained` and any
+        setting of [`OpticalConfig`], which takes the place of the checkpoint's.
 
         Code of the tokenizer's own runs with `trust_remote_code=True` only.
         """
         kwargs.pop("_from_auto", None)
-        # Without an answer transformers asks on the terminal.
-        trust = bool(kwargs.pop("trust_remote_code", False))
         config = kwargs.pop("config", None)
         if not isinstance(config, OpticalConfig):
-            config = OpticalConfig.from_pretrained(pretrained_model_name_or_path, **kwargs)
+            config, unused = OpticalConfig.from_pretrained(pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs)
+            kwargs = unused | hub_arguments(kwargs)
         # The tokenizer's class is taken from its own files: with our config it would be looked up by model type.
-        tokenizer = AutoTokenizer.from_pretrained(
-            pretrained_model_name_or_path, config=config.get_text_config(), trust_remote_code=trust, **kwargs
-        )
-        return cls(tokenizer, config)
+        return cls(load_tokenizer(os.fspath(pretrained_model_name_or_path), config=config.get_text_config(), **kwargs), config)
 
 
 def replace_lone_surrogates(text: str) -> str:

@@ -31,6 +31,8 @@ TRAVELLING = (
     "late_interaction",
     "dense_layers",
     "backbones",
+    "pretrained",
+    "text_encoding",
 )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
 from ..modeling_optical import OpticalModel
+from ..pretrained import load_tokenizer
 from .clip_towers import load_text_tower
-from .files import HUB_ARGUMENTS, CheckpointFiles
+from .files import CheckpointFiles
 
 MODEL_TYPES = ("clip", "clip_text_model")
 
@@ -34,7 +34,7 @@ def read(
     """
     # The code is transformers' own.
     tower = load_text_tower(files.path, **{key: value for key, value in kwargs.items() if key != "trust_remote_code"})
-    tokenizer = AutoTokenizer.from_pretrained(files.path, **{key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs})
+    tokenizer = load_tokenizer(files.path, **files.given)
     values = {
         "embedding_dim": tower.text_projection.out_features,
         "query_length": None,

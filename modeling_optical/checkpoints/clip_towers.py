@@ -14,6 +14,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from ..pretrained import hub_arguments
+
 
 def load_text_tower(path: str, **kwargs: Any) -> CLIPTextModelWithProjection:
     """The text tower of a whole CLIP, or one that was saved alone, in eval mode.
@@ -34,8 +36,7 @@ def load_image_tower(path: str, **kwargs: Any) -> CLIPVisionModelWithProjection:
 
 
 def _load(tower_class: Any, config_class: Any, path: str, kwargs: dict[str, Any]) -> Any:
-    hub = {key: kwargs[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in kwargs}
-    config = AutoConfig.from_pretrained(path, **hub)
+    config = AutoConfig.from_pretrained(path, **hub_arguments(kwargs))
     if isinstance(config, CLIPConfig):
         own = config.text_config if config_class is CLIPTextConfig else config.vision_config
         own.projection_dim = config.projection_dim  # a tower's own value may be another, and the weights are of this one

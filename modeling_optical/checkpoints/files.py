@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.utils import cached_file
 
-HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only")
+from ..pretrained import hub_arguments
 
 
 class CheckpointFiles:
@@ -22,13 +22,18 @@ class CheckpointFiles:
     Args:
         name: what the user called it, for messages.
         path: folder or Hub id.
-        hub_arguments: revision, token, cache_dir, local_files_only.
+        given: what `from_pretrained` was given; all files are read with its revision, token, subfolder …
     """
 
-    def __init__(self, name: str, path: str, hub_arguments: dict[str, Any]):
+    def __init__(self, name: str, path: str, given: dict[str, Any]):
         self.name = name
         self.path = path
-        self.hub_arguments = hub_arguments
+        self.given = hub_arguments(given)
+
+    def inside(self, folder: str) -> dict[str, str]:
+        """The `subfolder` argument that finds a folder of the checkpoint, which may lie in a subfolder itself."""
+        inside = "/".join(part for part in (self.given.get("subfolder"), folder) if part)
+        return {"subfolder": inside} if inside else {}
 
     def find(self, file: str) -> Path | None:
         """Where a file is, fetched if need be; None if the checkpoint has none.
@@ -40,10 +45,10 @@ class CheckpointFiles:
         """
         self.check_inside(file)
         if os.path.isdir(self.path):
-            place = Path(self.path, file)
+            place = Path(self.path, self.given.get("subfolder", ""), file)
             return place if place.is_file() else None
         try:
-            found = cached_file(self.path, file, _raise_exceptions_for_missing_entries=False, **self.hub_arguments)
+            found = cached_file(self.path, file, _raise_exceptions_for_missing_entries=False, **self.given)
         except (OSError, hub_errors.HfHubHTTPError) as error:
             status = _http_status(error)
             if status is not None and (status == 429 or status >= 500):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import json
 import os
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import Any
 
 import torch
 
+from ..configuration_optical import SETTINGS
 from ..modeling_optical import OpticalModel
+from ..pretrained import split_arguments
 from . import clip, pylate, sentence_transformers, stanford
-from .files import HUB_ARGUMENTS, CheckpointFiles
+from .files import CheckpointFiles
 
 _PACKAGE_PREFIX = "package:"
 _DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
@@ -128,9 +129,9 @@ def load_checkpoint(
         name: folder, Hub id, or `package:NAME/PATH`.
         model_class: `OpticalModel` or a subclass.
         checkpoint_format: one of `FORMATS`, where the files should not decide.
-        **kwargs: for `from_pretrained` (revision, token, dtype, attn_implementation, trust_remote_code …); for a foreign
-            format also any value of `OpticalConfig`, which takes the place of the checkpoint's, and `language`, an X-MOD
-            backbone's language.
+        **kwargs: for `from_pretrained` (revision, subfolder, token, dtype, attn_implementation, trust_remote_code, strict …);
+            any value of `OpticalConfig`, which takes the place of the checkpoint's; and `language`, an X-MOD backbone's
+            language.
 
     Returns:
         The model in eval mode, its `processor` set.
@@ -138,26 +139,27 @@ def load_checkpoint(
     Raises:
         FileNotFoundError: if there is no such folder, package or model.
         ValueError: if the folder is of no known format, a file is damaged or unsafe, sizes do not match, the model needs code
-            of its own and `trust_remote_code=True` is not given, or a setting has no counterpart here.
+            of its own and `trust_remote_code=True` is not given, weights are missing or left over (unless `strict=False`), the
+            tokenizer cannot be the model's, or a setting has no counterpart here.
+        TypeError: for an unknown argument.
     """
     if checkpoint_format is not None and checkpoint_format not in FORMATS:
         raise ValueError(f"checkpoint_format is {checkpoint_format!r}; allowed: {', '.join(FORMATS)}.")
-    path = resolve_model_path(name)
-    files = CheckpointFiles(os.fspath(name), path, {k: kwargs[k] for k in HUB_ARGUMENTS if k in kwargs})
-    chosen = checkpoint_format or detect_format(files)
-    _check_layers(files)
+    language = kwargs.pop("language", None)
+    given, kwargs = split_arguments("load_checkpoint", kwargs, SETTINGS)
     # Without an answer transformers asks on the terminal, and waits.
     kwargs.setdefault("trust_remote_code", False)
-    language = kwargs.pop("language", None)
+    path = resolve_model_path(name)
+    files = CheckpointFiles(os.fspath(name), path, kwargs)
+    chosen = checkpoint_format or detect_format(files)
+    _check_layers(files)
     try:
         if chosen == "optical":
-            model = _load_own(name, path, files, model_class, kwargs)
+            model = _load_own(files, model_class, given, kwargs)
             _choose_language(files.name, model, language)
             return model
-        known = _config_arguments()
-        given = {key: kwargs.pop(key) for key in list(kwargs) if key in known}
         if chosen == "encoder":
-            model = model_class.from_backbone(path, backbone_kwargs=kwargs, **({"embedding_dim": None} | given))
+            model = model_class.from_backbone(path, **given, **kwargs)
         else:
             read = {
                 "sentence-transformers": sentence_transformers.read,
@@ -220,25 +222,14 @@ def _choose_language(name: str, model: OpticalModel, language: str | None) -> No
 
 
 def _load_own(
-    name: str | os.PathLike, path: str, files: CheckpointFiles, model_class: type[OpticalModel], kwargs: dict[str, Any]
+    files: CheckpointFiles, model_class: type[OpticalModel], given: dict[str, Any], kwargs: dict[str, Any]
 ) -> OpticalModel:
-    stored = model_class.config_class.from_pretrained(path, **files.hub_arguments).embedding_dim
-    if kwargs.get("embedding_dim", stored) != stored:
+    stored = model_class.config_class.from_pretrained(files.path, **files.given).embedding_dim
+    if given.get("embedding_dim", stored) != stored:
         raise ValueError(
-            f"{os.fspath(name)!r} has token vectors of embedding_dim={stored}, which cannot become "
-            f"{kwargs['embedding_dim']}: leave embedding_dim out, or start from a backbone without a projection."
+            f"{files.name!r} has token vectors of embedding_dim={stored}, which cannot become {given['embedding_dim']}: leave "
+            "embedding_dim out, or start from a backbone without a projection."
         )
-    kwargs.pop("trust_remote_code")  # the code is this package's
-    model = model_class.from_pretrained(path, **kwargs)
-    processor = model.get_processor()
-    rows, largest = model.get_input_embeddings().num_embeddings, max(processor.tokenizer.get_vocab().values(), default=0)
-    if largest >= rows:
-        raise ValueError(
-            f"the tokenizer of {os.fspath(name)!r} has ids up to {largest}, but its embedding matrix has {rows} rows: they "
-            "are not of the same model."
-        )
+    model = model_class.from_pretrained(files.path, **given, **kwargs)
+    model.get_processor()
     return model.eval()
-
-
-def _config_arguments() -> list[str]:
-    return [p for p in inspect.signature(OpticalModel.config_class.__init__).parameters if p not in ("self", "kwargs")]

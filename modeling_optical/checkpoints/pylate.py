@@ -42,7 +42,7 @@ def read(
         "strip_text": True,
         **projection_values(dense),
     }
-    model = model_class.from_backbone(files.path, backbone_kwargs=kwargs | subfolder, **(values | given))
+    model = model_class.from_backbone(files.path, **(values | given | kwargs | subfolder))
     assert model.processor is not None
     transformer.apply(model.processor.tokenizer)
     check_chain(files.name, model.config.get_text_config().hidden_size, dense)

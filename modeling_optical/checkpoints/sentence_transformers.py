@@ -67,7 +67,7 @@ def transformer_settings(files: CheckpointFiles, folders: list[tuple[str, str]])
     if output not in ("last_hidden_state", ["last_hidden_state"]):
         raise ValueError(f"{files.name!r} takes its vectors from {output!r}; only the last hidden state of an encoder is read.")
     settings = TransformerSettings(values.get("max_seq_length"), bool(values.get("do_lower_case")), values)
-    return settings, ({"subfolder": path} if path else {})
+    return settings, files.inside(path)
 
 
 def read(
@@ -110,7 +110,7 @@ def read(
         **_expansion(transformer.values),
         **projection_values(dense),
     }
-    model = model_class.from_backbone(files.path, backbone_kwargs=kwargs | subfolder, **(values | given))
+    model = model_class.from_backbone(files.path, **(values | given | kwargs | subfolder))
     assert model.processor is not None
     tokenizer = model.processor.tokenizer
     transformer.apply(tokenizer)
@@ -179,7 +179,7 @@ def read_sentence_encoder(
         "pooled_layers": [module.layer for module in dense],
         "normalize_pooled": any(kind == "Normalize" for kind, _ in folders),
     }
-    model = model_class.from_backbone(files.path, backbone_kwargs=kwargs | subfolder, **(values | given))
+    model = model_class.from_backbone(files.path, **(values | given | kwargs | subfolder))
     assert model.processor is not None
     transformer.apply(model.processor.tokenizer)
     check_chain(files.name, model.config.get_text_config().hidden_size, dense)

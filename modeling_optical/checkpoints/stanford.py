@@ -65,7 +65,7 @@ def read(
         "strip_text": False,
     }
     # Markers come after loading: from_backbone would add those that the vocabulary lacks.
-    model = model_class.from_backbone(files.path, backbone_kwargs=kwargs, **(values | given))
+    model = model_class.from_backbone(files.path, **(values | given | kwargs))
     assert model.processor is not None
     tokenizer = model.processor.tokenizer
     for key, name in (("query_marker", "query_token_id"), ("document_marker", "doc_token_id")):
@@ -82,7 +82,6 @@ def read(
         assert isinstance(model.projection, torch.nn.Linear)
         with torch.no_grad():
             model.projection.weight.copy_(weight)
-    model.processor = type(model.processor)(tokenizer, model.config)
     return model
 
 

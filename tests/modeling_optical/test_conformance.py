@@ -240,7 +240,7 @@ def test_attention_implementations_agree(model, batch, folder, name, family):
 
 
 def test_the_attention_asked_for_reaches_a_new_model(family, backbones):
-    model = OpticalModel.from_backbone(backbones[family], backbone_kwargs={"attn_implementation": "eager"})
+    model = OpticalModel.from_backbone(backbones[family], attn_implementation="eager")
     assert model.backbone.config._attn_implementation == model.config._attn_implementation == "eager"
 
 

@@ -199,7 +199,7 @@ def test_sizes_that_do_not_match_are_named(tmp_path):
     tokenizer = json.loads((folder / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"] |= {f"more{i}": len(tokenizer["model"]["vocab"]) + i for i in range(9)}
     (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    with pytest.raises(ValueError, match=r"has ids up to \d+, but its embedding matrix has \d+ rows"):
+    with pytest.raises(ValueError, match=r"has ids up to \d+, but the model's embedding matrix has \d+ rows"):
         load_checkpoint(folder)
 
 

@@ -1,0 +1,206 @@
+"""Texts to token vectors: what a model offers beside its forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as functional
+from transformers.utils import logging
+
+from .configuration_optical import KINDS
+from .late_interaction import search
+from .pretrained import refuse_unknown
+
+if TYPE_CHECKING:
+    from .processing_optical import OpticalProcessor
+
+_ONE_DEVICE = (
+    "encode works on one device. To encode a corpus on several, start `optical encode` or encode_corpus(…) with accelerate "
+    "launch: each process encodes its share."
+)
+
+
+class TextEncoder:
+    """Encoding with the names of sentence-transformers, for a model with a `config`, a `device` and a `get_processor`.
+
+    All texts go through the module's call, so that hooks, `model.compile()` and sharded parameters work.
+    """
+
+    config: Any
+    device: Any
+    training: bool
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The text that is put before a query or document; `prompt_name` names one."""
+        return {kind: getattr(self.config, f"{kind}_prompt") or "" for kind in KINDS}
+
+    def encode_query(self, inputs: str | Iterable[str], **kwargs: Any) -> Any:
+        """Token vectors of queries, one text or many; arguments and result as for `encode`."""
+        return self.encode(inputs, "query", **kwargs)
+
+    def encode_document(self, inputs: str | Iterable[str], **kwargs: Any) -> Any:
+        """Token vectors of documents, one text or many; arguments and result as for `encode`."""
+        return self.encode(inputs, "document", **kwargs)
+
+    def encode(
+        self,
+        inputs: str | Iterable[str],
+        kind: str = "query",
+        *,
+        convert_to_numpy: bool = True,
+        convert_to_tensor: bool = False,
+        normalize_embeddings: bool = True,
+        **kwargs: Any,
+    ) -> Any:
+        """
+        Encodes texts in batches of similar length.
+
+        Args:
+            inputs: one text or many.
+            kind: `"query"` or `"document"`; `encode_query` and `encode_document` say it by their names.
+            convert_to_numpy: numpy arrays; False for tensors.
+            convert_to_tensor: CPU tensors in place of numpy arrays.
+            normalize_embeddings: token vectors have unit length in any case.
+            prompt: text to put before each input, in place of the configured one; "" for none.
+            prompt_name: `"query"` or `"document"`: the configured prompt of that kind.
+            batch_size: texts per batch (32).
+            max_length: tokens per text, in place of the configured length.
+            show_progress_bar: None shows it from 1,000 texts on.
+            device: moves the model there first. None: where it is.
+            processor: in place of the model's own.
+
+        Returns:
+            One float32 array (scoring tokens, dim) for a string, a list of them in the order given for many texts. A text
+            without scoring tokens gets (0, dim).
+
+        Raises:
+            ValueError: if no processor can be found, for an unknown `kind` or `prompt_name`, or for several devices.
+        """
+        single, texts = _as_list(inputs)
+        results: list[Any] = [None] * len(texts)
+        for chosen, output in self._outputs(texts, kind, **kwargs):
+            vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
+            for row, index in enumerate(chosen):
+                kept = vectors[row][mask[row]]
+                results[index] = kept.numpy() if convert_to_numpy and not convert_to_tensor else kept
+        return results[0] if single else results
+
+    def encode_pooled(
+        self, inputs: str | Iterable[str], kind: str = "query", *, normalize_embeddings: bool = False, **kwargs: Any
+    ) -> torch.Tensor:
+        """
+        One vector per text, of a model with a pooling (`config.pooling_mode`): a sentence encoder, or CLIP's text tower and its
+        students, whose vectors meet CLIP's image vectors.
+
+        Args:
+            inputs, kind: as for `encode`.
+            normalize_embeddings: unit vectors, where `config.normalize_pooled` does not ask for them.
+            **kwargs: as for `encode`.
+
+        Returns:
+            (`config.pooled_dim`,) for a string, (texts, `config.pooled_dim`) for many texts; float32 on the CPU.
+
+        Raises:
+            ValueError: if the model has no pooling.
+        """
+        if self.config.pooled_dim is None:
+            raise ValueError("this model has no pooled vector: config.pooling_mode is null. Set it, for instance to 'mean'.")
+        single, texts = _as_list(inputs)
+        results = torch.empty(len(texts), self.config.pooled_dim)
+        for chosen, output in self._outputs(texts, kind, **kwargs):
+            results[chosen] = output["pooled_vector"].float().cpu()
+        if normalize_embeddings:
+            results = functional.normalize(results, dim=-1)
+        return results[0] if single else results
+
+    def similarity(self, queries: Any, documents: Any) -> torch.Tensor:
+        """MaxSim of every query with every document (METHOD §1).
+
+        Args:
+            queries: what `encode_query` returned: one array (tokens, dim), a list of them, or a padded array
+                (texts, tokens, dim) with zeros behind each text.
+            documents: what `encode_document` returned.
+
+        Returns:
+            (queries, documents) float32 on the CPU.
+        """
+        queries, documents = _token_vectors(queries), _token_vectors(documents)
+        positions, scores = search(queries, documents, k=len(documents))
+        return torch.zeros_like(scores).scatter_(1, positions, scores)
+
+    def start_multi_process_pool(self, *args: Any, **kwargs: Any) -> Any:
+        """sentence-transformers' pool of processes, which this package has another way for."""
+        raise NotImplementedError(_ONE_DEVICE)
+
+    def _outputs(
+        self,
+        texts: list[str],
+        kind: str,
+        *,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        batch_size: int = 32,
+        max_length: int | None = None,
+        show_progress_bar: bool | None = None,
+        device: Any = None,
+        pool: Any = None,
+        processor: OpticalProcessor | None = None,
+        **unknown: Any,
+    ) -> Iterator[tuple[list[int], Any]]:
+        """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
+        refuse_unknown("encode", unknown, [name for name in signature(TextEncoder._outputs).parameters if name != "self"])
+        if pool is not None or isinstance(device, (list, tuple)):
+            raise ValueError(_ONE_DEVICE)
+        if device is not None:
+            self.to(device)
+        if prompt is None and prompt_name is not None:
+            if prompt_name not in self.prompts:
+                raise ValueError(f"prompt_name is {prompt_name!r}; this model has prompts for 'query' and 'document'.")
+            prompt = self.prompts[prompt_name]
+        processor = processor or self.get_processor()
+        features = [
+            feature
+            for start in range(0, len(texts), 1024)
+            for feature in processor.tokenize(texts[start : start + 1024], kind, max_length, prompt=prompt)
+        ]
+        order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
+        was_training = self.training
+        self.eval()
+        try:
+            with logging.tqdm(
+                total=len(texts),
+                desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
+                unit="text",
+                disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
+            ) as bar:
+                for start in range(0, len(order), batch_size):
+                    chosen = order[start : start + batch_size]
+                    batch = processor.pad([features[i] for i in chosen]).to(self.device)
+                    del batch["content_mask"]
+                    with torch.no_grad():
+                        output = self(**batch, weigh_tokens_by=(), return_dict=True)
+                    yield chosen, output
+                    bar.update(len(chosen))
+        finally:
+            self.train(was_training)
+
+
+def _as_list(inputs: str | Iterable[str]) -> tuple[bool, list[str]]:
+    """Whether it is one text, and the texts."""
+    return (True, [inputs]) if isinstance(inputs, str) else (False, list(inputs))
+
+
+def _token_vectors(vectors: Any) -> list[Any]:
+    """One array (tokens, dim) per text, without the zeros of padding."""
+    if not hasattr(vectors, "ndim"):
+        return list(vectors)
+    if vectors.ndim == 2:
+        return [vectors]
+    return [row[(row != 0).any(-1)] for row in vectors]
+
+
+__all__ = ["TextEncoder"]
