@@ -212,6 +212,16 @@ class OpticalConfig(PreTrainedConfig):
         return super().to_dict() | {"transport": self.transport.to_dict()}
 
     @property
+    def custom_pipelines(self) -> dict[str, Any]:
+        """transformers' own pipeline knows nothing of markers and masks; it runs ours, or says what it needs for that."""
+        implementation = "pipeline_optical.OpticalFeatureExtractionPipeline"
+        return {"feature-extraction": {"impl": implementation, "pt": ("AutoModel",)}}
+
+    @custom_pipelines.setter
+    def custom_pipelines(self, value: Any) -> None:
+        """Does nothing: what a saved pipeline notes here is the class's own."""
+
+    @property
     def hidden_size(self) -> int:
         """Size of the backbone's hidden states; that of a token vector is `vector_dim`."""
         return self.get_text_config().hidden_size

@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput, can_return_tuple, logging
 from .backbones import build_backbone, indivisible_modules, load_backbone
 from .configuration_optical import SETTINGS, OpticalConfig
 from .dense_layers import dense_layers, pool
+from .pipeline_optical import OpticalFeatureExtractionPipeline
 from .pretrained import check_tokenizer, check_weights, hub_arguments, load_tokenizer, refuse_unknown, split_arguments
 from .processing_optical import OpticalProcessor
 from .text_encoding import TextEncoder
@@ -102,6 +103,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
         Args:
             pretrained_model_name_or_path: folder or Hub id.
             strict: whether the checkpoint must hold exactly the model's weights; with False, those that it lacks start random.
+                `output_loading_info=True`, which returns the names of both, refuses nothing either.
 
         Raises:
             ValueError: if weights are missing or left over. TypeError: for an unknown argument.
@@ -109,7 +111,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
         with_info = kwargs.pop("output_loading_info", False)
         given = hub_arguments(kwargs)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
-        if strict:
+        if strict and not with_info:
             check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
         # What is read from there later has to come from the same place; a token has no place in a saved config.
         model._hub_arguments = given
@@ -515,6 +517,7 @@ def _received_attention(attentions: tuple[torch.Tensor, ...] | None, attention_m
 
 
 __all__ = [
+    "OpticalFeatureExtractionPipeline",
     "OpticalForDistillation",
     "OpticalModel",
     "OpticalModelOutput",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from .commands import (
     adapt_vocabulary,
@@ -52,6 +54,7 @@ _COMMANDS = (
 )
 
 _FIRST_PROCESS_SECONDS = 3.0
+_OVERRIDE = re.compile(r"[a-z_]+(\.\w+)*=")
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -79,12 +82,7 @@ Teach an English retriever another language, from bitext.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command; a mistake of the user's is one message and exit status 2, never a stack trace."""
     parser = _parser()
-    options, rest = parser.parse_known_args(arguments)
-    # argparse takes the overrides of a recipe only where they stand together; a `key=value` behind an option is one, too.
-    if rest and ("overrides" not in options or not all("=" in item and not item.startswith("-") for item in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.overrides = [*options.overrides, *rest]
+    options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 0
@@ -117,10 +115,47 @@ def _parser() -> argparse.ArgumentParser:
         prog="optical", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--debug", action="store_true", help="show stack traces")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_CommandParser)
     for command in _COMMANDS:
         command.add_parser(commands)
+    for command_parser in commands.choices.values():
+        command_parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show stack traces")
     return parser
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """A parser whose options may stand anywhere: before, between and behind the other arguments."""
+
+    _intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        if self._intermixed:  # argparse's own intermixed parsing calls this method for its two passes
+            return super().parse_known_args(args, namespace)
+        self._intermixed = True
+        try:
+            return self.parse_known_intermixed_args(self._without_theft(list(args)), namespace)
+        finally:
+            self._intermixed = False
+
+    def _without_theft(self, words: list[str]) -> list[str]:
+        """The arguments, with those in front that an option of several values would take though they are not its own: overrides
+        (`key=value`), and runs of `optical compare`, which are there."""
+        several = {name for action in self._actions if action.nargs == "+" for name in action.option_strings}
+        kinds = {action.dest for action in self._actions if not action.option_strings}
+        first, kept, taken = [], [], 0
+        for place, word in enumerate(words):
+            if word == "--":
+                return [*first, *kept, *words[place:]]
+            if word.startswith("-"):
+                taken = 1 if word in several else 0
+            elif taken:
+                foreign = ("overrides" in kinds and _OVERRIDE.match(word)) or ("runs" in kinds and taken > 1)
+                if foreign and os.path.exists(word) == ("runs" in kinds):
+                    first.append(word)
+                    continue
+                taken += 1
+            kept.append(word)
+        return [*first, *kept]
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ TRAVELLING = (
     "late_interaction",
     "dense_layers",
     "backbones",
+    "pipeline_optical",
     "pretrained",
     "text_encoding",
 )

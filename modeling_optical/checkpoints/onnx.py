@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,8 @@ class _TokenVectors(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         everything = torch.ones_like(attention_mask, dtype=torch.bool)
-        output = OpticalModel.forward(self.model, input_ids=input_ids, attention_mask=attention_mask, token_mask=everything)
-        assert output.token_vectors is not None
-        return output.token_vectors
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_mask": everything}
+        return self.model(**inputs, weigh_tokens_by=(), return_dict=True)["token_vectors"]
 
 
 class OnnxEncoder:
@@ -96,9 +96,9 @@ class OnnxEncoder:
         self.processor = OpticalProcessor.from_pretrained(folder)
         self._session = onnxruntime.InferenceSession(str(graph), providers=onnxruntime.get_available_providers())
 
-    def encode(self, texts: Sequence[str], kind: str, *, batch_size: int = 32) -> list[np.ndarray]:
-        """One float32 array (scoring tokens, dim) per text, as `OpticalModel.encode` gives."""
-        features = self.processor.tokenize(texts, kind)
+    def encode(self, inputs: str | Iterable[str], kind: str = "query", *, batch_size: int = 32) -> Any:
+        """One float32 array (scoring tokens, dim) for a string, a list of them for many texts, as `OpticalModel.encode`."""
+        features = self.processor.tokenize(inputs, kind)
         order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
         results: list[Any] = [None] * len(features)
         for start in range(0, len(order), batch_size):
@@ -107,14 +107,15 @@ class OnnxEncoder:
             (vectors,) = self._session.run(None, {name: batch[name].numpy() for name in ("input_ids", "attention_mask")})
             for row, index in enumerate(chosen):
                 results[index] = vectors[row][batch["token_mask"][row].numpy()]
-        return results
+        return results[0] if isinstance(inputs, str) else results
 
 
 def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None:
     """Writes `model.onnx` (fp32, any batch and length), the tokenizer and the settings, and checks the graph in onnxruntime.
 
     Args:
-        model: the model, with its processor.
+        model: the model, with its processor. Weights in half precision are written in fp32, with the values that they have:
+            runtimes lack many operators in fp16 and bf16.
         folder: where to.
         tolerance: largest difference of a vector's entry between PyTorch and onnxruntime.
 
@@ -127,6 +128,8 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ImportError(f"the ONNX export needs onnx, onnxscript and onnxruntime: {_INSTALL}") from error
+    if {parameter.dtype for parameter in model.parameters()} != {torch.float32}:
+        model = copy.deepcopy(model).float()
     folder.mkdir(parents=True, exist_ok=True)
     processor = model.get_processor()
     config = OpticalConfig.from_dict(model.config.to_dict())
