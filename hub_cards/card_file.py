@@ -16,6 +16,8 @@ from modeling_optical.files.atomic_write import write_text
 CARD_FILE = "README.md"
 # What a snippet calls the model until it has a name on the Hub.
 PLACEHOLDER = "PATH_OR_ID_OF_THIS_MODEL"
+# The oldest transformers that loads a model with the code beside it, from a folder, too (docs/versions.md).
+LOWEST_TRANSFORMERS = "5.10"
 _SECTION = re.compile(r"<!-- optical:(?P<name>[\w-]+)\b.*?-->\n(?P<text>.*?)<!-- /optical:(?P=name) -->", re.DOTALL)
 _HEADER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
 # Whatever stood there, these are read from the run again. The others are added to what stood there.
@@ -49,9 +51,17 @@ def merge_card(existing: str, fresh: str) -> str:
     return _card(_merge_metadata(old_data, data), merged)
 
 
-def write_card(folder: str | os.PathLike, fresh: str) -> Path:
-    """Writes a card into a folder; in one that is there, only our sections and our metadata change (see `merge_card`)."""
+def write_card(folder: str | os.PathLike, fresh: str, repo_id: str | None = None) -> Path:
+    """Writes a card into a folder; in one that is there, only our sections and our metadata change (see `merge_card`).
+
+    Args:
+        folder: the model's.
+        fresh: the whole card.
+        repo_id: what the model is called on the Hub, and so in the snippets; None: it has no name there yet.
+    """
     path = Path(folder) / CARD_FILE
+    if repo_id is not None:
+        fresh = named(fresh, repo_id)
     if path.is_file():
         try:
             fresh = merge_card(path.read_text(encoding="utf-8"), fresh)

@@ -37,6 +37,7 @@ class CardInput:
         revision: commit on the Hub, or version of the package.
         license: as its owner or the recipe names it; None if nobody does.
         read, kept: pairs of a bitext before and after cleaning.
+        local: whether the name is that of a folder, which nobody else has.
     """
 
     role: str
@@ -45,6 +46,7 @@ class CardInput:
     license: str | None = None
     read: int | None = None
     kept: int | None = None
+    local: bool = False
 
 
 def demands(licence: str | None) -> set[str]:

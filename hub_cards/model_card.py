@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from modeling_optical.evaluation import ResultRow
 from modeling_optical.files.atomic_write import write_text
 
-from .card_file import CARD_FILE, replace_section, write_card
+from .card_file import CARD_FILE, LOWEST_TRANSFORMERS, replace_section, write_card
 from .languages import bcp47, hub_languages, language_name
 from .licences import CardInput, hub_metadata, warnings
 from .results import (
@@ -28,6 +28,8 @@ from .results import (
 
 TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
 STUDENT = "optical"
+# What a snippet calls a teacher that is not on the Hub.
+_TEACHER = "PATH_OR_ID_OF_THE_TEACHER"
 _SHOWN = ("AP@100", "nDCG@10", "RR@10")
 # What a card shows of the pictures that stand beside it.
 PICTURES = {
@@ -102,16 +104,21 @@ class CardData:
         return next((one for one in self.inputs if one.role == role), None)
 
 
-def write_model_card(folder: str | os.PathLike, card: CardData) -> Path:
+def write_model_card(folder: str | os.PathLike, card: CardData, repo_id: str | None = None) -> Path:
     """Writes `README.md` into a student's folder, with its results as `model-index`, and `.eval_results/` beside it.
 
     In a card that is there, only the sections between our marks and our metadata change.
+
+    Args:
+        folder: the student's.
+        card: what it says.
+        repo_id: what the model is called on the Hub; None: it has no name there yet.
 
     Raises:
         ValueError: if there is a card whose metadata is not valid.
     """
     folder = Path(folder)
-    path = write_card(folder, render_model_card(card, folder))
+    path = write_card(folder, render_model_card(card, folder), repo_id)
     files = eval_results_files(card.rows, STUDENT, card.collections, command=card.command, date=card.date)
     for name, text in files.items():
         write_text(folder / name, text)
@@ -137,6 +144,8 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         card=card,
         names=[_named(code) for code in card.languages],
         teacher=teacher,
+        teacher_reference=_TEACHER if teacher.local else teacher.name,
+        lowest=LOWEST_TRANSFORMERS,
         teacher_language=language_name(card.teacher_language),
         sentence_transformers=sentence_transformers_section((folder / "modules.json").is_file()),
         language_table=_language_table(card),
@@ -200,6 +209,11 @@ def is_hub_id(name: str) -> bool:
     return not name.startswith(("package:", "/", ".", "~")) and name.count("/") <= 1 and not os.path.isdir(name)
 
 
+def shown_name(name: str) -> str:
+    """What a card calls a model: its Hub id or package, or the last part of its path, which says nothing of this machine."""
+    return name if name.startswith("package:") or is_hub_id(name) else Path(name).name
+
+
 def _metadata(card: CardData, start: CardInput) -> ModelCardData:
     datasets = [one.name for one in card.inputs if one.role == "bitext" and "/" in one.name]
     return ModelCardData(
@@ -208,7 +222,7 @@ def _metadata(card: CardData, start: CardInput) -> ModelCardData:
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=list(_TAGS),
-        base_model=start.name if is_hub_id(start.name) else None,
+        base_model=start.name if not start.local and is_hub_id(start.name) else None,
         datasets=datasets or None,
         model_name=card.name,
         eval_results=model_index(card.rows, STUDENT, card.collections) or None,

@@ -115,7 +115,14 @@ def plan_push(folder: Path, repo_id: str) -> Push:
     return Push(repo_id, files, card, _notes(folder, card))
 
 
-def send(push: Push, *, private: bool | None = None, update: bool = False, api: HfApi | None = None) -> str:
+def send(
+    push: Push,
+    *,
+    private: bool | None = None,
+    update: bool = False,
+    revision: str | None = None,
+    api: HfApi | None = None,
+) -> str:
     """Makes the repository if need be and sends everything in one commit; returns its address.
 
     Broken off and called again, it goes on: weights that have arrived are not sent twice, and the commit, which is the last
@@ -125,6 +132,7 @@ def send(push: Push, *, private: bool | None = None, update: bool = False, api: 
         push: what to send.
         private: whether a new repository is private; None leaves it to the account's default.
         update: whether a repository that holds something already gets another commit.
+        revision: branch that gets the commit; the main one if None.
         api: of the Hub; the default one if None.
 
     Raises:
@@ -152,6 +160,7 @@ def send(push: Push, *, private: bool | None = None, update: bool = False, api: 
             [CommitOperationAdd(name, content) for name, content in files.items()],
             commit_message="Student distilled by optimal transport" if push.repo_type == "model" else "Demo",
             repo_type=push.repo_type,
+            revision=revision,
         )
     return str(commit.repo_url)
 

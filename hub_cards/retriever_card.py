@@ -11,9 +11,9 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from modeling_optical.evaluation import ResultRow
 
-from .card_file import write_card
+from .card_file import LOWEST_TRANSFORMERS, write_card
 from .languages import hub_languages
-from .model_card import is_hub_id
+from .model_card import is_hub_id, shown_name
 from .results import model_index, results_table
 
 TEMPLATE = Path(__file__).parent / "retriever_card.md.jinja"
@@ -46,8 +46,8 @@ class RetrieverCard:
     versions: Mapping[str, str | None]
 
 
-def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard) -> Path:
-    """Writes `README.md` into a retriever's folder, with its results as `model-index`."""
+def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id: str | None = None) -> Path:
+    """Writes `README.md` into a retriever's folder, with its results as `model-index`; `repo_id` as for `write_model_card`."""
     data = ModelCardData(
         **hub_languages([card.language]),
         library_name="transformers",
@@ -62,7 +62,10 @@ def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard) -> Path
         data,
         template_path=str(TEMPLATE),
         card=card,
+        start=shown_name(card.start),
+        documents=shown_name(card.documents or ""),
+        lowest=LOWEST_TRANSFORMERS,
         results_table=results_table(card.rows, metrics),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
     )
-    return write_card(folder, str(content))
+    return write_card(folder, str(content), repo_id)

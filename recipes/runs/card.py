@@ -15,7 +15,7 @@ from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
 from hub_cards.licences import CardInput
-from hub_cards.model_card import CardData, Cost, is_hub_id
+from hub_cards.model_card import CardData, Cost, is_hub_id, shown_name
 from hub_cards.results import CollectionReference
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.files import CheckpointFiles
@@ -148,14 +148,15 @@ def _cost(record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cos
 def _model(role: str, name: str, revision: str | None, licence: str | None) -> CardInput:
     """A model with its revision (or its package's version) and the licence that its own card names."""
     path = resolve_model_path(name)
-    shown = name if name.startswith("package:") or is_hub_id(name) else Path(name).name
+    local = not name.startswith("package:") and not is_hub_id(name)
     if name.startswith("package:"):
         module = name.removeprefix("package:").partition("/")[0]
         package = metadata.packages_distributions().get(module, [module])[0]
         revision = f"{package} {metadata.version(package)}"
     elif is_hub_id(name):
         revision = _commit(path, revision) or revision
-    return CardInput(role, shown, revision, licence or _model_licence(name, path, revision if is_hub_id(name) else None))
+    licence = licence or _model_licence(name, path, revision if is_hub_id(name) else None)
+    return CardInput(role, shown_name(name), revision, licence, local=local)
 
 
 def _commit(repository: str, revision: str | None) -> str | None:

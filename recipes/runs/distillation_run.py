@@ -12,7 +12,6 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.utils import logging
 
-from hub_cards.model_card import CardData, write_model_card
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.checkpoints import resolve_model_path
@@ -38,10 +37,10 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
-from .card import student_card
 from .data import Data, load_data
 from .provenance import provenance
 from .distillation_recipe import Recipe
+from .hub_push import hub_arguments, push_finished
 from .report import Report, evaluate_run
 from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
 
@@ -95,6 +94,8 @@ class Run(FolderRun):
             record = provenance(self.recipe, data.report, self.seconds, self.state.num_processes)
             write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
             report.finish(self, record)
+            if address := push_finished(self.student_folder("optical"), self.recipe.training, f"{self.recipe.name}-{self.recipe.language}"):
+                self.say(f"Pushed to {address}")
         self.state.wait_for_everyone()
         return report
 
@@ -221,7 +222,7 @@ class Run(FolderRun):
         checkpoints = self.folder / "checkpoints" / name
         on_cpu = self.state.device.type == "cpu"
         # A recipe names one repository, and the student is what goes there.
-        own = {} if name == "optical" else {"push_to_hub": False}
+        own = hub_arguments(recipe.training, f"{self.recipe.name}-{self.recipe.language}") if name == "optical" else {"push_to_hub": False}
         arguments = OpticalTrainingArguments(
             output_dir=str(checkpoints),
             objectives=recipe.objectives,
@@ -243,23 +244,15 @@ class Run(FolderRun):
             max_document_length=recipe.student.max_document_length,
             translations=table,
             frequencies=self._frequencies(recipe, student, data, vectors),
-            write_card=lambda into: write_model_card(into, self._card(recipe, data, trainer)),
         )
         last = last_complete_checkpoint(checkpoints, self.state)
         if last is not None:
             self.say(f"{name}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
-        if arguments.push_to_hub:
-            trainer.push_to_hub()
         if self.state.is_main_process:
             _save_student(trainer, folder, self.start_folder, recipe.teacher.model)
         self.state.wait_for_everyone()
         self.seconds[f"training {name}"] = time.monotonic() - began
-
-    def _card(self, recipe: Recipe, data: Data, trainer: OpticalTrainer) -> CardData:
-        """The card that a push of the trainer's sends (`training.push_to_hub`); results come with the evaluation."""
-        record = provenance(recipe, data.report, self.seconds, self.state.num_processes)
-        return student_card(recipe, record, training_log=trainer.state.log_history)
 
     def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
         """The translation table for the lexical prior or plan, where the recipe asks for one."""

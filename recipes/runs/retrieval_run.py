@@ -29,6 +29,7 @@ from trainer.loop.dropout import set_dropout
 from trainer.retrieval.labelled_evaluation import labelled_collection
 from trainer.objectives import describe_retrieval_objectives
 
+from .hub_push import hub_arguments, push_finished
 from .provenance import file_fingerprint, machine, package_versions
 from .retrieval_recipe import RetrievalRecipe
 from .run_folder import FolderRun, check_arguments, claim_folder, last_complete_checkpoint, telling_a_full_disk
@@ -153,7 +154,10 @@ class RetrievalRun(FolderRun):
             batch = settings["per_device_train_batch_size"] * settings.get("gradient_accumulation_steps", 1)
             settings["num_train_epochs"] = default_epochs(len(train), batch * self.state.num_processes)
         arguments = RetrievalTrainingArguments(
-            output_dir=str(checkpoints), objectives=recipe.objectives, seed=recipe.seed, **settings
+            output_dir=str(checkpoints),
+            objectives=recipe.objectives,
+            seed=recipe.seed,
+            **settings | hub_arguments(recipe.training, f"{recipe.name}-{recipe.language}"),
         )
         self.say(f"Training: {describe_retrieval_objectives(recipe.objectives)}")
         set_seed(recipe.seed)
@@ -228,6 +232,8 @@ class RetrievalRun(FolderRun):
             versions=package_versions(),
         )
         write_retriever_card(self.model_folder, card)
+        if address := push_finished(self.model_folder, recipe.training, f"{recipe.name}-{recipe.language}"):
+            self.say(f"Pushed to {address}")
         self.say(f"{text}\n\n{seconds / 60:.1f} minutes. Model: {self.model_folder}   results: {self.folder / 'results.json'}")
 
 

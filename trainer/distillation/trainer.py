@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -65,10 +65,9 @@ class OpticalTrainer(ObjectiveTrainer):
         max_document_length: the student's tokens per document-like text; its document length if None.
         translations: translation table for `transport.lexical_prior` and `transport.plan_from="lexical"`.
         frequencies: for `transport.marginals="idf"`; counted on `train_dataset` if None.
-        write_card: writes the model card into the folder that it is given, before a push (`hub_cards.model_card` has one);
-            None leaves the card to the parent.
-        **kwargs: for the parent (callbacks, optimizers, compute_metrics, model_init, data_collator …). `compute_metrics` and
-            `predict` get token vectors and mask of the translations as predictions, the teacher's of the sources as labels.
+        **kwargs: for the parent (callbacks, optimizers, compute_metrics, model_init, data_collator, write_card …).
+            `compute_metrics` and `predict` get token vectors and mask of the translations as predictions, the teacher's of the
+            sources as labels.
 
     Raises:
         TypeError: for an argument of another kind.
@@ -98,12 +97,10 @@ class OpticalTrainer(ObjectiveTrainer):
         max_document_length: int | None = None,
         translations: TranslationTable | None = None,
         frequencies: InverseDocumentFrequencies | None = None,
-        write_card: Callable[[Path], object] | None = None,
         **kwargs: Any,
     ):
         self.args = args = checked_arguments(args, OpticalTrainingArguments)
         self.teacher: Any = cast(Any, teacher)
-        self.write_card = write_card
         self.max_length = max_length
         self.max_document_length = max_document_length
         self.translations = translations
@@ -404,13 +401,6 @@ class OpticalTrainer(ObjectiveTrainer):
                 rest = {key: value for key, value in group.items() if key not in ("params", "lr", "initial_lr")}
                 optimizer.add_param_group({**rest, "params": own, "lr": rate, "embeddings": True})
         return optimizer
-
-    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
-        """The card that `push_to_hub` sends: `write_card`'s if there is one."""
-        if self.write_card is None:
-            super().create_model_card(*args, **kwargs)
-        elif self.is_world_process_zero():
-            self.write_card(Path(str(self.args.output_dir)))
 
     def _training_only_modules(self) -> dict[str, nn.Module]:
         """What training needs beside the student, by the file that holds it in a checkpoint."""

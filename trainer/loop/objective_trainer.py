@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,6 +34,8 @@ class ObjectiveTrainer(CheckedCheckpoints):
         args: the arguments.
         train_dataset, eval_dataset: as `_rows` and `_evaluation_rows` return them.
         stop_on_non_finite: whether a loss or gradient that is no finite number ends the training.
+        write_card: writes the model card into the folder that it is given, for the repository that it is given, before a push
+            (`hub_cards.model_card.write_model_card` is one); None leaves the card to the parent.
         **kwargs: for the parent.
     """
 
@@ -51,9 +53,11 @@ class ObjectiveTrainer(CheckedCheckpoints):
         train_dataset: Any = None,
         eval_dataset: Any = None,
         stop_on_non_finite: bool = False,
+        write_card: Callable[[Path, str], object] | None = None,
         **kwargs: Any,
     ):
         check_keywords(kwargs)
+        self.write_card = write_card
         self._parts: dict[str, list[torch.Tensor]] = defaultdict(list)
         super().__init__(
             model=None if kwargs.get("model_init") is not None else model,
@@ -202,6 +206,13 @@ class ObjectiveTrainer(CheckedCheckpoints):
     def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
         """Predictions and labels of a batch, one row a text; padded with -100 where batches differ in width."""
         raise NotImplementedError
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """The card that `push_to_hub` sends: `write_card`'s if there is one."""
+        if self.write_card is None:
+            super().create_model_card(*args, **kwargs)
+        elif self.is_world_process_zero():
+            self.write_card(Path(str(self.args.output_dir)), str(self.hub_model_id))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the mean of every part since the last log, over all processes."""
