@@ -25,7 +25,7 @@ from .retrieval.collator import RetrievalCollator
 from .retrieval.trainer import RetrievalTrainer
 from .teachers.cache import TeacherCache
 from .teachers.projection import TeacherProjection, fit_projection, project_model
-from .teachers.teacher import Teacher
+from .teachers.teacher import Teacher, TeacherOfTexts
 
 __all__ = [
     "OBJECTIVES",
@@ -50,6 +50,7 @@ __all__ = [
     "RetrievalTrainingArguments",
     "Teacher",
     "TeacherCache",
+    "TeacherOfTexts",
     "TeacherProjection",
     "TextTable",
     "bitext_collator",

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modeling_optical import TransportOptions
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.evaluation.questions import QuestionSet, load_questions
-from modeling_optical import TransportOptions
 from trainer.bitext import (
     BitextSource,
     Cleaning,

@@ -11,8 +11,7 @@ import torch
 
 from modeling_optical import OpticalProcessor
 
-from ..teachers.cache import TeacherCache, teacher_vectors
-from ..teachers.teacher import Teacher, TeacherVectors
+from ..teachers.teacher import TeacherOfTexts, TeacherVectors
 from ..vocabulary import TranslationTable
 from .token_frequencies import InverseDocumentFrequencies
 
@@ -46,7 +45,7 @@ class DistillationCollator:
     """
 
     processor: OpticalProcessor
-    teacher: TeacherCache | Teacher
+    teacher: TeacherOfTexts
     max_length: int | None = None
     translations: TranslationTable | None = None
     lexical_prior: float = 0.0
@@ -62,7 +61,7 @@ class DistillationCollator:
     def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, Any]:
         kinds = [feature.get("kind", "query") for feature in features]
         texts = self._tokenize([feature["target"] for feature in features], kinds)
-        entries = teacher_vectors(self.teacher, [feature["source"] for feature in features], kinds)
+        entries = self.teacher.vectors_of([feature["source"] for feature in features], kinds)
         if self.expand:
             texts, entries = self._expand(texts, entries)
         batch = dict(self.processor.pad(texts))

@@ -6,8 +6,7 @@ from datasets import Dataset, IterableDataset
 
 from modeling_optical import OpticalForDistillation, OpticalProcessor
 
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher
+from ..teachers.teacher import TeacherOfTexts
 from ..vocabulary import TranslationTable
 from .arguments import OpticalTrainingArguments
 from .token_frequencies import InverseDocumentFrequencies
@@ -16,12 +15,12 @@ from .token_frequencies import InverseDocumentFrequencies
 def check_inputs(
     model: OpticalForDistillation,
     args: OpticalTrainingArguments,
-    teacher: TeacherCache | Teacher,
+    teacher: TeacherOfTexts,
     translations: TranslationTable | None,
     max_length: int | None,
 ) -> None:
     """Refuses what cannot be trained, before anything is computed."""
-    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
+    owner = teacher.teacher
     if owner.model is model:
         raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
     if owner.dim != model.config.vector_dim:
@@ -62,10 +61,9 @@ def check_topics(args: OpticalTrainingArguments, train_dataset: Dataset | Iterab
         raise ValueError("topics need all pairs before training: give a data set (not a stream), or leave topics out.")
 
 
-def check_pooling(model: OpticalForDistillation, args: OpticalTrainingArguments, teacher: TeacherCache | Teacher) -> None:
+def check_pooling(model: OpticalForDistillation, args: OpticalTrainingArguments, teacher: TeacherOfTexts) -> None:
     """Refuses `pooled_vector_mse` where there are no pooled vectors, or they cannot be compared."""
-    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
-    sizes = {"teacher": owner.model.config.pooled_dim, "student": model.config.pooled_dim}
+    sizes = {"teacher": teacher.teacher.model.config.pooled_dim, "student": model.config.pooled_dim}
     for side, size in sizes.items():
         if size is None:
             raise ValueError(
@@ -104,7 +102,7 @@ def languages_of(*datasets: Dataset | IterableDataset | None) -> tuple[str, ...]
 
 
 def count_frequencies(
-    bitext: Dataset | IterableDataset | None, processor: OpticalProcessor, teacher: TeacherCache | Teacher
+    bitext: Dataset | IterableDataset | None, processor: OpticalProcessor, teacher: TeacherOfTexts
 ) -> InverseDocumentFrequencies:
     """Frequencies for `transport.marginals="idf"`, from the training bitext.
 
@@ -116,8 +114,7 @@ def count_frequencies(
             "transport.marginals='idf' needs token frequencies: give frequencies=InverseDocumentFrequencies.count(…), or a "
             "train_dataset (not a stream) to count on."
         )
-    owner = teacher.teacher if isinstance(teacher, TeacherCache) else teacher
-    return InverseDocumentFrequencies.count(bitext, processor, owner.processor)
+    return InverseDocumentFrequencies.count(bitext, processor, teacher.teacher.processor)
 
 
 def with_lengths(bitext: Dataset | IterableDataset | None, args: OpticalTrainingArguments) -> Dataset | IterableDataset | None:

@@ -10,11 +10,8 @@ import torch
 from modeling_optical.encoding.normal_forms import comparable
 from modeling_optical.late_interaction import pad_vectors
 
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher, TeacherVectors
+from ..teachers.teacher import TeacherOfTexts
 from ..text_files import stream_texts
-
-_TEXTS_AT_A_TIME = 32
 
 
 def read_passages(path: str | os.PathLike) -> list[str]:
@@ -37,19 +34,13 @@ class PassageSet:
 
     Args:
         passages: the texts.
-        teacher: a `TeacherCache`, on whose disk the vectors go, or a live `Teacher`, with which they stay in memory.
+        teacher: keeps the vectors, a `TeacherCache` on its disk, a live `Teacher` in memory.
     """
 
-    def __init__(self, passages: Sequence[str], teacher: TeacherCache | Teacher):
+    def __init__(self, passages: Sequence[str], teacher: TeacherOfTexts):
         self.passages = list(passages)
-        self.cache = teacher if isinstance(teacher, TeacherCache) else None
-        self._vectors: list[TeacherVectors] = []
-        if self.cache is not None:
-            self.cache.build(self.passages, "document")
-        else:
-            assert isinstance(teacher, Teacher)
-            for start in range(0, len(self.passages), _TEXTS_AT_A_TIME):
-                self._vectors += teacher.encode(self.passages[start : start + _TEXTS_AT_A_TIME], "document")
+        self.teacher = teacher
+        teacher.build(self.passages, "document")
 
     def sample(self, count: int, step: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Vectors (count, tokens, dim) and mask of passages that step and seed alone decide, so that all processes agree.
@@ -58,8 +49,5 @@ class PassageSet:
         """
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         chosen = torch.randperm(len(self.passages), generator=generator)[:count].tolist()
-        if self.cache is None:
-            entries = [self._vectors[index] for index in chosen]
-        else:
-            entries = [self.cache.get(self.passages[index], "document") for index in chosen]
+        entries = self.teacher.vectors_of([self.passages[index] for index in chosen], ["document"] * len(chosen))
         return pad_vectors([entry.vectors.float() for entry in entries])

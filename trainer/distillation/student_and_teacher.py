@@ -9,8 +9,7 @@ from torch import nn
 from modeling_optical import OpticalForDistillation, OpticalModel, TransportOptions
 
 from ..loop.inputs import inner_model, late_interaction_model
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher
+from ..teachers.teacher import Teacher, TeacherOfTexts
 
 
 def as_student(given: Any) -> nn.Module:
@@ -34,13 +33,13 @@ def as_student(given: Any) -> nn.Module:
 
 def as_teacher(
     given: Any, options: TransportOptions, max_length: int | None, max_document_length: int | None
-) -> TeacherCache | Teacher:
+) -> TeacherOfTexts:
     """The teacher: as it is given, or made of a path or a model, with the weights of tokens that the transport asks for.
 
     Raises:
         TypeError: for anything else.
     """
-    if isinstance(given, (TeacherCache, Teacher)):
+    if isinstance(given, TeacherOfTexts):
         return given
     return Teacher(
         late_interaction_model(given, "teacher"),

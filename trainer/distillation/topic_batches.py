@@ -15,8 +15,7 @@ from transformers.utils import logging
 
 from modeling_optical.encoding.batching import batched
 
-from ..teachers.cache import TeacherCache, teacher_vectors
-from ..teachers.teacher import Teacher, TeacherVectors
+from ..teachers.teacher import TeacherOfTexts, TeacherVectors
 
 # Texts that the topics are found on; the others join the nearest one.
 _MOST_FITTED = 50_000
@@ -27,7 +26,7 @@ _ENCODED = 64
 _SORTED = 4
 
 
-def topics_of(bitext: Dataset, teacher: TeacherCache | Teacher, topics: int, *, seed: int = 0) -> np.ndarray:
+def topics_of(bitext: Dataset, teacher: TeacherOfTexts, topics: int, *, seed: int = 0) -> np.ndarray:
     """The topic of every pair: k-means on the mean of the teacher's unit token vectors of its source.
 
     Args:
@@ -53,7 +52,7 @@ def topics_of(bitext: Dataset, teacher: TeacherCache | Teacher, topics: int, *, 
     return scipy.cluster.vq.vq(vectors, centres)[0].astype(np.int64)
 
 
-def _mean_vectors(bitext: Dataset, teacher: TeacherCache | Teacher) -> np.ndarray:
+def _mean_vectors(bitext: Dataset, teacher: TeacherOfTexts) -> np.ndarray:
     """(pairs, dim) float32 unit vectors; the mean is over content tokens where a text has any."""
     sources = list(bitext["source"])
     kinds = list(bitext["kind"]) if "kind" in bitext.column_names else ["query"] * len(sources)
@@ -62,7 +61,7 @@ def _mean_vectors(bitext: Dataset, teacher: TeacherCache | Teacher) -> np.ndarra
     order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
     with logging.tqdm(total=len(sources), desc="Topics of the bitext", unit="text") as bar:
         for part in batched(order, _ENCODED):
-            entries = teacher_vectors(teacher, [sources[i] for i in part], [kinds[i] for i in part])
+            entries = teacher.vectors_of([sources[i] for i in part], [kinds[i] for i in part])
             for i, entry in zip(part, entries, strict=True):
                 rows[i] = _mean_vector(entry)
             bar.update(len(part))

@@ -23,8 +23,7 @@ from ..loop.objective_trainer import ObjectiveTrainer, Predictions
 from ..loop.training_state import load_modules, save_modules
 from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
 from ..objectives.embedding_adversary import EmbeddingAdversary
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher
+from ..teachers.teacher import TeacherOfTexts
 from ..vocabulary import TranslationTable
 from .arguments import OpticalTrainingArguments
 from .collator import DistillationCollator
@@ -89,7 +88,7 @@ class OpticalTrainer(ObjectiveTrainer):
         model: Any = None,
         args: OpticalTrainingArguments | None = None,
         *,
-        teacher: TeacherCache | Teacher | OpticalModel | str | os.PathLike,
+        teacher: TeacherOfTexts | OpticalModel | str | os.PathLike,
         train_dataset: Any = None,
         eval_dataset: Any = None,
         columns: Mapping[str, str] | None = None,
@@ -198,15 +197,12 @@ class OpticalTrainer(ObjectiveTrainer):
         if self.moving_average is not None:
             self.moving_average.model.to(self.args.device)
             self.add_callback(MovingAverageCallback(self.moving_average, self.trained))
-        owner = self.teacher.teacher if isinstance(self.teacher, TeacherCache) else self.teacher
-        if owner is not None:
-            owner.to(self.args.device)
+        self.teacher.teacher.to(self.args.device)
         score_kl = next((o for o in self.objectives.objectives if isinstance(o, ScoreKL) and o.options.passages), None)
         if score_kl is not None and self.passages is None:
             self.passages_per_step = score_kl.options.passages_per_step
             with self.args.main_process_first(desc="vectors of the passages"):
-                if isinstance(self.teacher, TeacherCache):
-                    self.teacher.refresh()  # what the main process has computed
+                self.teacher.refresh()  # what the main process has computed
                 self.passages = PassageSet(read_passages(str(score_kl.options.passages)), self.teacher)
 
     def _inner_training_loop(self, batch_size: int | None = None, **kwargs: Any) -> Any:

@@ -9,13 +9,12 @@ from datasets import Dataset
 from modeling_optical import OpticalModel, OpticalProcessor
 from modeling_optical.evaluation import translation_retrieval
 
-from ..teachers.cache import TeacherCache
-from ..teachers.teacher import Teacher
+from ..teachers.teacher import TeacherOfTexts
 
 
 def translation_retrieval_by_kind(
     student: OpticalModel,
-    teacher: TeacherCache | Teacher,
+    teacher: TeacherOfTexts,
     bitext: Dataset,
     processor: OpticalProcessor,
     max_lengths: Mapping[str, int | None],
@@ -44,7 +43,7 @@ def translation_retrieval_by_kind(
 
 def _retrieval(
     student: OpticalModel,
-    teacher: TeacherCache | Teacher,
+    teacher: TeacherOfTexts,
     bitext: Dataset,
     processor: OpticalProcessor,
     kind: str,
@@ -52,10 +51,7 @@ def _retrieval(
 ) -> dict[str, float]:
     vectors = student.encode(bitext["target"], kind, processor=processor, max_length=max_length, show_progress_bar=False)
     sources = list(dict.fromkeys(bitext["source"]))
-    if isinstance(teacher, TeacherCache):
-        entries = [teacher.get(source, kind) for source in sources]
-    else:
-        entries = [entry for source in sources for entry in teacher.encode([source], kind)]
+    entries = [entry for source in sources for entry in teacher.vectors_of([source], [kind])]
     place = {source: index for index, source in enumerate(sources)}
     documents = [entry.vectors[: entry.unexpanded].float() for entry in entries]
     return translation_retrieval(vectors, documents, [place[source] for source in bitext["source"]])

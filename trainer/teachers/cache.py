@@ -126,6 +126,10 @@ class TeacherCache:
             handle.get_slice("pooled")[row] if "pooled" in keys else None,
         )
 
+    def vectors_of(self, texts: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
+        """As `get`, for several texts."""
+        return [self.get(text, kind) for text, kind in zip(texts, kinds, strict=True)]
+
     def _key(self, text: str, kind: str) -> str:
         if kind != "query":  # the length of queries is in the teacher's fingerprint
             text = f"{kind}:{self._document_length}\0{text}"
@@ -198,27 +202,6 @@ class TeacherCache:
                 error.errno, f"writing the teacher cache in {self.folder} failed: {error}. {_SPACE_REMEDY}"
             ) from error
         self._register(name, shard)
-
-
-def teacher_vectors(teacher: TeacherCache | Teacher, sources: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
-    """What a teacher says of texts: what a cache holds, or what a live teacher encodes, those of a kind together.
-
-    Args:
-        teacher: a cache that holds all sources, or a live teacher.
-        sources: (texts,) the texts.
-        kinds: (texts,) `"query"` or `"document"`, as which each is processed.
-
-    Raises:
-        KeyError: if a cache lacks a text.
-    """
-    if isinstance(teacher, TeacherCache):
-        return [teacher.get(source, kind) for source, kind in zip(sources, kinds, strict=True)]
-    found: list[Any] = [None] * len(sources)
-    for kind in sorted(set(kinds)):
-        rows = [row for row, own in enumerate(kinds) if own == kind]
-        for row, entry in zip(rows, teacher.encode([sources[row] for row in rows], kind), strict=True):
-            found[row] = entry
-    return found
 
 
 _SPACE_REMEDY = "Free some space, name another folder (teacher.cache in a recipe), or run again: what is written is kept."

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.encoding.batching import batched
 from modeling_optical.files.fingerprint import model_fingerprint
 
 
@@ -48,6 +49,28 @@ class TeacherVectors:
     def unexpanded(self) -> int:
         """Number of tokens without the expansion."""
         return len(self.input_ids) if self.expansion_mask is None else int((~self.expansion_mask).sum())
+
+
+@runtime_checkable
+class TeacherOfTexts(Protocol):
+    """What training asks of a teacher, live (`Teacher`) or cached (`TeacherCache`): vectors of texts, and who makes them."""
+
+    @property
+    def teacher(self) -> Teacher:
+        """Who makes the vectors."""
+
+    def vectors_of(self, texts: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
+        """The vectors of texts, each processed as its kind, `"query"` or `"document"`.
+
+        Raises:
+            KeyError: if a cache lacks a text.
+        """
+
+    def build(self, texts: Sequence[str], kind: str = "query") -> int:
+        """Computes and keeps the vectors of texts that will be asked for many times; returns how many were computed."""
+
+    def refresh(self) -> None:
+        """Takes notice of what other processes have computed since."""
 
 
 class Teacher:
@@ -100,6 +123,7 @@ class Teacher:
         self.weigh_tokens_by = tuple(sorted(weigh_tokens_by))
         self.expand = expand
         self._fingerprint: str | None = None
+        self._kept: dict[tuple[str, str], TeacherVectors] = {}
 
     @classmethod
     def from_pretrained(
@@ -120,6 +144,11 @@ class Teacher:
             weigh_tokens_by=weigh_tokens_by,
             expand=expand,
         )
+
+    @property
+    def teacher(self) -> Teacher:
+        """Itself, as `TeacherOfTexts` asks."""
+        return self
 
     @property
     def dim(self) -> int:
@@ -173,3 +202,23 @@ class Teacher:
             )
             for row in range(len(features))
         ]
+
+    def build(self, texts: Sequence[str], kind: str = "query", *, batch_size: int = 32) -> int:
+        """Encodes texts, and keeps their vectors in memory for `vectors_of`. Returns how many were encoded."""
+        missing = [text for text in dict.fromkeys(texts) if (text, kind) not in self._kept]
+        for batch in batched(missing, batch_size):
+            self._kept |= zip(((text, kind) for text in batch), self.encode(batch, kind), strict=True)
+        return len(missing)
+
+    def refresh(self) -> None:
+        """Nothing to do: every process encodes for itself."""
+
+    def vectors_of(self, texts: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
+        """Vectors of texts, each processed as its kind; those of a kind that are not kept are encoded in one padded batch."""
+        pairs = list(zip(texts, kinds, strict=True))
+        found: list[TeacherVectors | None] = [self._kept.get(pair) for pair in pairs]
+        for kind in sorted(set(kinds)):
+            rows = [row for row, (_, own) in enumerate(pairs) if own == kind and found[row] is None]
+            for row, entry in zip(rows, self.encode([texts[row] for row in rows], kind) if rows else (), strict=True):
+                found[row] = entry
+        return [entry for entry in found if entry is not None]

@@ -4,13 +4,15 @@ import errno
 import json
 import pickle
 from collections import namedtuple
+from pathlib import Path
 
 import pytest
 import torch
 
 from modeling_optical import OpticalModel
-from trainer import Teacher, TeacherCache
+from trainer import Teacher, TeacherCache, TeacherOfTexts
 
+ROOT = Path(__file__).resolve().parents[3]
 TEXTS = ["the cat sat on the mat", "a dog", "", "search works in English; it fails", "mwalimu 😀"]
 
 
@@ -131,3 +133,23 @@ def test_the_manifest_lists_a_checksum_for_every_shard(teacher, tmp_path):
 def test_an_unknown_storage_type_is_refused(teacher, tmp_path):
     with pytest.raises(ValueError, match="allowed: float16, bfloat16, float32"):
         TeacherCache(tmp_path, teacher, dtype="int4")
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_a_live_teacher_and_a_cached_one_answer_the_same_protocol(teacher, tmp_path, live):
+    vectors: TeacherOfTexts = teacher if live else TeacherCache(tmp_path, teacher, dtype="float32")
+    assert isinstance(vectors, TeacherOfTexts)
+    assert vectors.teacher is teacher
+    for kind in ("query", "document"):
+        assert vectors.build(TEXTS, kind) == len(TEXTS)
+        assert vectors.build(TEXTS, kind) == 0
+    vectors.refresh()
+    kinds = ["query", "document", "document", "query", "query"]
+    for entry, text, kind in zip(vectors.vectors_of(TEXTS, kinds), TEXTS, kinds, strict=True):
+        torch.testing.assert_close(entry.vectors, teacher.encode([text], kind)[0].vectors, atol=1e-6, rtol=0)
+
+
+def test_nothing_asks_whether_a_teacher_is_cached():
+    files = [path for folder in ("trainer", "recipes") for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 50
+    assert not [path for path in files if "isinstance" in path.read_text() and ", TeacherCache)" in path.read_text()]

@@ -7,9 +7,8 @@ import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import export_checkpoint
+from tests.trainer.conftest import OTHER, WORDS, make_bitext
 from trainer.teachers.projection import SecondMoment, TeacherProjection, fit_projection, project_model, save_projected
-
-from .conftest import OTHER, WORDS, make_bitext
 
 TEXTS = [*make_bitext(40)["source"], *make_bitext(40, seed=1)["target"]]
 
