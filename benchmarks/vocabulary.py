@@ -21,7 +21,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from modeling_optical import OpticalForDistillation, load_checkpoint
-from modeling_optical.evaluation import encode_document, load_collection, per_query, retrieve, translation_retrieval
+from modeling_optical.evaluation import encode_corpus_in_memory, load_collection, per_query, retrieve, translation_retrieval
 from modeling_optical.files.atomic_write import write_text
 from trainer import (
     BitextSource,
@@ -71,7 +71,7 @@ class Bench:
         self.cache.build(list(self.held_out["source"]))
         if options.collection:
             self.collection = load_collection(options.collection, options.target)
-            self.documents = encode_document(self.teacher.model, self.collection.corpus)
+            self.documents = encode_corpus_in_memory(self.teacher.model, self.collection.corpus)
 
     def pairs(self, size: int) -> Dataset:
         """The first `size` pairs of a seeded order: smaller sets are parts of larger ones."""

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from modeling_optical import load_checkpoint
-from modeling_optical.evaluation import encode_document, load_collection, per_query, retrieve
+from modeling_optical.evaluation import encode_corpus_in_memory, load_collection, per_query, retrieve
 from modeling_optical.files.atomic_write import write_text
 from trainer import BitextSource, load_bitext
 from trainer.bitext import fingerprint
@@ -43,7 +43,7 @@ def main() -> None:
     print(report, flush=True)
     teacher = load_checkpoint(options.teacher)
     collections = [load_collection(path, options.target) for path in options.collections]
-    documents = [encode_document(teacher, collection.corpus) for collection in collections]
+    documents = [encode_corpus_in_memory(teacher, collection.corpus) for collection in collections]
     file = options.output / "vocabulary_options.json"
     seen = {"target": options.target, "bitext": fingerprint(pairs), "collections": [c.name for c in collections]}
     found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else seen | {"rows": []}

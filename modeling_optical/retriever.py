@@ -256,7 +256,7 @@ class OpticalRetriever:
         self._passages.remove(ids)
 
     @overload
-    def search(self, queries: str, k: int = 10, *, batch_size: int = 32) -> list[Passage]: ...
+    def search(self, queries: str, k: int = 10, *, batch_size: int = 32) -> list[Passage]: ...  # type: ignore[overload-overlap]
     @overload
     def search(self, queries: Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[list[Passage]]: ...
     def search(self, queries: str | Sequence[str], k: int = 10, *, batch_size: int = 32) -> list[Passage] | list[list[Passage]]:

@@ -1,6 +1,7 @@
 """The house: imports run one way, and what travels with a checkpoint stands on its own."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -73,6 +74,36 @@ def test_what_travels_with_a_checkpoint_imports_only_torch_transformers_and_the_
             assert (level, module) in {(1, other) for other in TRAVELLING}, module
         elif not guarded:
             assert module.split(".")[0] in {"torch", "transformers"} | set(sys.stdlib_module_names), module
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_files(path: Path, modules: dict[str, Path]) -> set[str]:
+    """Modules of the house that a file imports, wherever the import stands. A package counts for those who name it alone."""
+    me = module_of(path).split(".")
+    package = me if path.name == "__init__.py" else me[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            found |= {f"{name}.{alias.name}" if f"{name}.{alias.name}" in modules else name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return {name for name in found if name in modules} - {".".join(me)}
+
+
+def test_there_is_no_circle_between_files():
+    modules = {module_of(path): path for package in ALLOWED for path in (ROOT / package).rglob("*.py")}
+    # A package's own files do not import it, so that its `__init__` may gather them.
+    graph = {name: imported_files(path, modules) for name, path in modules.items()}
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
 def test_help_answers_without_importing_torch():

@@ -25,10 +25,10 @@ def per_query(
     Args:
         qrels: query id to {document id: grade}.
         run: query id to {document id: score}. A judged query without results counts 0.
-        metrics: names as `ir_measures` writes them.
+        metrics: names as `ir_measures` writes them, and `unjudged@10`.
 
     Returns:
-        Metric name to {query id: value in [0, 1]}, in the order of `qrels`.
+        Metric name to {query id: value in [0, 1]}, in the order of `metrics` and of `qrels`.
 
     Raises:
         ValueError: for a metric that `ir_measures` does not know.
@@ -36,7 +36,7 @@ def per_query(
     import ir_measures
 
     try:
-        measures = {name: ir_measures.parse_measure(name) for name in metrics}
+        measures = {name: ir_measures.parse_measure(name) for name in metrics if name != UNJUDGED}
     except (NameError, ValueError, SyntaxError) as error:
         raise ValueError(f"unknown metric in {list(metrics)}: {error}. Known are the names of ir_measures.") from error
     names: dict[str, list[str]] = {}
@@ -47,6 +47,8 @@ def per_query(
     for result in ir_measures.iter_calc(set(measures.values()), judgements, {q: dict(run.get(q, {})) for q in qrels}):
         for name in names[str(result.measure)]:
             values[name][result.query_id] = float(result.value)
+    if UNJUDGED in values:
+        values[UNJUDGED] = unjudged_share(qrels, run)
     return values
 
 

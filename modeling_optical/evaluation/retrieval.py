@@ -16,8 +16,6 @@ from .collections import Corpus
 
 BLOCK = 10_000
 """Documents that `retrieve_streaming` holds as vectors at a time."""
-HELD = 20_000
-"""Documents of the largest corpus that `SearchableCorpus` keeps encoded."""
 
 
 @dataclass
@@ -28,7 +26,7 @@ class EncodedDocuments:
     vectors: list[Any]
 
 
-def encode_document(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
+def encode_corpus_in_memory(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
     """Encodes a corpus (document id to text) once, to be searched by several query encoders."""
     pairs = list(corpus.items())
     texts = [text for _, text in pairs]
@@ -88,35 +86,11 @@ def retrieve_streaming(
     vectors = queries_model.encode_query(list(queries.values()), batch_size=batch_size)
     kept = TopK(len(queries), k)
     for part in blocks(corpus, block):
-        documents = encode_document(documents_model, dict(part), batch_size=batch_size)
+        documents = encode_corpus_in_memory(documents_model, dict(part), batch_size=batch_size)
         _check_dimension(queries_model, documents)
         positions, scores = search(vectors, documents.vectors, k, device=queries_model.device)
         kept.add(documents.ids, scores, positions)
     return kept.run(queries)
-
-
-class SearchableCorpus:
-    """A corpus that several query encoders search: encoded once if it is small, block by block each time if not.
-
-    Args:
-        model: encodes the documents.
-        corpus: what is searched.
-        batch_size: texts per batch.
-        held: documents of the largest corpus that is kept encoded.
-    """
-
-    def __init__(self, model: OpticalModel, corpus: Corpus, *, batch_size: int = 32, held: int = HELD):
-        self._model, self._corpus, self._batch_size = model, corpus, batch_size
-        self._small = len(corpus) <= held
-        self._encoded: EncodedDocuments | None = None
-
-    def retrieve(self, model: OpticalModel, queries: Mapping[str, str], *, k: int = 100) -> dict[str, dict[str, float]]:
-        """Exact MaxSim search with the queries encoded by `model`; see the function `retrieve`."""
-        if not self._small:
-            return retrieve_streaming(model, queries, self._model, self._corpus, k=k, batch_size=self._batch_size)
-        if self._encoded is None:
-            self._encoded = encode_document(self._model, self._corpus, batch_size=self._batch_size)
-        return retrieve(model, queries, self._encoded, k=k, batch_size=self._batch_size)
 
 
 def blocks(corpus: Corpus, size: int) -> Iterator[list[tuple[str, str]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
-    from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus
+    from modeling_optical.evaluation import Collection, Evaluator, NotRun
 
     Run = dict[str, dict[str, float]]
 
@@ -51,15 +51,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     from modeling_optical.evaluation import (
         METRICS,
         UNJUDGED,
+        Evaluator,
         format_summaries,
         format_table,
         load_collection,
-        per_query,
-        result_rows,
-        save_run,
         summarise_languages,
-        unjudged_share,
-        write_results,
         write_summaries,
     )
 
@@ -71,10 +67,10 @@ def _evaluate(options: argparse.Namespace) -> int:
         from modeling_optical.evaluation.references import check_bm25
 
         check_bm25(options.stemmer)
-    metrics = options.metrics or METRICS
+    metrics = [*(options.metrics or METRICS), UNJUDGED]
     output = Path(options.output).expanduser()
-    systems = _Systems(options)
-    rows, not_run = [], []
+    evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
+    systems, not_run = _Systems(options, evaluator), []
     for language in dict.fromkeys(options.language):
         collection = load_collection(
             options.collection,
@@ -84,33 +80,28 @@ def _evaluate(options: argparse.Namespace) -> int:
             revision=options.revision,
             corpus_revision=options.corpus_revision,
         )
-        systems.open(collection)
         for system, measure in systems.named().items():
             found = measure(collection)
-            if not isinstance(found, dict):
+            if isinstance(found, dict):
+                evaluator.record(system, collection, found)
+            else:
                 not_run.append(found)
-                continue
-            save_run(output / "runs", system, collection, found)
-            values = per_query(collection.qrels, found, metrics)
-            values[UNJUDGED] = unjudged_share(collection.qrels, found)
-            rows += result_rows(system, language, collection.name, values)
-    write_results(output / "results.json", rows)
-    print(format_table(rows, [*metrics, UNJUDGED], not_run))
+    file, rows = evaluator.write_results(), evaluator.rows
+    print(format_table(rows, metrics, not_run))
     if len(set(options.language)) > 1:
         summaries = summarise_languages(rows)
         write_summaries(output / "languages.json", summaries)
         print("\n" + format_summaries(summaries))
-    print(f"results: {output / 'results.json'}")
+    print(f"results: {file}")
     return 0
 
 
 class _Systems:
     """What is measured, each with its models loaded once."""
 
-    def __init__(self, options: argparse.Namespace):
-        self._options = options
+    def __init__(self, options: argparse.Namespace, evaluator: Evaluator):
+        self._options, self._evaluator = options, evaluator
         self._models: dict[str, OpticalModel] = {}
-        self._documents: SearchableCorpus | None = None
 
     def named(self) -> dict[str, Callable[[Collection], Run | NotRun]]:
         """System name to what measures it, in the order of the table."""
@@ -121,13 +112,6 @@ class _Systems:
         references = {"bm25": self._bm25, "dense": self._dense, "translation": self._translation}
         return systems | {name: references[name] for name in options.reference}
 
-    def open(self, collection: Collection) -> None:
-        """Turns to a collection: its documents are encoded when the first system asks for them."""
-        from modeling_optical.evaluation import SearchableCorpus
-
-        if (name := self._options.documents_model or self._options.queries_model) is not None:
-            self._documents = SearchableCorpus(self._load(name), collection.corpus, batch_size=self._options.batch_size)
-
     def _load(self, name: str) -> OpticalModel:
         from modeling_optical import load_checkpoint
 
@@ -137,8 +121,8 @@ class _Systems:
         return self._models[name]
 
     def _model(self, collection: Collection) -> Run:
-        assert self._documents is not None
-        return self._documents.retrieve(self._load(self._options.queries_model), collection.queries)
+        queries, documents = self._options.queries_model, self._options.documents_model or self._options.queries_model
+        return self._evaluator.retrieve(self._load(queries), collection.queries, collection.corpus, self._load(documents))
 
     def _bm25(self, collection: Collection) -> Run:
         from modeling_optical.evaluation.references import bm25
@@ -163,13 +147,12 @@ class _Systems:
             return _not_run("translation", collection, "no model (--translator)")
         if options.documents_model is None:
             return _not_run("translation", collection, "no teacher (--documents-model)")
-        assert self._documents is not None
         source, target = options.translator_languages or (None, None)
         translated = translate(
             list(collection.queries.values()), options.translator, source=source, target=target, device=device()
         )
         queries = dict(zip(collection.queries, translated, strict=True))
-        return self._documents.retrieve(self._load(options.documents_model), queries)
+        return self._evaluator.retrieve(self._load(options.documents_model), queries, collection.corpus)
 
 
 def _not_run(system: str, collection: Collection, reason: str) -> NotRun:

@@ -91,25 +91,14 @@ def _measure(
     before: OpticalModel, after: OpticalModel, collection: Collection, options: argparse.Namespace, output: Path
 ) -> None:
     """Retrieval of both models: a table, `results.json` and runs in the folder `evaluation`, and the paired differences."""
-    from modeling_optical.evaluation import (
-        SearchableCorpus,
-        compare_paired,
-        format_table,
-        per_query,
-        result_rows,
-        save_run,
-        write_results,
-    )
+    from modeling_optical.evaluation import Evaluator, compare_paired, format_table
 
-    rows, values = [], {}
+    evaluator = Evaluator(output / "evaluation", options.metrics, batch_size=options.batch_size)
     for system, model in (("before", before), ("after", after)):
-        corpus = SearchableCorpus(model, collection.corpus, batch_size=options.batch_size)
-        run = corpus.retrieve(model, collection.queries)
-        save_run(output / "evaluation" / "runs", system, collection, run)
-        values[system] = per_query(collection.qrels, run, options.metrics)
-        rows += result_rows(system, collection.language, collection.name, values[system])
-    write_results(output / "evaluation" / "results.json", rows)
-    print(format_table(rows, options.metrics))
+        evaluator.measure(system, model, collection)
+    evaluator.write_results()
+    print(format_table(evaluator.rows, options.metrics))
+    values = {system: evaluator.values[system, collection.name, collection.language] for system in ("before", "after")}
     for metric in options.metrics:
         found = compare_paired(list(values["after"][metric].values()), list(values["before"][metric].values()))
         interval = "" if found.low is None else f" [{found.low:+.4f}, {found.high:+.4f}]"

@@ -34,10 +34,10 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
-    from ..runs.distillation_run import Run, check_training
+    from ..runs.distillation_run import Run
 
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        check_training(recipe)  # a slip is told once, before the processes start
+        Run.check_training(recipe)  # a slip is told once, before the processes start
         return _launch(recipe, options.num_processes, options.overwrite)
     Run(recipe, overwrite=options.overwrite)()
     return 0

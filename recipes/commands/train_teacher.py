@@ -38,10 +38,10 @@ def carry_out_training(recipe: RetrievalRecipe, options: argparse.Namespace) -> 
     """Runs the recipe here, or starts the processes that do."""
     from modeling_optical.files.atomic_write import write_text
 
-    from ..runs.retrieval_run import RetrievalRun, check_training
+    from ..runs.retrieval_run import RetrievalRun
 
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        check_training(recipe)  # a slip is told once, before the processes start
+        RetrievalRun.check_training(recipe)  # a slip is told once, before the processes start
         with tempfile.TemporaryDirectory() as scratch:
             resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())
             overwrite = ["--overwrite"] if options.overwrite else []

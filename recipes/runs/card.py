@@ -23,6 +23,7 @@ from modeling_optical.evaluation import UNJUDGED, ResultRow
 from trainer.objectives import describe_objectives
 
 from ..checked_yaml import write_values
+from .data import DataReport
 from .distillation_recipe import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
@@ -53,7 +54,8 @@ def student_card(
         training_log: the trainer's log history.
         origins: where the collections were read from.
     """
-    pairs = record["data"].get("training pairs by language") or {recipe.language: record["data"]["training pairs"]}
+    data = DataReport.from_dict(record["data"])
+    pairs = data.training_pairs_by_language or {recipe.language: data.training_pairs}
     return CardData(
         name=recipe.name,
         languages=recipe.languages,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from modeling_optical import TransportOptions
 from trainer.causal.arguments import parse_causal_objectives
 
-from ..checked_yaml import build, fill_in_names, write_values
+from ..checked_yaml import build, fill_in_names
 from .distillation_recipe import DataRecipe, EvaluationRecipe, Recipe
+from .run_recipe import RunRecipe
 
 
 @dataclass
@@ -41,15 +41,10 @@ class CausalModelRecipe:
 
 
 @dataclass
-class CausalRecipe:
-    """A whole run.
+class CausalRecipe(RunRecipe):
+    """A whole distillation of a causal language model; see `RunRecipe` for what every run has.
 
     Args:
-        name: short name.
-        language: code of the language. `{language}` in any text stands for it.
-        output: folder of the run.
-        seed: of everything random.
-        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         model, data: see their classes.
         objectives: `transport`, `pooled_mse`, `token_mse`, `contrastive` between hidden states, and `next_token`.
         transport: options of the transport.
@@ -59,25 +54,12 @@ class CausalRecipe:
     """
 
     name: str = "causal"
-    language: str = ""
-    output: str = "runs/{name}-{language}"
-    seed: int = 0
-    paths: dict[str, str | None] = field(default_factory=dict)
     model: CausalModelRecipe = field(default_factory=CausalModelRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0, "next_token": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
-    training: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return dataclasses.asdict(self)
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML."""
-        return write_values(self.to_dict())
 
     def system(self, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
         """Objectives and training arguments of `optical`, the recipe itself, or of a baseline."""
@@ -86,6 +68,12 @@ class CausalRecipe:
             if key not in ("objectives", "training"):
                 raise ValueError(f"baselines.{name}.{key}: a baseline may change objectives and training only.")
         return changes.get("objectives", self.objectives), self.training | changes.get("training", {})
+
+    @property
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Key in the recipe to training arguments, of the student and of every baseline."""
+        own = {f"baselines.{name}.training": self.system(name)[1] for name in self.baselines}
+        return {"training": self.training} | own
 
     @property
     def systems(self) -> list[str]:

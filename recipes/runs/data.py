@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,48 @@ FEW_PAIRS = 10_000
 
 
 @dataclass
+class DataReport:
+    """Counts of a run's data, for its record.
+
+    Attributes:
+        training_pairs: distinct pairs that are trained on.
+        training_pairs_by_language: the same by language.
+        training_pairs_by_group: pairs drawn from each group of a mixture.
+        training_pairs_with_repetitions: pairs of an epoch in which small languages are repeated.
+        short_pairs: pairs that were cut from others and added.
+        held_out_pairs: pairs that are never trained on.
+        fingerprint: of the training pairs.
+        annotations: counts of `load_annotations`.
+        bitext: counts of `load_bitext`.
+    """
+
+    training_pairs: int = 0
+    training_pairs_by_language: dict[str, int] = field(default_factory=dict)
+    training_pairs_by_group: dict[str, int] = field(default_factory=dict)
+    training_pairs_with_repetitions: int | None = None
+    short_pairs: int | None = None
+    held_out_pairs: int = 0
+    fingerprint: str = ""
+    annotations: dict[str, int] = field(default_factory=dict)
+    bitext: dict[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `run.json` holds: the names in words, what does not apply left out."""
+        values = dataclasses.asdict(self)
+        return {_words(name): value for name, value in values.items() if value not in (None, {})}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DataReport:
+        """Reads what `to_dict` gave."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: values[_words(name)] for name in names if _words(name) in values})
+
+
+def _words(name: str) -> str:
+    return name.replace("held_out", "held-out").replace("_", " ")
+
+
+@dataclass
 class Data:
     """Bitext and collections of a run.
 
@@ -60,7 +103,7 @@ class Data:
     ceilings: list[Collection] = field(default_factory=list)
     questions: list[QuestionSet] = field(default_factory=list)
     origins: dict[str, CollectionSource] = field(default_factory=dict)
-    report: dict[str, Any] = field(default_factory=dict)
+    report: DataReport = field(default_factory=DataReport)
 
 
 def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
@@ -74,20 +117,20 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     collections, ceilings, origins = _collections(recipe)
     questions = [source.load(language) for source in recipe.evaluation.questions for language in recipe.languages]
     index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings], questions)
-    report: dict[str, Any] = {}
+    report = DataReport()
     parts: list[Dataset] = []
     if recipe.data.annotations is not None:
         found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
         parts.append(found.bitext)
         collections = [*found.collections, *collections]
         ceilings = [found.ceiling, *ceilings]
-        report["annotations"] = found.report
+        report.annotations = found.report
         say("Annotations: " + ", ".join(f"{key} {value:,}" for key, value in found.report.items()))
     counts: dict[str, int] = {}
     if recipe.data.bitext:
         bitext, cleaning_report, counts = _read(recipe, index)
         parts.append(bitext)
-        report["bitext"] = cleaning_report.to_dict()
+        report.bitext = cleaning_report.to_dict()
         say(f"Bitext:\n{cleaning_report}")
     if not parts:
         raise ValueError("the recipe has no bitext: set data.bitext (a list of sources) or data.annotations.")
@@ -99,7 +142,7 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         sample = drawn(sample, recipe.data.max_training_pairs, recipe.seed)
     if recipe.data.mixture is not None:
         sample = draw_mixture(sample, recipe.data.mixture, recipe.data.bitext, seed=recipe.seed)
-        report["training pairs by group"] = recipe.data.mixture.counts
+        report.training_pairs_by_group = recipe.data.mixture.counts
         say("Mixture: " + ", ".join(f"{group} {count:,}" for group, count in recipe.data.mixture.counts.items()))
     train: Dataset | IterableDataset
     if recipe.data.streaming is not None:
@@ -114,22 +157,22 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
             shortened=recipe.data.shortened,
             seed=recipe.seed,
         )
-        report["training pairs"] = sum(counts.values()) - len(held_out)
-        report["training pairs by language"] = dict(counts)
+        report.training_pairs = sum(counts.values()) - len(held_out)
+        report.training_pairs_by_language = dict(counts)
     else:
         if recipe.data.shortened is not None:
-            sample, report["short pairs"] = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
-            say(f"Short pairs added: {report['short pairs']:,}")
-        report["training pairs"] = len(sample)
-        report["training pairs by language"] = dict(Counter(sample["language"]))
+            sample, report.short_pairs = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
+            say(f"Short pairs added: {report.short_pairs:,}")
+        report.training_pairs = len(sample)
+        report.training_pairs_by_language = dict(Counter(sample["language"]))
         train = sample = _with_lengths(mix_languages(sample, recipe.data.temperature, seed=recipe.seed))
-        if len(train) > report["training pairs"]:
-            report["training pairs with repetitions"] = len(train)
+        if len(train) > report.training_pairs:
+            report.training_pairs_with_repetitions = len(train)
             say(f"With small languages repeated: {len(train):,} pairs in an epoch.")
-    report["held-out pairs"] = len(held_out)
-    report["fingerprint"] = fingerprint(sample)
-    say(f"Training on {report['training pairs']:,} pairs; {len(held_out):,} pairs held out.")
-    few = {code: pairs for code, pairs in report["training pairs by language"].items() if pairs < FEW_PAIRS}
+    report.held_out_pairs = len(held_out)
+    report.fingerprint = fingerprint(sample)
+    say(f"Training on {report.training_pairs:,} pairs; {len(held_out):,} pairs held out.")
+    few = {code: pairs for code, pairs in report.training_pairs_by_language.items() if pairs < FEW_PAIRS}
     if recipe.data.bitext and few:
         counted = ", ".join(f"{code} {pairs:,}" for code, pairs in few.items())
         say(

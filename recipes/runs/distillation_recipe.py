@@ -24,34 +24,8 @@ from trainer.bitext import (
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from ..checked_yaml import build, fill_in_names, override, read_values, unknown_key, write_values
-
-
-@dataclass
-class CheckpointRecipe:
-    """How a model is read.
-
-    Args:
-        revision: of the Hub repository.
-        checkpoint_format: `sentence-transformers`, `pylate`, `stanford` …, where the files should not decide.
-        adapter_language: which adapters an X-MOD backbone uses, for instance `sw_KE`.
-        trust_remote_code: whether Python code that the model brings may run.
-    """
-
-    revision: str | None = None
-    checkpoint_format: str | None = None
-    adapter_language: str | None = None
-    trust_remote_code: bool = False
-
-    def load_arguments(self) -> dict[str, Any]:
-        """Arguments of `load_checkpoint`."""
-        arguments = {
-            "revision": self.revision,
-            "checkpoint_format": self.checkpoint_format,
-            "language": self.adapter_language,
-            "trust_remote_code": self.trust_remote_code or None,
-        }
-        return {key: value for key, value in arguments.items() if value is not None}
+from ..checked_yaml import build, fill_in_names, override, read_values, unknown_key
+from .run_recipe import CheckpointRecipe, RunRecipe
 
 
 @dataclass
@@ -288,16 +262,12 @@ class EvaluationRecipe:
 
 
 @dataclass
-class Recipe:
-    """A whole run.
+class Recipe(RunRecipe):
+    """A whole distillation; see `RunRecipe` for what every run has.
 
     Args:
-        name: short name.
-        language: code of the student's language, `mul` for several. `{language}` in any text stands for it.
-        output: folder of the run.
-        seed: of everything random.
+        language: code of the student's language, `mul` for several.
         license: that the student is published under; null where it is not chosen yet.
-        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         teacher, student, data, evaluation: see their classes.
         objectives: objectives and their weights (numbers or schedules), or mappings of `weight` and options.
         transport: options of the transport.
@@ -306,33 +276,26 @@ class Recipe:
     """
 
     name: str = "optical"
-    language: str = ""
-    output: str = "runs/{name}-{language}"
-    seed: int = 0
     license: str | None = None
-    paths: dict[str, str | None] = field(default_factory=dict)
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
     student: StudentRecipe = field(default_factory=StudentRecipe)
     data: DataRecipe = field(default_factory=DataRecipe)
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
-    training: dict[str, Any] = field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
+
+    @property
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Key in the recipe to training arguments, of the student and of every baseline."""
+        own = {f"baselines.{name}.training": self.baseline(name).training for name in self.baselines}
+        return {"training": self.training} | own
 
     @property
     def languages(self) -> list[str]:
         """The student's languages: those of its bitext, or `language` where there is only that or where annotations are."""
         own = [self.language] if self.data.annotations is not None or not self.data.bitext else []
         return list(dict.fromkeys([*own, *(str(source.language) for source in self.data.bitext)]))
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return dataclasses.asdict(self)
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML."""
-        return write_values(self.to_dict())
 
     def baseline(self, name: str) -> Recipe:
         """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
@@ -434,11 +397,8 @@ def _choose_languages(data: DataRecipe) -> None:
 def _check_streaming(recipe: Recipe) -> None:
     if recipe.data.streaming is None:
         return
-    for name, training in [
-        ("", recipe.training),
-        *((f"baselines.{n}.", recipe.baseline(n).training) for n in recipe.baselines),
-    ]:
+    for key, training in recipe.trainings.items():
         if not training.get("max_steps", 0) > 0:
-            raise ValueError(f"data.streaming needs `{name}training.max_steps`: nobody knows the length of a stream.")
+            raise ValueError(f"data.streaming needs `{key}.max_steps`: nobody knows the length of a stream.")
     if not recipe.teacher.live:
         raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")

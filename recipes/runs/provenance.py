@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from modeling_optical.files.fingerprint import file_checksum
 
-from .distillation_recipe import DataRecipe, Recipe
+from .distillation_recipe import DataRecipe
 
 _PACKAGES = (
     "modeling-optical",
@@ -57,28 +58,32 @@ def file_fingerprint(path: str | Path) -> str:
     return file_checksum(path)[:16]
 
 
-def bitext_files(data: DataRecipe) -> dict[str, str]:
-    """Name to fingerprint of the bitext's files."""
+def data_files(data: DataRecipe) -> dict[str, str]:
+    """Name to fingerprint of the files of bitext and annotations."""
     files: dict[str, str] = {}
     for source in data.bitext:
         for path in source.files():
             # Files of one name in several folders are several files.
             several = "*" in source.label or data.mixture is not None
             files["/".join(Path(path).parts[-2:]) if several else Path(path).name] = file_fingerprint(path)
+    if data.annotations is not None:
+        files[Path(data.annotations.path).name] = file_fingerprint(data.annotations.path)
     return files
 
 
-def provenance(recipe: Recipe, data: dict[str, Any], seconds: dict[str, float], processes: int = 1) -> dict[str, Any]:
+def provenance(
+    recipe: dict[str, Any],
+    data: Mapping[str, Any],
+    files: Mapping[str, str],
+    seconds: Mapping[str, float],
+    processes: int = 1,
+) -> dict[str, Any]:
     """The record that is saved with a result: recipe, data, versions, machine, time."""
-    files = bitext_files(recipe.data)
-    if recipe.data.annotations is not None:
-        path = recipe.data.annotations.path
-        files[Path(path).name] = file_fingerprint(path)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "recipe": recipe.to_dict(),
-        "data": data,
-        "files": files,
+        "recipe": recipe,
+        "data": dict(data),
+        "files": dict(files),
         "versions": package_versions(),
         "processes": processes,
         "python": sys.version.split()[0],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import importlib.util
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transformers.utils import logging
 
@@ -16,28 +17,14 @@ from hub_cards.results import FEWEST_QUERIES
 from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.files.atomic_write import write_text
-from modeling_optical.evaluation import (
-    UNJUDGED,
-    Collection,
-    ResultRow,
-    SearchableCorpus,
-    format_table,
-    per_query,
-    result_rows,
-    save_run,
-    texts_of,
-    unjudged_share,
-    write_results,
-)
+from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
 
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
-
-if TYPE_CHECKING:
-    from .data import Data
-    from .distillation_run import Run
-    from .distillation_recipe import CollectionSource
+from .data import Data
+from .distillation_recipe import CollectionSource, Recipe
+from .run_folder import student_of
 
 logger = logging.get_logger(__name__)
 
@@ -65,65 +52,54 @@ class Report:
     examples: list[Example] = field(default_factory=list)
     origins: dict[str, CollectionSource] = field(default_factory=dict)
 
-    def finish(self, run: Run, record: dict[str, Any]) -> None:
-        """Writes report, picture and card once the run's record is complete."""
-        student = run.student_folder("optical")
+    def finish(self, recipe: Recipe, folder: Path, record: dict[str, Any]) -> str:
+        """Writes report and card once the run's record is complete; returns what the user is told."""
+        student = student_of(folder, "optical")
         drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
-        title = f"# {run.recipe.name}, {run.recipe.language}"
-        write_text(run.folder / "report.md", "\n\n".join([title, f"```\n{self.text}\n```", *drawn]) + "\n")
+        title = f"# {recipe.name}, {recipe.language}"
+        write_text(folder / "report.md", "\n\n".join([title, f"```\n{self.text}\n```", *drawn]) + "\n")
         log = read_training_log(student)
-        write_model_card(student, student_card(run.recipe, record, rows=self.rows, training_log=log, origins=self.origins))
+        write_model_card(student, student_card(recipe, record, rows=self.rows, training_log=log, origins=self.origins))
         minutes = record["seconds"]["total"] / 60
-        run.say(self.text)
-        run.say(f"\n{minutes:.1f} minutes. Student: {student}   results: {run.folder / 'results.json'}")
+        return f"{self.text}\n\n{minutes:.1f} minutes. Student: {student}   results: {folder / 'results.json'}"
 
 
-def evaluate_run(run: Run, data: Data, teacher: OpticalModel) -> Report:
-    """Evaluates floor, start, baselines, student and ceiling on all collections of a run; writes results and run files."""
+def evaluate_systems(
+    recipe: Recipe, folder: Path, data: Data, teacher: OpticalModel, systems: Iterable[tuple[str, OpticalModel]]
+) -> Report:
+    """Evaluates systems, and the teacher as their ceiling, on all collections of a run; writes results and run files.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+        data: of the run.
+        teacher: encodes the documents where the student does not, on the device where all run.
+        systems: name and model, loaded one after the other.
+    """
     collections = list(data.collections)
-    if len(data.held_out):
-        held_out = data.held_out
-        for language in dict.fromkeys(held_out["language"]):
-            own = held_out.select([i for i, code in enumerate(held_out["language"]) if code == language])
-            collections.append(held_out_collection(own, language))
-    rows: list[ResultRow] = []
+    for language in dict.fromkeys(data.held_out["language"]) if len(data.held_out) else ():
+        own = data.held_out.select([i for i, code in enumerate(data.held_out["language"]) if code == language])
+        collections.append(held_out_collection(own, language))
+    evaluator = Evaluator(folder, [*recipe.evaluation.metrics, UNJUDGED], batch_size=recipe.evaluation.batch_size)
+    answerer = QuestionAnswerer(recipe, data.questions, teacher, folder)
     examples: list[Example] = []
-    searchable: dict[tuple[int, int], SearchableCorpus] = {}
-
-    def measure(system: str, model: OpticalModel, collection: Collection) -> dict[str, dict[str, float]]:
-        # Held-out bitext has its documents in the teacher's language.
-        own = run.recipe.student.encodes_documents and collection.name != HELD_OUT
-        encoder = model if own else teacher
-        if (id(encoder), id(collection.corpus)) not in searchable:
-            searchable[id(encoder), id(collection.corpus)] = SearchableCorpus(
-                encoder, collection.corpus, batch_size=run.recipe.evaluation.batch_size
-            )
-        corpus = searchable[id(encoder), id(collection.corpus)]
-        found = corpus.retrieve(model, collection.queries)
-        save_run(run.folder / "runs", system, collection, found)
-        values = per_query(collection.qrels, found, run.recipe.evaluation.metrics)
-        values[UNJUDGED] = unjudged_share(collection.qrels, found)
-        rows.extend(result_rows(system, collection.language, collection.name, values))
-        return found
-
-    answerer = QuestionAnswerer(run.recipe, data.questions, teacher, run.folder)
-    for system, model in _systems(run, teacher):
-        model.to(run.state.device)
-        rows += answerer(system, model)
+    for system, model in systems:
+        model.to(teacher.device)
+        evaluator.rows += answerer(system, model)
         for collection in collections:
-            found = measure(system, model, collection)
+            # Held-out bitext has its documents in the teacher's language.
+            own_documents = recipe.student.encodes_documents and collection.name != HELD_OUT
+            found = evaluator.measure(system, model, collection, model if own_documents else teacher)
             if system == "optical" and not examples and collection.name != HELD_OUT:
-                examples = _examples(collection, found, run.recipe.evaluation.examples)
-        if model is not teacher:
-            # What it has encoded goes with it: another model may get the same place in memory.
-            searchable = {key: corpus for key, corpus in searchable.items() if key[0] == id(teacher)}
-            del model
-            gc.collect()
+                examples = _examples(collection, found, recipe.evaluation.examples)
+        del model
+        gc.collect()
     for collection in data.ceilings:
-        measure("ceiling", teacher, collection)
-    rows += answerer.ceilings()
-    write_results(run.folder / "results.json", rows)
-    return Report(rows, _text(run, rows, examples, pictures(run, data, teacher, rows)), examples, data.origins)
+        evaluator.measure("ceiling", teacher, collection)
+    evaluator.rows += answerer.ceilings()
+    evaluator.write_results()
+    drawn = pictures(recipe, folder, data, teacher, evaluator.rows)
+    return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, data.origins)
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:
@@ -133,17 +109,6 @@ def held_out_collection(held_out: Any, language: str) -> Collection:
     queries = {f"t{index}": target for index, target in enumerate(held_out["target"])}
     qrels = {f"t{index}": {place[source]: 1} for index, source in enumerate(held_out["source"])}
     return Collection(HELD_OUT, language, {place[s]: s for s in sources}, queries, qrels)
-
-
-def _systems(run: Run, teacher: OpticalModel) -> Any:
-    own = run.recipe.student
-    if own.start == "teacher":
-        yield "floor", teacher
-    if own.start != "teacher" or own.vocabulary is not None:
-        yield ("start" if own.start == "teacher" else "floor"), load_checkpoint(run.start_folder)
-    for name in run.recipe.baselines:
-        yield name, load_checkpoint(run.student_folder(name))
-    yield "optical", load_checkpoint(run.student_folder("optical"))
 
 
 def _examples(collection: Collection, found: dict[str, dict[str, float]], count: int) -> list[Example]:
@@ -178,7 +143,7 @@ def _short(text: str) -> str:
     return text if len(text) <= 60 else text[:59] + "…"
 
 
-def pictures(run: Run, data: Data, teacher: OpticalModel, rows: list[ResultRow]) -> Path | None:
+def pictures(recipe: Recipe, folder: Path, data: Data, teacher: OpticalModel, rows: list[ResultRow]) -> Path | None:
     """Draws the alignment of one held-out pair, the losses and the results by language, if matplotlib is installed.
 
     Returns:
@@ -194,25 +159,25 @@ def pictures(run: Run, data: Data, teacher: OpticalModel, rows: list[ResultRow])
     # A pair that fits on a page: about seven words on either side.
     lengths = [(len(s.split()), len(t.split())) for s, t in zip(pairs["source"], pairs["target"], strict=True)]
     index = min(range(len(pairs)), key=lambda i: abs(lengths[i][0] - 7) + abs(lengths[i][1] - 7))
-    folder = run.student_folder("optical")
-    alignment = align(load_checkpoint(folder), teacher, pairs[index]["target"], pairs[index]["source"])
-    drawn = draw_alignment(alignment, folder / "pictures" / "alignment.png")
-    draw_training(read_training_log(folder), folder / "pictures" / "training.png")
-    draw_languages([row for row in rows if row.queries >= FEWEST_QUERIES], folder / "pictures" / "languages.png")
-    shutil.copyfile(drawn, run.folder / "alignment.png")
-    return run.folder / "alignment.png"
+    student = student_of(folder, "optical")
+    alignment = align(load_checkpoint(student), teacher, pairs[index]["target"], pairs[index]["source"])
+    drawn = draw_alignment(alignment, student / "pictures" / "alignment.png")
+    draw_training(read_training_log(student), student / "pictures" / "training.png")
+    draw_languages([row for row in rows if row.queries >= FEWEST_QUERIES], student / "pictures" / "languages.png")
+    shutil.copyfile(drawn, folder / "alignment.png")
+    return folder / "alignment.png"
 
 
-def _text(run: Run, rows: list[ResultRow], examples: list[Example], drawn: Path | None) -> str:
+def _text(recipe: Recipe, rows: list[ResultRow], examples: list[Example], drawn: Path | None) -> str:
     present = list(dict.fromkeys(row.system for row in rows))
-    metrics = run.recipe.evaluation.metrics
+    metrics = recipe.evaluation.metrics
     shown = [m for m in ("AP@100", "RR@10", "Success@1") if m in metrics] or metrics[:3]
-    if run.recipe.evaluation.questions:
+    if recipe.evaluation.questions:
         shown = [ACCURACY, *shown]
-    order = {name: place for place, name in enumerate(["floor", "start", *run.recipe.baselines, "optical", "ceiling"])}
+    order = {name: place for place, name in enumerate(["floor", "start", *recipe.baselines, "optical", "ceiling"])}
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
-    baselines = dict.fromkeys(run.recipe.baselines, BASELINE)
+    baselines = dict.fromkeys(recipe.baselines, BASELINE)
     lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
     if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):
         lines += ["", f"Too few queries to tell systems apart (fewer than {FEWEST_QUERIES}): {', '.join(few)}."]

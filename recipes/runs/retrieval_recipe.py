@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
-from ..checked_yaml import build, fill_in_names, override, read_values, write_values
-from .distillation_recipe import CheckpointRecipe, EvaluationRecipe
+from ..checked_yaml import build, fill_in_names, override, read_values
+from .distillation_recipe import EvaluationRecipe
+from .run_recipe import CheckpointRecipe, RunRecipe
 
 
 @dataclass
@@ -61,15 +61,11 @@ class LabelledDataRecipe:
 
 
 @dataclass
-class RetrievalRecipe:
-    """A whole run.
+class RetrievalRecipe(RunRecipe):
+    """A whole training on labelled queries; see `RunRecipe` for what every run has.
 
     Args:
-        name: short name.
-        language: of the queries, and of the evaluation's. `{language}` in any text stands for it.
-        output: folder of the run.
-        seed: of everything random.
-        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
+        language: of the queries, and of the evaluation's.
         model, data, evaluation: see their classes.
         documents: what encodes the documents, frozen; null: the model itself, which learns to.
         objectives: `contrastive` and `distillation`, as `RetrievalTrainingArguments` takes them.
@@ -80,22 +76,11 @@ class RetrievalRecipe:
     name: str = "retriever"
     language: str = "en"
     output: str = "runs/{name}"
-    seed: int = 0
-    paths: dict[str, str | None] = field(default_factory=dict)
     model: RetrieverRecipe = field(default_factory=RetrieverRecipe)
     documents: DocumentsRecipe | None = None
     data: LabelledDataRecipe = field(default_factory=LabelledDataRecipe)
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"contrastive": 1.0})
-    training: dict[str, Any] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The recipe as plain values."""
-        return dataclasses.asdict(self)
-
-    def to_yaml(self) -> str:
-        """The recipe as YAML."""
-        return write_values(self.to_dict())
 
 
 def load_retrieval_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RetrievalRecipe:

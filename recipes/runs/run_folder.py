@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, where training goes on, what a full disk is called."""
+"""The folder of a run: whose it is, where training goes on, and how a full disk is reported."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import sweep_scratch, tells_of_space, write_text
+from modeling_optical.files.lock import LOCK_FILE
 from trainer.loop.checked_checkpoints import damaged_files
 from trainer.loop.launcher_environment import check_number_of_processes
 
@@ -28,28 +29,10 @@ from ..checked_yaml import check_type, unknown_key
 
 logger = logging.get_logger(__name__)
 
+RECORD = "recipe.yaml"
+"""The resolved recipe of a run, in its folder."""
+RECORD_HEAD = "# The recipe of this run, resolved. Written by modeling-optical.\n"
 _FULL_DISK = 5_000_000  # bytes
-
-
-class FolderRun:
-    """A run in one folder, on one process or several.
-
-    Args:
-        folder: where it leaves everything; `~` may stand in it.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = Path(folder).expanduser()
-        self.state = process_state()
-
-    def say(self, text: str) -> None:
-        """Prints on the main process."""
-        if self.state.is_main_process:
-            print(text, flush=True)
-
-    def student_folder(self, system: str) -> Path:
-        """Where a system's student is saved."""
-        return student_of(self.folder, system)
 
 
 def student_of(run: Path, system: str) -> Path:
@@ -71,22 +54,23 @@ def process_state() -> PartialState:
 
 
 def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, written: Sequence[str]) -> None:
-    """Records the recipe in its folder, or refuses a folder that holds another recipe's run.
+    """Records the recipe in its folder, or refuses a folder that holds something else.
 
     Args:
         folder: of the run.
         recipe: as YAML.
         begun: whether the run there has made anything; one that failed before binds nobody.
-        overwrite: remove what is there.
+        overwrite: remove what the run there has written.
         written: names of what a run writes; nothing else is removed.
 
     Raises:
-        ValueError: naming the keys that differ. OSError: if the folder cannot be written.
+        ValueError: if the folder holds files of somebody else, or a run of another recipe (the keys that differ are named).
+        OSError: if the folder cannot be written.
     """
-    record = folder / "recipe.yaml"
+    record = folder / RECORD
+    check_own_folder(folder)
     if record.is_file() and begun and not overwrite:
-        there = yaml.safe_load(record.read_text(encoding="utf-8"))
-        differing = differing_keys(there, yaml.safe_load(recipe))
+        differing = differing_keys(yaml.safe_load(record.read_text(encoding="utf-8")), yaml.safe_load(recipe))
         if differing:
             raise ValueError(
                 f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
@@ -98,14 +82,38 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
                 shutil.rmtree(folder / name, ignore_errors=True)
             else:
                 (folder / name).unlink(missing_ok=True)
-    for name in written:
-        sweep_scratch(folder / name)
     try:
-        write_text(record, recipe)
+        for name in written:
+            sweep_scratch(folder / name)  # what a killed run had begun to write
+        write_text(record, RECORD_HEAD + recipe)
     except OSError as error:
         raise OSError(
             f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
         ) from error
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a run of this package has claimed a folder."""
+    record = folder / RECORD
+    return record.is_file() and record.read_text(encoding="utf-8", errors="replace").startswith(RECORD_HEAD)
+
+
+def check_own_folder(folder: Path) -> None:
+    """Refuses a folder in which a run would write over files that are not its own.
+
+    Raises:
+        ValueError: if the folder is neither empty nor a run's.
+    """
+    if folder.is_file():
+        raise ValueError(f"{folder} is a file; a run needs a folder. Choose another with output=FOLDER (distill: --output).")
+    if not folder.is_dir() or is_run(folder):
+        return
+    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
+    if others:
+        raise ValueError(
+            f"{folder} is not empty and holds no run ({', '.join(others[:5])}{' …' if len(others) > 5 else ''}). A run would "
+            "write over these files: choose another folder with output=FOLDER (distill: --output)."
+        )
 
 
 def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:

@@ -14,7 +14,7 @@ import pandas as pd
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.evaluation import Collection, SearchableCorpus, per_query
+from modeling_optical.evaluation import Collection, Evaluator, per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.references import bm25
 from modeling_optical.evaluation.trec import run_name
@@ -159,25 +159,14 @@ class _Search:
     """The corpora that are searched, each encoded once per encoder of documents."""
 
     def __init__(self, recipe: Recipe, device: str):
-        self._recipe = recipe
-        self._device = device
-        self._encoded: dict[tuple[int, int], SearchableCorpus] = {}
+        self._own_documents = recipe.student.encodes_documents
+        self._evaluator = Evaluator(batch_size=recipe.evaluation.batch_size)
         self.teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments()).to(device)
 
     def answer(self, model: OpticalModel) -> Answer:
         """Encodes queries with the model and searches the collection's documents."""
-        encoder = model if self._recipe.student.encodes_documents else self.teacher
-        # What another model encoded goes with it.
-        self._encoded = {key: corpus for key, corpus in self._encoded.items() if key[0] == id(self.teacher)}
-
-        def retrieve(collection: Collection, queries: Mapping[str, str]) -> Found:
-            key = id(encoder), id(collection.corpus)
-            if key not in self._encoded:
-                batch_size = self._recipe.evaluation.batch_size
-                self._encoded[key] = SearchableCorpus(encoder, collection.corpus, batch_size=batch_size)
-            return self._encoded[key].retrieve(model, queries)
-
-        return retrieve
+        documents = model if self._own_documents else self.teacher
+        return lambda collection, queries: self._evaluator.retrieve(model, queries, collection.corpus, documents)
 
 
 def _systems(

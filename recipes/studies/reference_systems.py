@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.evaluation import Collection, NotRun, SearchableCorpus, save_run
+from modeling_optical.evaluation import Collection, Evaluator, NotRun, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 from modeling_optical.files.atomic_write import write_text
 
@@ -41,22 +41,20 @@ def measure_references(study: Study, cell: Cell) -> None:
     untrained = (
         teacher if recipe.student.start == "teacher" else load_start(recipe, teacher.config.vector_dim).eval().to(device)
     )
+    evaluator = Evaluator(batch_size=recipe.evaluation.batch_size)
+    reader = untrained if recipe.student.encodes_documents else teacher
     not_run: list[NotRun] = []
     seen: dict[str, str] = {}
     for source in recipe.evaluation.collections:
         collection = source.load(cell.language)
         seen[f"{collection.name}.{cell.language}"] = _fingerprint(collection)
-        documents = SearchableCorpus(teacher, collection.corpus, batch_size=recipe.evaluation.batch_size)
-        own = documents
-        if recipe.student.encodes_documents and untrained is not teacher:
-            own = SearchableCorpus(untrained, collection.corpus, batch_size=recipe.evaluation.batch_size)
         answers: dict[str, Found | str] = {
             "ceiling": _ceiling(
-                recipe, teacher, collection, source.load(recipe.teacher.language) if collection.parallel else None, documents
+                recipe, teacher, collection, source.load(recipe.teacher.language) if collection.parallel else None, evaluator
             ),
-            "translation": _translation(study.references, cell.language, teacher, collection, documents, device),
+            "translation": _translation(study.references, cell.language, teacher, collection, evaluator, device),
             "bm25": _bm25(study.references, collection),
-            "floor": own.retrieve(untrained, collection.queries),
+            "floor": evaluator.retrieve(untrained, collection.queries, collection.corpus, reader),
         }
         for system, found in answers.items():
             if isinstance(found, str):
@@ -98,7 +96,7 @@ def _fingerprint(collection: Collection) -> str:
 
 
 def _ceiling(
-    recipe: Recipe, teacher: OpticalModel, collection: Collection, english: Collection | None, documents: SearchableCorpus
+    recipe: Recipe, teacher: OpticalModel, collection: Collection, english: Collection | None, evaluator: Evaluator
 ) -> Found | str:
     """The teacher with the same queries in its own language."""
     if english is None:
@@ -106,7 +104,8 @@ def _ceiling(
     missing = [query for query in collection.queries if query not in english.queries]
     if missing:
         return f"{len(missing)} of {len(collection.queries)} queries have no counterpart in {recipe.teacher.language!r}"
-    return documents.retrieve(teacher, {query: english.queries[query] for query in collection.queries})
+    queries = {query: english.queries[query] for query in collection.queries}
+    return evaluator.retrieve(teacher, queries, collection.corpus)
 
 
 def _bm25(references: References, collection: Collection) -> Found | str:
@@ -124,11 +123,11 @@ def _translation(
     language: str,
     teacher: OpticalModel,
     collection: Collection,
-    documents: SearchableCorpus,
+    evaluator: Evaluator,
     device: str,
 ) -> Found | str:
     if references.translator is None:
         return "no model"
     source, target = references.translator_languages.get(language, (None, None))
     texts = translate(list(collection.queries.values()), references.translator, source=source, target=target, device=device)
-    return documents.retrieve(teacher, dict(zip(collection.queries, texts, strict=True)))
+    return evaluator.retrieve(teacher, dict(zip(collection.queries, texts, strict=True)), collection.corpus)

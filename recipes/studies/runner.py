@@ -25,12 +25,11 @@ from modeling_optical.files.atomic_write import write_text
 
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
 from ..runs.causal_recipe import CausalRecipe
-from ..runs.causal_run import CausalRun, check_causal_training
+from ..runs.causal_run import CausalRun
 from ..runs.distillation_recipe import Recipe
-from ..runs.distillation_run import Run, check_training
+from ..runs.distillation_run import Run
 from ..runs.retrieval_recipe import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
-from ..runs.retrieval_run import check_training as check_fine_tuning
 from ..runs.run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
@@ -139,15 +138,15 @@ class StudyRun:
         check_image_text(self.study)
         for cell, recipe in self.recipes.items():
             if isinstance(recipe, Recipe) and cell.stage == "distil":
-                check_training(recipe)
+                Run.check_training(recipe)
                 for bitext in recipe.data.bitext:
                     bitext.files()
             elif isinstance(recipe, CausalRecipe):
-                check_causal_training(recipe)
+                CausalRun.check_training(recipe)
                 for bitext in recipe.data.bitext:
                     bitext.files()
             elif isinstance(recipe, RetrievalRecipe):
-                check_fine_tuning(recipe)
+                RetrievalRun.check_training(recipe)
             self._check_unchanged(cell)
         for recipe in self.recipes.values():
             own = recipe.evaluation

@@ -40,6 +40,7 @@ class RetrievalTrainingArguments(ObjectiveTrainingArguments):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        assert isinstance(self.objectives, dict)
         parse_retrieval_objectives(self.objectives)  # a wrong name, weight or option fails here
         check_whole(self.passages_per_query, "passages_per_query", 1)
         if self.gradient_cache_chunk_size is not None:

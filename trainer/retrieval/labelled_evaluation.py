@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from modeling_optical import OpticalModel
-from modeling_optical.evaluation import Collection, encode_document, per_query, retrieve
+from modeling_optical.evaluation import Collection, encode_corpus_in_memory, per_query, retrieve
 
 _METRICS = {"RR@10": "rr_at_10", "nDCG@10": "ndcg_at_10", "Success@1": "success_at_1"}
 
@@ -42,6 +42,6 @@ def labelled_retrieval(queries_model: OpticalModel, documents_model: OpticalMode
         examples: as for `labelled_collection`.
     """
     collection = labelled_collection(examples)
-    run = retrieve(queries_model, collection.queries, encode_document(documents_model, collection.corpus), k=10)
+    run = retrieve(queries_model, collection.queries, encode_corpus_in_memory(documents_model, collection.corpus), k=10)
     values = per_query(collection.qrels, run, list(_METRICS))
     return {name: sum(values[metric].values()) / len(collection.queries) for metric, name in _METRICS.items()}

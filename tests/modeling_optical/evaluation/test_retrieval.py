@@ -6,9 +6,8 @@ import torch
 from modeling_optical import load_checkpoint
 from modeling_optical.evaluation import (
     Collection,
-    SearchableCorpus,
     StreamedCorpus,
-    encode_document,
+    encode_corpus_in_memory,
     per_query,
     retrieve,
     retrieve_streaming,
@@ -28,23 +27,12 @@ def model(bert):
 
 @pytest.mark.parametrize("block", [1, 5, 23, 100])
 def test_blocks_give_what_the_whole_corpus_gives(model, block):
-    whole = retrieve(model, QUERIES, encode_document(model, CORPUS), k=7)
+    whole = retrieve(model, QUERIES, encode_corpus_in_memory(model, CORPUS), k=7)
     streamed = StreamedCorpus(lambda: ((key, key, text) for key, text in CORPUS.items()), "corpus")
     found = retrieve_streaming(model, QUERIES, model, streamed, k=7, block=block)
     for query in QUERIES:
         assert list(found[query].values()) == pytest.approx(list(whole[query].values()), abs=1e-4)
         assert set(found[query]) == set(whole[query])
-
-
-def test_a_small_corpus_is_encoded_once_and_a_large_one_every_time(model, monkeypatch):
-    calls = []
-    encode = model.encode_document
-    monkeypatch.setattr(model, "encode_document", lambda texts, **kwargs: calls.append(len(texts)) or encode(texts, **kwargs))
-    small, large = SearchableCorpus(model, CORPUS), SearchableCorpus(model, CORPUS, held=22)
-    for _ in range(2):
-        first, second = (corpus.retrieve(model, QUERIES, k=5) for corpus in (small, large))
-        assert {query: set(found) for query, found in first.items()} == {query: set(found) for query, found in second.items()}
-    assert calls == [23, 23, 23]
 
 
 def test_the_best_over_blocks_are_the_best_of_all():

@@ -1,0 +1,115 @@
+"""Every evaluation in one order: retrieve, keep the run, measure each query, give rows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from weakref import WeakKeyDictionary
+
+from ..modeling_optical import OpticalModel
+from .collections import Collection, Corpus
+from .metrics import METRICS, per_query
+from .results import ResultRow, result_rows, write_results
+from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
+from .trec import save_run
+
+HELD = 20_000
+"""Documents that an evaluator keeps encoded for a model; a larger corpus is encoded block by block for every search."""
+
+Run = dict[str, dict[str, float]]
+
+
+class Evaluator:
+    """Measures systems on collections.
+
+    A corpus is encoded once for each model that reads it, as long as the model lives.
+
+    Args:
+        folder: where `runs/` and `results.json` are written. None: nothing is written.
+        metrics: names as `ir_measures` writes them, and `unjudged@10`.
+        batch_size: texts per forward pass.
+        held: documents that are kept encoded for a model.
+
+    Attributes:
+        rows: a row for each system, collection, language and metric measured so far.
+        values: (system, collection, language) to metric to query to value.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike | None = None,
+        metrics: Sequence[str] = METRICS,
+        *,
+        batch_size: int = 32,
+        held: int = HELD,
+    ):
+        self.folder = None if folder is None else Path(folder)
+        self.metrics, self.batch_size, self.held = metrics, batch_size, held
+        self.rows: list[ResultRow] = []
+        self.values: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+        # A corpus is compared by identity; holding it keeps its identity from passing to another one.
+        self._encoded: WeakKeyDictionary[OpticalModel, list[tuple[Corpus, EncodedDocuments]]] = WeakKeyDictionary()
+
+    def measure(
+        self, system: str, queries_model: OpticalModel, collection: Collection, documents_model: OpticalModel | None = None
+    ) -> Run:
+        """Searches a collection and records the run; arguments as for `retrieve` and `record`."""
+        return self.record(
+            system, collection, self.retrieve(queries_model, collection.queries, collection.corpus, documents_model)
+        )
+
+    def retrieve(
+        self,
+        queries_model: OpticalModel,
+        queries: Mapping[str, str],
+        corpus: Corpus,
+        documents_model: OpticalModel | None = None,
+        *,
+        k: int = 100,
+    ) -> Run:
+        """Exact MaxSim search.
+
+        Args:
+            queries_model: encodes the queries.
+            queries: query id to text.
+            corpus: what is searched.
+            documents_model: encodes the documents. None: the same model.
+            k: documents per query.
+
+        Returns:
+            Query id to {document id: score}, best first.
+
+        Raises:
+            ValueError: if the two models' vectors differ in dimension.
+        """
+        documents_model = queries_model if documents_model is None else documents_model
+        if len(corpus) > self.held:
+            return retrieve_streaming(queries_model, queries, documents_model, corpus, k=k, batch_size=self.batch_size)
+        encoded = self._documents(documents_model, corpus)
+        return retrieve(queries_model, queries, encoded, k=k, batch_size=self.batch_size)
+
+    def record(self, system: str, collection: Collection, run: Run) -> Run:
+        """Saves a run, measures it and adds its rows; returns the run."""
+        if self.folder is not None:
+            save_run(self.folder / "runs", system, collection, run)
+        values = per_query(collection.qrels, run, self.metrics)
+        self.values[system, collection.name, collection.language] = values
+        self.rows += result_rows(system, collection.language, collection.name, values)
+        return run
+
+    def write_results(self) -> Path:
+        """Writes the rows to `results.json` and returns its path."""
+        assert self.folder is not None
+        return write_results(self.folder / "results.json", self.rows)
+
+    def _documents(self, model: OpticalModel, corpus: Corpus) -> EncodedDocuments:
+        held = self._encoded.setdefault(model, [])
+        for known, documents in held:
+            if known is corpus:
+                return documents
+        while held and sum(len(known) for known, _ in held) + len(corpus) > self.held:
+            held.pop(0)
+        documents = encode_corpus_in_memory(model, corpus, batch_size=self.batch_size)
+        held.append((corpus, documents))
+        return documents

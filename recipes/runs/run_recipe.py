@@ -1,0 +1,70 @@
+"""What every recipe of a run has, and how it names a model."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..checked_yaml import write_values
+
+
+@dataclass
+class RunRecipe:
+    """A whole run.
+
+    Args:
+        name: short name.
+        language: code of the language. `{language}` in any text stands for it.
+        output: folder of the run.
+        seed: of everything random.
+        paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
+        training: arguments of the trainer.
+    """
+
+    name: str = ""
+    language: str = ""
+    output: str = "runs/{name}-{language}"
+    seed: int = 0
+    paths: dict[str, str | None] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def trainings(self) -> dict[str, dict[str, Any]]:
+        """Key in the recipe to the training arguments of every system that is trained."""
+        return {"training": self.training}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as plain values."""
+        return dataclasses.asdict(self)
+
+    def to_yaml(self) -> str:
+        """The recipe as YAML."""
+        return write_values(self.to_dict())
+
+
+@dataclass
+class CheckpointRecipe:
+    """How a model is read.
+
+    Args:
+        revision: of the Hub repository.
+        checkpoint_format: `sentence-transformers`, `pylate`, `stanford` …, where the files should not decide.
+        adapter_language: which adapters an X-MOD backbone uses, for instance `sw_KE`.
+        trust_remote_code: whether Python code that the model brings may run.
+    """
+
+    revision: str | None = None
+    checkpoint_format: str | None = None
+    adapter_language: str | None = None
+    trust_remote_code: bool = False
+
+    def load_arguments(self) -> dict[str, Any]:
+        """Arguments of `load_checkpoint`."""
+        arguments = {
+            "revision": self.revision,
+            "checkpoint_format": self.checkpoint_format,
+            "language": self.adapter_language,
+            "trust_remote_code": self.trust_remote_code or None,
+        }
+        return {key: value for key, value in arguments.items() if value is not None}

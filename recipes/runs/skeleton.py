@@ -1,0 +1,231 @@
+"""What every run does: claim its folder, go through its stages, train on from the last checkpoint, keep a record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from transformers import PreTrainedModel, set_seed
+from transformers.utils import logging
+
+from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.lock import locked
+from trainer.loop.arguments import ObjectiveTrainingArguments
+from trainer.loop.checked_checkpoints import damaged_files, write_checksums
+from trainer.loop.objective_trainer import ObjectiveTrainer
+
+from .provenance import provenance
+from .run_folder import (
+    check_arguments,
+    claim_folder,
+    last_complete_checkpoint,
+    process_state,
+    student_of,
+    telling_a_full_disk,
+)
+from .run_recipe import RunRecipe
+
+logger = logging.get_logger(__name__)
+
+START_RECORD = "data.json"
+"""Beside a model before training: what it was made for."""
+
+RecipeT = TypeVar("RecipeT", bound=RunRecipe)
+ResultT = TypeVar("ResultT")
+
+
+class FolderRun(ABC, Generic[RecipeT, ResultT]):
+    """One recipe, carried out in one folder by one process or several. Started again, it skips what is done and goes on.
+
+    A subclass names its class of arguments and what it writes, and does the work.
+
+    Args:
+        recipe: the recipe.
+        overwrite: start afresh even if the folder holds another recipe's run.
+    """
+
+    arguments_class: ClassVar[type[ObjectiveTrainingArguments]]
+    written: ClassVar[tuple[str, ...]]
+    """What a run writes in its folder, beside what every run does; `--overwrite` removes it."""
+    training_defaults: ClassVar[dict[str, Any]] = {}
+    """What training wants of the Trainer where the recipe is silent."""
+
+    def __init__(self, recipe: RecipeT, *, overwrite: bool = False):
+        self.recipe = recipe
+        self.overwrite = overwrite
+        self.folder = Path(recipe.output).expanduser()
+        self.state = process_state()
+        self.seconds: dict[str, float] = {}
+        self._began = time.monotonic()
+
+    def __call__(self) -> ResultT:
+        """Runs all stages; only the main process has results.
+
+        Raises:
+            ValueError: if the folder holds something else, or the recipe is wrong. TimeoutError: if another process runs in the
+                folder. OSError: among other errors, if the disk is full; the message names the folder and the remedy.
+        """
+        self._began = time.monotonic()
+        with telling_a_full_disk(self.folder):
+            self.check_training(self.recipe)
+            self.prepare()
+            # One run a folder: the main process holds the lock for all.
+            with locked(self.folder, timeout=0) if self.state.is_main_process else nullcontext():
+                with self.state.main_process_first():
+                    if self.state.is_main_process:
+                        claim_folder(
+                            self.folder,
+                            self.recipe.to_yaml(),
+                            begun=any((self.folder / name).exists() for name in ("start", "checkpoints")),
+                            overwrite=self.overwrite,
+                            written=(*self.written, "start", "checkpoints", "results.json", "run.json", "report.md"),
+                        )
+                result = self.work()
+                self.state.wait_for_everyone()
+        return result
+
+    def prepare(self) -> None:
+        """What can fail at no cost, before the folder is claimed."""
+
+    @abstractmethod
+    def work(self) -> ResultT:
+        """The stages."""
+
+    @classmethod
+    def check_training(cls, recipe: RecipeT) -> None:
+        """Checks names and plain types of the training arguments, so that a wrong key fails before anything is computed.
+
+        Raises:
+            ValueError: naming the key, and the nearest known one.
+        """
+        for key, training in recipe.trainings.items():
+            check_arguments(cls.arguments_class, training, key)
+
+    def say(self, text: str) -> None:
+        """Prints on the main process."""
+        if self.state.is_main_process:
+            print(text, flush=True)
+
+    def stage(self, name: str, work: Callable[[], Any]) -> Any:
+        """Does a part of the run and notes how long it took."""
+        began = time.monotonic()
+        result = work()
+        self.seconds[name] = time.monotonic() - began
+        return result
+
+    @property
+    def start_folder(self) -> Path:
+        """The model before training."""
+        return self.folder / "start"
+
+    def student_folder(self, system: str) -> Path:
+        """The trained model of a system."""
+        return student_of(self.folder, system)
+
+    def checkpoints_folder(self, system: str) -> Path:
+        """The checkpoints of a system's training."""
+        return self.folder / "checkpoints" / system
+
+    def prepare_start(self, seen: str, make: Callable[[Path], None], **record: Any) -> None:
+        """Makes the model before training once, on the main process; a damaged one is made again.
+
+        Args:
+            seen: fingerprint of the training data.
+            make: writes the model into a folder.
+            record: what else is noted beside it.
+
+        Raises:
+            ValueError: if the data has changed since it was made.
+        """
+        with self.state.main_process_first():
+            if not self.state.is_main_process:
+                return
+            if damaged := damaged_files(self.start_folder):
+                logger.warning(
+                    f"{self.start_folder} is damaged ({', '.join(damaged)} differs from what was written): made again."
+                )
+                shutil.rmtree(self.start_folder)
+            file = self.start_folder / START_RECORD
+            if file.is_file():
+                if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != seen:
+                    raise ValueError(
+                        f"the training data has changed since the run in {self.folder} began. Choose another folder with "
+                        "output=FOLDER, or start afresh with --overwrite."
+                    )
+                return
+            set_seed(self.recipe.seed)
+            with replacing_folder(self.start_folder) as scratch:
+                make(scratch)
+                write_text(scratch / START_RECORD, json.dumps({"fingerprint": seen} | record) + "\n")
+                write_checksums(scratch)
+
+    def training_arguments(self, system: str, training: Mapping[str, Any], **own: Any) -> ObjectiveTrainingArguments:
+        """Arguments of a system's training: what the recipe says, over what suits this machine and this kind of run."""
+        on_cpu = self.state.device.type == "cpu"
+        defaults = {
+            "use_cpu": on_cpu,
+            "dataloader_pin_memory": not on_cpu,
+            "report_to": "none",
+            "save_total_limit": 2,
+            "logging_steps": 50,
+            "per_device_train_batch_size": 32,
+        }
+        return self.arguments_class(
+            output_dir=str(self.checkpoints_folder(system)),
+            seed=self.recipe.seed,
+            **defaults | self.training_defaults | dict(training) | own,
+        )
+
+    def train(
+        self,
+        system: str,
+        what: str,
+        build: Callable[[], ObjectiveTrainer],
+        save: Callable[[PreTrainedModel, Path], None] | None = None,
+    ) -> None:
+        """Trains a system on from its last whole checkpoint and saves it, or finds it trained.
+
+        Args:
+            system: its name.
+            what: what it learns by, for the user.
+            build: makes its trainer.
+            save: writes the trained model into a folder. None: `save_pretrained`.
+        """
+        folder = self.student_folder(system)
+        if (folder / "config.json").is_file():
+            self.say(f"{system}: trained already, {folder}")
+            return
+        self.say(f"Training {system}: {what}")
+        began = time.monotonic()
+        set_seed(self.recipe.seed)
+        trainer = build()
+        last = last_complete_checkpoint(self.checkpoints_folder(system), self.state)
+        if last is not None:
+            self.say(f"{system}: going on from {last}")
+        trainer.train(resume_from_checkpoint=last)
+        if trainer.args.push_to_hub:
+            trainer.push_to_hub()
+        model = trainer.trained
+        if self.state.is_main_process:
+            with replacing_folder(folder) as scratch:
+                model.save_pretrained(scratch) if save is None else save(model, scratch)
+                write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
+        self.state.wait_for_everyone()
+        self.seconds[f"training {system}"] = time.monotonic() - began
+
+    def provenance(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+        """The record of the run so far: recipe, data, fingerprints of its files, versions, machine, seconds."""
+        self.seconds["total"] = time.monotonic() - self._began
+        return provenance(self.recipe.to_dict(), data, files, self.seconds, self.state.num_processes)
+
+    def record(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+        """Writes `run.json` and returns what it holds."""
+        record = self.provenance(data, files)
+        write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        return record
