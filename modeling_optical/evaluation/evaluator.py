@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 from ..modeling_optical import OpticalModel
 from .collections import Collection, Corpus
 from .metrics import METRICS, per_query
-from .results import ResultRow, result_rows, write_results
+from .results import ResultRow, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
 from .trec import save_run
 
@@ -98,10 +98,20 @@ class Evaluator:
         self.rows += result_rows(system, collection.language, collection.name, values)
         return run
 
-    def write_results(self) -> Path:
-        """Writes the rows to `results.json` and returns its path."""
+    def write_results(self, *, keep: bool = False) -> Path:
+        """Writes the rows to `results.json` and returns its path.
+
+        Args:
+            keep: leave rows of other systems, collections and languages in the file.
+
+        Raises:
+            ValueError: if the file is there and is no results file.
+        """
         assert self.folder is not None
-        return write_results(self.folder / "results.json", self.rows)
+        path = self.folder / "results.json"
+        earlier = read_results(path) if keep and path.exists() else []
+        kept = [row for row in earlier if (row.system, row.collection, row.language) not in self.values]
+        return write_results(path, [*kept, *self.rows])
 
     def _documents(self, model: OpticalModel, corpus: Corpus) -> EncodedDocuments:
         held = self._encoded.setdefault(model, [])

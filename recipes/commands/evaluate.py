@@ -55,9 +55,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         format_summaries,
         format_table,
         load_collection,
+        read_results,
         summarise_languages,
         write_summaries,
     )
+
+    from ..runs.run_folder import is_run
 
     if options.queries_model is None and not options.reference:
         raise ValueError("there is nothing to measure: give --queries-model or --reference.")
@@ -69,6 +72,12 @@ def _evaluate(options: argparse.Namespace) -> int:
         check_bm25(options.stemmer)
     metrics = [*(options.metrics or METRICS), UNJUDGED]
     output = Path(options.output).expanduser()
+    if is_run(output):
+        raise ValueError(
+            f"{output} is the folder of a run and keeps its results. Choose another --output, such as {output}-more."
+        )
+    if (output / "results.json").exists():
+        read_results(output / "results.json")  # a file of somebody else is told before anything is computed
     evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
     systems, not_run = _Systems(options, evaluator), []
     for language in dict.fromkeys(options.language):
@@ -86,7 +95,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 evaluator.record(system, collection, found)
             else:
                 not_run.append(found)
-    file, rows = evaluator.write_results(), evaluator.rows
+    file, rows = evaluator.write_results(keep=True), evaluator.rows
     print(format_table(rows, metrics, not_run))
     if len(set(options.language)) > 1:
         summaries = summarise_languages(rows)

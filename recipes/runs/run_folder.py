@@ -32,6 +32,8 @@ logger = logging.get_logger(__name__)
 RECORD = "recipe.yaml"
 """The resolved recipe of a run, in its folder."""
 RECORD_HEAD = "# The recipe of this run, resolved. Written by modeling-optical.\n"
+# What may lie in the folder before the run: its lock, and what a study notes of the run.
+_BESIDE = (LOCK_FILE, "log.txt", "cell.json")
 _FULL_DISK = 5_000_000  # bytes
 
 
@@ -108,7 +110,7 @@ def check_own_folder(folder: Path) -> None:
         raise ValueError(f"{folder} is a file; a run needs a folder. Choose another with output=FOLDER (distill: --output).")
     if not folder.is_dir() or is_run(folder):
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name != LOCK_FILE)
+    others = sorted(path.name for path in folder.iterdir() if path.name not in _BESIDE)
     if others:
         raise ValueError(
             f"{folder} is not empty and holds no run ({', '.join(others[:5])}{' …' if len(others) > 5 else ''}). A run would "
