@@ -333,7 +333,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
         hidden = outputs.last_hidden_state
         if self.projection is not None:
             hidden = self.projection(hidden)
-        # METHOD §1: the norm in single precision, whatever the weights' dtype.
+        # docs/method.md §1: the norm in single precision, whatever the weights' dtype.
         vectors = functional.normalize(hidden.float(), dim=-1).to(hidden.dtype)
         weights = {}
         if "norm" in weigh_tokens_by:

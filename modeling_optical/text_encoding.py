@@ -118,7 +118,7 @@ class TextEncoder:
         return results[0] if single else results
 
     def similarity(self, queries: Any, documents: Any) -> torch.Tensor:
-        """MaxSim of every query with every document (METHOD §1).
+        """MaxSim of every query with every document (docs/method.md §1).
 
         Args:
             queries: what `encode_query` returned: one array (tokens, dim), a list of them, or a padded array

@@ -75,7 +75,7 @@ def cosine_cost(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def position_cost(row_mask: torch.Tensor, column_mask: torch.Tensor) -> torch.Tensor:
-    """Squared distance of relative positions `(i/n - j/m)^2`, counted over unmasked tokens (METHOD §3).
+    """Squared distance of relative positions `(i/n - j/m)^2`, counted over unmasked tokens (docs/method.md §3).
 
     Args:
         row_mask: (batch, rows) bool.
@@ -178,7 +178,7 @@ def transport_cost(
     regularized: bool = False,
     **settings: Any,
 ) -> tuple[torch.Tensor, TransportPlan]:
-    """Transport cost of each problem, differentiable with respect to `cost` with the plan held fixed (METHOD §2).
+    """Transport cost of each problem, differentiable with respect to `cost` with the plan held fixed (docs/method.md §2).
 
     The gradient is the plan. For `regularized=True` the value includes the solver's regulariser, and the plan is its gradient
     exactly (envelope theorem); `<P, C>` itself takes it as a surrogate under entropy, and exactly for `exact`.
@@ -247,7 +247,7 @@ def transport_loss(
     Raises:
         ValueError: if `plan_from` asks for what is not given.
 
-    Source: METHOD §2; OPTICAL, arXiv 2301.12566.
+    Source: docs/method.md §2; OPTICAL, arXiv 2301.12566.
     """
     options = options or TransportOptions()
     # Zero out what is masked before the product: NaN there would reach the gradient as NaN * 0.
@@ -279,7 +279,7 @@ def _solving_cost(
     solving_bonus: torch.Tensor | None,
     solving_vectors: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The cost that the plan is solved on, before priors (METHOD §3, plan from)."""
+    """The cost that the plan is solved on, before priors (docs/method.md §3, plan from)."""
     if options.plan_from == "student":
         return cost
     if options.plan_from == "lexical":

@@ -36,7 +36,7 @@ _NUMBERS: dict[str, tuple[Callable[[float], bool], str]] = {
 
 @dataclass(frozen=True)
 class TransportOptions:
-    """Options of the transport loss (METHOD §3), stored in `OpticalConfig.transport`.
+    """Options of the transport loss (docs/method.md §3), stored in `OpticalConfig.transport`.
 
     Args:
         solver: one of `SOLVERS`, see `solve_transport`.

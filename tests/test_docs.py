@@ -38,6 +38,14 @@ _NOT_RUN = {
 _PACKAGES = {"OnnxEncoder": "onnxruntime", "sentence_transformers": "sentence_transformers"}
 
 
+def test_every_section_of_the_method_that_is_cited_exists():
+    sections = set(re.findall(r"^## (\d+)\. ", (ROOT / "docs/method.md").read_text(encoding="utf-8"), re.MULTILINE))
+    for folder in ("modeling_optical", "trainer", "hub_cards", "recipes", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for cited in re.findall(r"docs/method\.md §(\d+)", path.read_text(encoding="utf-8")):
+                assert cited in sections, f"{path.relative_to(ROOT)} cites section {cited}"
+
+
 def blocks() -> list:
     found = []
     for page in sorted((ROOT / "docs").glob("*.md")):

@@ -1,4 +1,4 @@
-"""METHOD §6 through `optical run`: the same student, however the run is cut up, cached, stopped or killed."""
+"""docs/method.md §6 through `optical run`: the same student, however the run is cut up, cached, stopped or killed."""
 
 import json
 import os

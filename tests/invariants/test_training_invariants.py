@@ -1,4 +1,4 @@
-"""METHOD §6: the same trajectory, however the batch is cut up, spread, stopped or cached."""
+"""docs/method.md §6: the same trajectory, however the batch is cut up, spread, stopped or cached."""
 
 from pathlib import Path
 

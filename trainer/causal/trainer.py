@@ -26,7 +26,8 @@ class CausalDistillationTrainer(ObjectiveTrainer):
 
     The student may be the same model. At each chosen layer the hidden states are taken to unit length, and the objectives that
     distil encoders apply to them unchanged: `transport` between the tokens of the translation and those of the English text
-    (METHOD §2), the pooled ones, the contrastive one. The layers count equally. Added is `next_token` on the translation.
+    (docs/method.md §2), the pooled ones, the contrastive one. The layers count equally. `next_token` is the loss on the
+    translation.
 
     Args:
         model: the student, also one with a PEFT adapter, or a path. None with `model_init`, which then makes one for every

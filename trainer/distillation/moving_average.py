@@ -1,4 +1,4 @@
-"""A moving average of the student, on whose vectors the transport plan may be solved (METHOD §3, `plan_from: ema`)."""
+"""A moving average of the student, on whose vectors the transport plan may be solved (docs/method.md §3, `plan_from: ema`)."""
 
 from __future__ import annotations
 

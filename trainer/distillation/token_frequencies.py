@@ -1,4 +1,4 @@
-"""Inverse document frequencies of tokens in the training bitext: the marginals `idf` of METHOD §3."""
+"""Inverse document frequencies of tokens in the training bitext: the marginals `idf` of docs/method.md §3."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class OpticalTrainer(ObjectiveTrainer):
     ```
     """
 
-    # METHOD §6: every objective is a mean over its batch, so the parent divides by the accumulation steps.
+    # docs/method.md §6: every objective is a mean over its batch, so the parent divides by the accumulation steps.
     loss_is_scaled_for_ga = False
 
     def __init__(
@@ -332,7 +332,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return clean + weight * adversarial
 
     def _measure(self, rows: Any) -> dict[str, float]:
-        """How often a target finds its own source among all of them (METHOD §4: no judgements)."""
+        """How often a target finds its own source among all of them."""
         return self.translation_retrieval(whole(rows))
 
     def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:

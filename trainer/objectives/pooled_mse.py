@@ -11,7 +11,7 @@ from .objective import Objective, Parts, masked_mean
 
 
 class PooledMSE(Objective):
-    """Squared error between the means of the unit token vectors (Reimers & Gurevych, arXiv 2004.09813; METHOD §4).
+    """Squared error between the means of the unit token vectors (Reimers & Gurevych, arXiv 2004.09813; docs/method.md §4).
 
     The squared Euclidean distance of the two means, averaged over the batch. The means go over the tokens that score.
     """

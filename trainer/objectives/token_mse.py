@@ -11,7 +11,7 @@ from .objective import Objective, Parts
 
 
 class TokenMSE(Objective):
-    """Squared error of each student token against what the plan sends to it (METHOD §4).
+    """Squared error of each student token against what the plan sends to it (docs/method.md §4).
 
     The plan P with row marginal a gives each student token a target, the barycentric projection
     `T^_i = sum_j P_ij T_j / a_i` (Ferradans et al., arXiv 1307.5551). The loss is `sum_i a_i |H_i - T^_i|^2`, mean over the

@@ -11,7 +11,7 @@ from .objective import Objective, Parts
 
 
 class Transport(Objective):
-    """The transport cost between student and teacher tokens (OPTICAL, arXiv 2301.12566; METHOD §2).
+    """The transport cost between student and teacher tokens (OPTICAL, arXiv 2301.12566; docs/method.md §2).
 
     `<P, C>` with `C = 1 - H T'` and the plan held fixed, mean over the batch. The student's forward has computed it, by the
     options in its configuration.

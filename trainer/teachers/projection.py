@@ -88,8 +88,8 @@ def fit_projection(
     projection `W` (orthonormal rows) that keeps dot products best in this sense: among all of that size, `W^T W v` is closest
     to `v` in mean square, and `<W q, W d>` is the dot product of `W^T W q` and `W^T W d`. Centring would subtract a mean from
     both sides, which changes every dot product by another amount; a linear map without bias could not do it either. The
-    vectors are normalised again after the projection (METHOD §1), so what is lost shows as changed angles, not as shorter
-    vectors.
+    vectors are normalised again after the projection (docs/method.md §1), so what is lost shows as changed angles, not as
+    shorter vectors.
 
     Texts are encoded in blocks and forgotten; memory is that of one block and of a (size, size) matrix in float64.
 

@@ -21,7 +21,7 @@ def transfer_rows(
     table: scipy.sparse.csr_matrix,
     options: VocabularyOptions,
 ) -> tuple[torch.Tensor, tuple[int, int, int]]:
-    """Starts the rows of a new vocabulary, never from noise (METHOD §5).
+    """Starts the rows of a new vocabulary, never from noise (docs/method.md §5).
 
     Args:
         old, new: the tokenizers. For `mode: add`, pieces of the old one keep their ids, and their rows to the bit.

@@ -9,7 +9,7 @@ from ..option_checks import check_choice, check_flag, check_whole
 
 @dataclass
 class VocabularyOptions:
-    """How a vocabulary is adapted (METHOD §5).
+    """How a vocabulary is adapted (docs/method.md §5).
 
     Args:
         size: pieces that are learnt on the target side of the bitext.

@@ -40,7 +40,7 @@ def whole(backbones, tmp_path_factory):
 
 
 def plain_scores(model: OpticalModel, query: str, passages: list[str], documents: OpticalModel | None = None) -> list[float]:
-    """MaxSim over the number of query tokens, one text at a time, as METHOD §1 writes it."""
+    """MaxSim over the number of query tokens, one text at a time, as docs/method.md §1 writes it."""
     vectors = torch.as_tensor(model.encode_query([query])[0])
     return [
         float((vectors @ torch.as_tensor((documents or model).encode_document([passage])[0]).T).amax(1).sum() / len(vectors))
