@@ -100,8 +100,8 @@ def _read(path: str, language: str, teacher_language: str) -> list[dict[str, Any
         languages |= present
         if not isinstance(concept.get("id"), str) or len(present) < len(concept) - 1:
             raise ValueError(
-                f"{place}: not an annotation: a concept needs an `id` (text), and every language a `name` (text) and `keywords` "
-                "(a list of texts)."
+                f"{place}: not an annotation: a concept needs an `id` (text), and every language a `name` (text) and "
+                "`keywords` (a list of texts)."
             )
         if {language, teacher_language} <= present:
             concept["id"] = "_".join(concept["id"].split())

@@ -20,7 +20,10 @@ from .skeleton import FolderRun
 
 
 class CausalRun(FolderRun[CausalRecipe, list[ResultRow]]):
-    """The distillation of a causal language model and its answers; see `FolderRun`. Returns the accuracies, on the main process."""
+    """The distillation of a causal language model and its answers; see `FolderRun`.
+
+    Returns the accuracies, on the main process.
+    """
 
     arguments_class = CausalDistillationArguments
     written = ("student", "baselines", "answers")

@@ -46,6 +46,7 @@ logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
 
+
 class Run(FolderRun[Recipe, Report]):
     """The distillation of a student, its baselines and their evaluation; see `FolderRun`.
 

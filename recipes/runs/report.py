@@ -16,9 +16,9 @@ from hub_cards.model_card import PICTURES, write_model_card
 from hub_cards.results import FEWEST_QUERIES
 from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.files.atomic_write import write_text
 from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
+from modeling_optical.files.atomic_write import write_text
 
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card

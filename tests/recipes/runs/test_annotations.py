@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from hub_cards.symbols import symbol
-from recipes.runs.annotations import Annotations, load_annotations
 from recipes.checked_yaml import PACKAGE_FOLDER
+from recipes.runs.annotations import Annotations, load_annotations
 from recipes.runs.distillation_recipe import AnnotationsSource
 
 SHIPPED = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
