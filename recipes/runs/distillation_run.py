@@ -131,7 +131,7 @@ class Run(FolderRun[Recipe, Report]):
                 )
             student.save_pretrained(folder)
 
-        self.prepare_start(seen, make, pairs=data.report.training_pairs)
+        self.prepare_start("bitext", seen, make, pairs=data.report.training_pairs)
 
     def _adapt_vocabulary(
         self, student: OpticalModel, pairs: Dataset, bitext_fingerprint: str, teacher: Teacher, folder: Path

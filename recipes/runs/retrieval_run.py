@@ -60,9 +60,11 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         seen = train.fingerprint
         # A projection or marker that the backbone lacks is made once.
         own = recipe.model
-        self.prepare_start(
-            seen, lambda into: load_checkpoint(own.start, **own.config, **own.load_arguments()).save_pretrained(into)
-        )
+
+        def make(folder: Path) -> None:
+            load_checkpoint(own.start, **own.config, **own.load_arguments()).save_pretrained(folder)
+
+        self.prepare_start("labelled data", seen, make)
         self._train(train, held_out, documents)
         if not self.state.is_main_process:
             return []

@@ -8,7 +8,7 @@ import os
 import shutil
 import typing
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import sweep_scratch, tells_of_space, write_text
-from modeling_optical.files.lock import LOCK_FILE
+from modeling_optical.files.lock import LOCK_FILE, locked
 from trainer.loop.checked_checkpoints import damaged_files
 from trainer.loop.launcher_environment import check_number_of_processes
 
@@ -67,7 +67,6 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
 
     Raises:
         ValueError: if the folder holds files of somebody else, or a run of another recipe (the keys that differ are named).
-        OSError: if the folder cannot be written.
     """
     record = folder / RECORD
     check_own_folder(folder)
@@ -84,14 +83,28 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
                 shutil.rmtree(folder / name, ignore_errors=True)
             else:
                 (folder / name).unlink(missing_ok=True)
-    try:
-        for name in written:
-            sweep_scratch(folder / name)  # what a killed run had begun to write
-        write_text(record, RECORD_HEAD + recipe)
-    except OSError as error:
-        raise OSError(
-            f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
-        ) from error
+    for name in (RECORD, *written):
+        sweep_scratch(folder / name)  # what a killed run had begun to write
+    write_text(record, RECORD_HEAD + recipe)
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Holds the folder of a run: no other process runs in it.
+
+    Raises:
+        TimeoutError: if another process does. OSError: if the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, timeout=0))
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise OSError(
+                f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
+            ) from error
+        yield
 
 
 def is_run(folder: Path) -> bool:
@@ -110,7 +123,9 @@ def check_own_folder(folder: Path) -> None:
         raise ValueError(f"{folder} is a file; a run needs a folder. Choose another with output=FOLDER (distill: --output).")
     if not folder.is_dir() or is_run(folder):
         return
-    others = sorted(path.name for path in folder.iterdir() if path.name not in _BESIDE)
+    others = sorted(
+        path.name for path in folder.iterdir() if path.name not in _BESIDE and not path.name.startswith(f".{RECORD}-")
+    )
     if others:
         raise ValueError(
             f"{folder} is not empty and holds no run ({', '.join(others[:5])}{' …' if len(others) > 5 else ''}). A run would "

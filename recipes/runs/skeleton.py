@@ -15,7 +15,6 @@ from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import replacing_folder, write_text
-from modeling_optical.files.lock import locked
 from trainer.loop.arguments import ObjectiveTrainingArguments
 from trainer.loop.checked_checkpoints import damaged_files, write_checksums
 from trainer.loop.objective_trainer import ObjectiveTrainer
@@ -23,7 +22,9 @@ from trainer.loop.objective_trainer import ObjectiveTrainer
 from .provenance import provenance
 from .run_folder import (
     check_arguments,
+    check_own_folder,
     claim_folder,
+    holding,
     last_complete_checkpoint,
     process_state,
     student_of,
@@ -75,8 +76,9 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         with telling_a_full_disk(self.folder):
             self.check_training(self.recipe)
             self.prepare()
+            check_own_folder(self.folder)
             # One run a folder: the main process holds the lock for all.
-            with locked(self.folder, timeout=0) if self.state.is_main_process else nullcontext():
+            with holding(self.folder) if self.state.is_main_process else nullcontext():
                 with self.state.main_process_first():
                     if self.state.is_main_process:
                         claim_folder(
@@ -132,11 +134,12 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         """The checkpoints of a system's training."""
         return self.folder / "checkpoints" / system
 
-    def prepare_start(self, seen: str, make: Callable[[Path], None], **record: Any) -> None:
+    def prepare_start(self, data: str, seen: str, make: Callable[[Path], None], **record: Any) -> None:
         """Makes the model before training once, on the main process; a damaged one is made again.
 
         Args:
-            seen: fingerprint of the training data.
+            data: what the training data is called.
+            seen: its fingerprint.
             make: writes the model into a folder.
             record: what else is noted beside it.
 
@@ -155,7 +158,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             if file.is_file():
                 if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != seen:
                     raise ValueError(
-                        f"the training data has changed since the run in {self.folder} began. Choose another folder with "
+                        f"the {data} has changed since the run in {self.folder} began. Choose another folder with "
                         "output=FOLDER, or start afresh with --overwrite."
                     )
                 return

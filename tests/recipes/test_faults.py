@@ -16,6 +16,7 @@ from modeling_optical import OpticalModel
 from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.indexes import ExactIndex, open_index
 from recipes.cli import main
+from recipes.runs.run_folder import claim_folder
 from trainer import Teacher, TeacherCache
 
 
@@ -189,8 +190,9 @@ def test_a_damaged_segment_of_an_index_is_named_and_refused(tmp_path):
 
 
 def test_what_a_killed_run_had_begun_to_write_is_swept_up(workshop):
-    left = workshop / "run/.student-abc123"
-    left.mkdir(parents=True)
+    claim_folder(workshop / "run", "seed: 0\n", begun=False, overwrite=False, written=())
+    left = workshop / "run/.student-abc12345"
+    left.mkdir()
     (left / "model.safetensors").write_bytes(b"half")
     kept = workshop / "run/.notes"
     kept.write_text("mine")

@@ -54,7 +54,7 @@ def test_a_pair_that_repeats_a_test_text_is_dropped_and_reported(folder: Path):
 
 def test_few_pairs_of_a_language_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
     data, said = load(folder)
-    counts = data.report["training pairs by language"]
+    counts = data.report.training_pairs_by_language
     assert 180 > counts["sw"] > 100 > counts["so"] > 10
     assert f"Few pairs (sw {counts['sw']}, so {counts['so']}): below 10,000" in said
     monkeypatch.setattr("recipes.runs.data.FEW_PAIRS", 100)
@@ -91,15 +91,15 @@ def test_small_languages_are_repeated_in_training_and_never_held_out_twice(folde
     shares = [data.train["language"].count("so") / len(data.train) for data in (plain, mixed)]
     assert shares[1] > 2 * shares[0]
     assert mixed.held_out["target"][:] == plain.held_out["target"][:]
-    assert mixed.report["training pairs"] == plain.report["training pairs"] < mixed.report["training pairs with repetitions"]
+    assert mixed.report.training_pairs == plain.report.training_pairs < mixed.report.training_pairs_with_repetitions
     assert "small languages repeated" in said
 
 
 def test_short_pairs_are_cut_from_training_pairs_only(folder: Path):
     plain, _ = load(folder)
     data, said = load(folder, "data.shortened.share=1.0")
-    assert data.report["short pairs"] == len(data.train) - len(plain.train) > 100
-    assert f"Short pairs added: {data.report['short pairs']:,}" in said
+    assert data.report.short_pairs == len(data.train) - len(plain.train) > 100
+    assert f"Short pairs added: {data.report.short_pairs:,}" in said
     assert "then it runs" in data.train["source"]
     assert data.held_out["source"][:] == plain.held_out["source"][:]
     assert data.train["length"][:] == [len(text) for text in data.train["target"]]
@@ -138,7 +138,7 @@ def test_a_wrong_value_is_told_with_its_key(folder: Path, overrides: list[str], 
 
 def test_fewer_training_pairs_are_a_part_of_more_and_the_held_out_pairs_stay(folder: Path):
     all_pairs, few, fewer = (load(folder, f"data.max_training_pairs={n}")[0] for n in ("null", 50, 20))
-    assert (len(few.train), len(fewer.train), few.report["training pairs"]) == (50, 20, 50)
+    assert (len(few.train), len(fewer.train), few.report.training_pairs) == (50, 20, 50)
     assert set(fewer.train["target"]) < set(few.train["target"]) < set(all_pairs.train["target"])
     assert few.held_out["target"] == all_pairs.held_out["target"]
     other, _ = load(folder, "data.max_training_pairs=20", "seed=1")
