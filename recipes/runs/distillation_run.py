@@ -11,7 +11,6 @@ from datasets import Dataset
 from transformers import set_seed
 from transformers.utils import logging
 
-from hub_cards.model_card import CardData, write_model_card
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
 from trainer import (
@@ -35,7 +34,6 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
-from .card import student_card
 from .data import Data, load_data
 from .distillation_recipe import Recipe
 from .provenance import data_files
@@ -85,6 +83,7 @@ class Run(FolderRun[Recipe, Report]):
         )
         record = self.record(data.report.to_dict(), data_files(self.recipe.data))
         self.say(report.finish(self.recipe, self.folder, record))
+        self.push("optical")
         return report
 
     def _systems(self, teacher: OpticalModel) -> Iterator[tuple[str, OpticalModel]]:
@@ -179,7 +178,7 @@ class Run(FolderRun[Recipe, Report]):
             student.config.transport = recipe.transport
             set_dropout(student, recipe.student.dropout)
             table = self._translations(recipe, student, vectors)
-            trainer = OpticalTrainer(
+            return OpticalTrainer(
                 model=student,
                 args=arguments,
                 teacher=vectors,
@@ -189,9 +188,7 @@ class Run(FolderRun[Recipe, Report]):
                 max_document_length=recipe.student.max_document_length,
                 translations=table,
                 frequencies=self._frequencies(recipe, student, data, vectors),
-                write_card=lambda into: write_model_card(into, self._card(recipe, data, trainer)),
             )
-            return trainer
 
         def save(student: OpticalModel, folder: Path) -> None:
             model = OpticalModel.from_pretrained(self.start_folder)
@@ -202,11 +199,6 @@ class Run(FolderRun[Recipe, Report]):
             _copy_vocabulary_record(self.start_folder, folder)
 
         self.train(name, describe_objectives(recipe.objectives), build, save)
-
-    def _card(self, recipe: Recipe, data: Data, trainer: OpticalTrainer) -> CardData:
-        """The card that a push of the trainer's sends (`training.push_to_hub`); results come with the evaluation."""
-        record = self.provenance(data.report.to_dict(), data_files(recipe.data))
-        return student_card(recipe, record, training_log=trainer.state.log_history)
 
     def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
         """The translation table for the lexical prior or plan, where the recipe asks for one."""

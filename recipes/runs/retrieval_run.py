@@ -134,6 +134,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             versions=record["versions"],
         )
         write_retriever_card(model, card)
+        self.push("trained")
         minutes = record["seconds"]["total"] / 60
         self.say(f"{text}\n\n{minutes:.1f} minutes. Model: {model}   results: {self.folder / 'results.json'}")
 

@@ -19,6 +19,7 @@ from trainer.loop.arguments import ObjectiveTrainingArguments
 from trainer.loop.checked_checkpoints import damaged_files, write_checksums
 from trainer.loop.objective_trainer import ObjectiveTrainer
 
+from .hub_push import hub_arguments, push_finished
 from .provenance import provenance
 from .run_folder import (
     check_arguments,
@@ -182,7 +183,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         return self.arguments_class(
             output_dir=str(self.checkpoints_folder(system)),
             seed=self.recipe.seed,
-            **defaults | self.training_defaults | dict(training) | own,
+            **defaults | self.training_defaults | dict(training) | hub_arguments(training, self.hub_name) | own,
         )
 
     def train(
@@ -212,8 +213,6 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         if last is not None:
             self.say(f"{system}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
-        if trainer.args.push_to_hub:
-            trainer.push_to_hub()
         model = trainer.trained
         if self.state.is_main_process:
             with replacing_folder(folder) as scratch:
@@ -222,13 +221,19 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         self.state.wait_for_everyone()
         self.seconds[f"training {system}"] = time.monotonic() - began
 
-    def provenance(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-        """The record of the run so far: recipe, data, fingerprints of its files, versions, machine, seconds."""
-        self.seconds["total"] = time.monotonic() - self._began
-        return provenance(self.recipe.to_dict(), data, files, self.seconds, self.state.num_processes)
+    @property
+    def hub_name(self) -> str:
+        """Name of the model's repository, where the recipe pushes it and names none."""
+        return f"{self.recipe.name}-{self.recipe.language}"
+
+    def push(self, system: str) -> None:
+        """Sends a finished model with its card, where the recipe asks for it."""
+        if address := push_finished(self.student_folder(system), self.recipe.training, self.hub_name):
+            self.say(f"Pushed to {address}")
 
     def record(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
-        """Writes `run.json` and returns what it holds."""
-        record = self.provenance(data, files)
+        """Writes `run.json` and returns what it holds: recipe, data, fingerprints of its files, versions, machine, seconds."""
+        self.seconds["total"] = time.monotonic() - self._began
+        record = provenance(self.recipe.to_dict(), data, files, self.seconds, self.state.num_processes)
         write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         return record
