@@ -1,4 +1,4 @@
-"""The last step of a run that is asked for with `training.push_to_hub`: the finished model, with the card that has its results."""
+"""The last step of a run with `training.push_to_hub`: the finished model goes to the Hub, with its results on the card."""
 
 from __future__ import annotations
 
