@@ -19,6 +19,7 @@ from trainer import (
     OpticalTrainingArguments,
     Teacher,
     TeacherCache,
+    TeacherOfTexts,
     describe_objectives,
 )
 from trainer.loop.dropout import set_dropout
@@ -150,7 +151,7 @@ class Run(FolderRun[Recipe, Report]):
             table = translation_table(tokenizer, theirs, pairs["target"], pairs["source"], iterations=options.iterations)
         save_vocabulary_record(folder, report, table, vocabulary_provenance(options, bitext_fingerprint, len(pairs)))
 
-    def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherCache | Teacher:
+    def _teacher_vectors(self, data: Data, teacher: Teacher) -> TeacherOfTexts:
         if self.recipe.teacher.live:
             return teacher
         folder = self.recipe.teacher.cache or self.folder / "teacher_cache"
@@ -169,7 +170,7 @@ class Run(FolderRun[Recipe, Report]):
                     )
         return cache
 
-    def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherCache | Teacher) -> None:
+    def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherOfTexts) -> None:
         def build() -> OpticalTrainer:
             # A recipe names one repository, and the student is what goes there.
             own = {} if name == "optical" else {"push_to_hub": False}
@@ -200,7 +201,7 @@ class Run(FolderRun[Recipe, Report]):
 
         self.train(name, describe_objectives(recipe.objectives), build, save)
 
-    def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherCache | Teacher) -> TranslationTable | None:
+    def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherOfTexts) -> TranslationTable | None:
         """The translation table for the lexical prior or plan, where the recipe asks for one."""
         lexical_plan = recipe.transport.plan_from == "lexical"
         if recipe.transport.lexical_prior <= 0 and not lexical_plan:
@@ -210,21 +211,19 @@ class Run(FolderRun[Recipe, Report]):
             key = "plan_from: lexical" if lexical_plan else "lexical_prior"
             raise ValueError(f"transport.{key} needs a translation table: set student.vocabulary, which makes one.")
         table = TranslationTable.load(file)
-        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
-        table.check(student.get_processor().tokenizer, teacher.processor.tokenizer)
+        table.check(student.get_processor().tokenizer, vectors.teacher.processor.tokenizer)
         return table
 
     def _frequencies(
-        self, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherCache | Teacher
+        self, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherOfTexts
     ) -> InverseDocumentFrequencies | None:
         """Token frequencies for the marginals `idf`, counted once per run."""
         if recipe.transport.marginals != "idf":
             return None
         file = self.folder / "token_frequencies.safetensors"
-        teacher = vectors.teacher if isinstance(vectors, TeacherCache) else vectors
         with self.state.main_process_first():
             if self.state.is_main_process and not file.is_file():
-                counted = InverseDocumentFrequencies.count(data.sample, student.get_processor(), teacher.processor)
+                counted = InverseDocumentFrequencies.count(data.sample, student.get_processor(), vectors.teacher.processor)
                 counted.save(file)
         return InverseDocumentFrequencies.load(file)
 
