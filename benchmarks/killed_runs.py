@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import recipes.runs.distillation_run
 from modeling_optical.evaluation import read_results
 from modeling_optical.files.atomic_write import write_text
-from recipes.runs.distillation_recipe import Recipe, load_recipe
+from recipes.runs.recipe.distillation import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 

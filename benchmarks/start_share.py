@@ -31,7 +31,7 @@ from modeling_optical.evaluation import (
 )
 from modeling_optical.evaluation.trec import run_name
 from modeling_optical.files.atomic_write import write_text
-from recipes.runs.distillation_recipe import load_recipe
+from recipes.runs.recipe.distillation import load_recipe
 from recipes.runs.run_folder import student_of
 from trainer.distillation.start_interpolation import interpolate
 

@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _distill(options: argparse.Namespace) -> int:
-    from ..runs.distillation_recipe import resolve_recipe
+    from ..runs.recipe.distillation import resolve_recipe
     from .adapt_vocabulary import column
 
     # `--bitext FILE key=value`: what has an equals sign and is no file is an override.

@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _fine_tune(options: argparse.Namespace) -> int:
-    from ..runs.retrieval_recipe import resolve_retrieval_recipe
+    from ..runs.recipe.retrieval import resolve_retrieval_recipe
     from .train_teacher import carry_out_training
 
     if (options.pairs is None) == (options.judged is None):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from .launch import launch
 
 if TYPE_CHECKING:
-    from ..runs.distillation_recipe import Recipe
+    from ..runs.recipe.distillation import Recipe
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,7 +28,7 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..runs.distillation_recipe import load_recipe
+    from ..runs.recipe.distillation import load_recipe
 
     return carry_out(load_recipe(options.recipe, options.overrides), options)
 

@@ -12,7 +12,7 @@ from .launch import launch
 from .run import run_options
 
 if TYPE_CHECKING:
-    from ..runs.retrieval_recipe import RetrievalRecipe
+    from ..runs.recipe.retrieval import RetrievalRecipe
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -29,7 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ..runs.retrieval_recipe import load_retrieval_recipe
+    from ..runs.recipe.retrieval import load_retrieval_recipe
 
     return carry_out_training(load_retrieval_recipe(options.recipe, options.overrides), options)
 

@@ -24,7 +24,7 @@ from trainer.objectives import describe_objectives
 
 from ..checked_yaml import write_values
 from .data import DataReport
-from .distillation_recipe import CollectionSource, Recipe
+from .recipe.distillation import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
 

@@ -13,9 +13,9 @@ from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet
 from modeling_optical.files.atomic_write import write_text
 from trainer import CausalDistillationArguments, CausalDistillationTrainer
 
-from .causal_recipe import CausalModelRecipe, CausalRecipe
 from .data import Data, load_data
 from .provenance import data_files
+from .recipe.causal import CausalModelRecipe, CausalRecipe
 from .skeleton import FolderRun
 
 

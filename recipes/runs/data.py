@@ -31,7 +31,7 @@ from trainer.bitext import (
 )
 
 from .annotations import load_annotations
-from .distillation_recipe import CollectionSource, Recipe
+from .recipe.distillation import CollectionSource, Recipe
 
 logger = logging.get_logger(__name__)
 

@@ -36,8 +36,8 @@ from trainer.vocabulary import (
 )
 
 from .data import Data, load_data
-from .distillation_recipe import Recipe
 from .provenance import data_files
+from .recipe.distillation import Recipe
 from .report import Report, evaluate_systems
 from .skeleton import FolderRun
 

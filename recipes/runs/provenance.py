@@ -14,7 +14,7 @@ import torch
 
 from modeling_optical.files.fingerprint import file_checksum
 
-from .distillation_recipe import DataRecipe
+from .recipe.distillation import DataRecipe
 
 _PACKAGES = (
     "modeling-optical",

@@ -23,7 +23,7 @@ from modeling_optical.files.atomic_write import write_text
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
 from .data import Data
-from .distillation_recipe import CollectionSource, Recipe
+from .recipe.distillation import CollectionSource, Recipe
 from .run_folder import student_of
 
 logger = logging.get_logger(__name__)

@@ -17,7 +17,7 @@ from trainer.objectives import describe_retrieval_objectives
 from trainer.retrieval.labelled_evaluation import labelled_collection
 
 from .provenance import file_fingerprint
-from .retrieval_recipe import RetrievalRecipe
+from .recipe.retrieval import RetrievalRecipe
 from .skeleton import FolderRun
 
 _FEWEST_UPDATES = 100

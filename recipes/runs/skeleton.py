@@ -21,6 +21,7 @@ from trainer.loop.objective_trainer import ObjectiveTrainer
 
 from .hub_push import hub_arguments, push_finished
 from .provenance import provenance
+from .recipe.run import RunRecipe
 from .run_folder import (
     check_arguments,
     check_own_folder,
@@ -31,7 +32,6 @@ from .run_folder import (
     student_of,
     telling_a_full_disk,
 )
-from .run_recipe import RunRecipe
 
 logger = logging.get_logger(__name__)
 

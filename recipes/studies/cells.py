@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..checked_yaml import merged, read_values, set_key, unknown_key
-from ..runs.causal_recipe import CausalRecipe, resolve_causal
-from ..runs.distillation_recipe import Recipe, resolve
-from ..runs.retrieval_recipe import RetrievalRecipe, resolve_in
+from ..runs.recipe.causal import CausalRecipe, resolve_causal
+from ..runs.recipe.distillation import Recipe, resolve
+from ..runs.recipe.retrieval import RetrievalRecipe, resolve_in
 from ..runs.run_folder import student_of
 from .study import ALL_LANGUAGES, Stage, Study
 

@@ -23,8 +23,8 @@ from recipes.studies.query_noise import NoisyQueries, add_noise
 from trainer.vocabulary import word_translations
 
 from ..runs.data import in_languages, load_data
-from ..runs.distillation_recipe import Recipe
 from ..runs.distillation_run import load_start
+from ..runs.recipe.distillation import Recipe
 from .cells import Cell, Places, cells_of, distillation_recipe
 from .reporting.results_table import NOISE, NOISE_COUNTS, write_frame
 from .study import StudiedNoise, Study

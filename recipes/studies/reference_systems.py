@@ -16,10 +16,10 @@ from modeling_optical.evaluation.references import bm25, check_bm25, translate
 from modeling_optical.files.atomic_write import write_text
 
 from ..runs.answering import QuestionAnswerer
-from ..runs.causal_recipe import CausalRecipe
 from ..runs.causal_run import answer_all, load_causal
-from ..runs.distillation_recipe import Recipe
 from ..runs.distillation_run import load_start
+from ..runs.recipe.causal import CausalRecipe
+from ..runs.recipe.distillation import Recipe
 from .cells import Cell, Places, causal_recipe, distillation_recipe
 from .study import References, Study
 

@@ -24,11 +24,11 @@ from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
 
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
-from ..runs.causal_recipe import CausalRecipe
 from ..runs.causal_run import CausalRun
-from ..runs.distillation_recipe import Recipe
 from ..runs.distillation_run import Run
-from ..runs.retrieval_recipe import RetrievalRecipe
+from ..runs.recipe.causal import CausalRecipe
+from ..runs.recipe.distillation import Recipe
+from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
 from ..runs.run_folder import differing_keys
 from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from recipes.checked_yaml import override, read_values
-from recipes.runs.distillation_recipe import load_recipe
+from recipes.runs.recipe.distillation import load_recipe
 
 PARTS = [
     "language: sw",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.runs.distillation_recipe import load_recipe
+from recipes.runs.recipe.distillation import load_recipe
 
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")
 

@@ -8,7 +8,7 @@ from typing import Any
 from trainer.objectives import embedding_adversary_setting
 
 from ...checked_yaml import build
-from ...runs.distillation_recipe import Recipe
+from ...runs.recipe.distillation import Recipe
 
 
 def training_costs(recipe: Mapping[str, Any], seconds: Mapping[str, float]) -> list[dict[str, Any]]:

@@ -14,8 +14,8 @@ from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import read_results, read_run
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main
-from recipes.runs.distillation_recipe import load_recipe
-from recipes.runs.retrieval_recipe import load_retrieval_recipe
+from recipes.runs.recipe.distillation import load_recipe
+from recipes.runs.recipe.retrieval import load_retrieval_recipe
 from recipes.runs.retrieval_run import default_epochs
 
 WORDS = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]

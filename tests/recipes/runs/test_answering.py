@@ -8,8 +8,8 @@ import pytest
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation.questions import read_answers
 from recipes.runs.answering import QuestionAnswerer
-from recipes.runs.distillation_recipe import resolve
-from recipes.runs.retrieval_recipe import resolve_in
+from recipes.runs.recipe.distillation import resolve
+from recipes.runs.recipe.retrieval import resolve_in
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from recipes.runs.card import card_inputs, recipe_of_card, student_card
-from recipes.runs.distillation_recipe import Recipe, load_recipe, resolve
+from recipes.runs.recipe.distillation import Recipe, load_recipe, resolve
 
 RECORD = {
     "data": {"training pairs": 90, "training pairs by language": {"sw": 90}, "bitext": {"read": {}, "kept": {}}},

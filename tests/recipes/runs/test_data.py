@@ -7,7 +7,7 @@ import pytest
 from datasets import IterableDataset
 
 from recipes.runs.data import load_data, near_duplicate_index
-from recipes.runs.distillation_recipe import Recipe, resolve_recipe
+from recipes.runs.recipe.distillation import Recipe, resolve_recipe
 
 LEAK = "the quick brown fox jumps over the lazy dog near the river"
 

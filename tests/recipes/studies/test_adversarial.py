@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from recipes.cli import main
-from recipes.runs.distillation_recipe import Recipe
+from recipes.runs.recipe.distillation import Recipe
 from recipes.studies.cells import Cell, cells_of, distillation_recipe
 from recipes.studies.reporting.results_table import StudyResults
 from recipes.studies.reporting.training_costs import training_costs

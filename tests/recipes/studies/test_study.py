@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.runs.distillation_recipe import Recipe, load_recipe
-from recipes.runs.retrieval_recipe import RetrievalRecipe
+from recipes.runs.recipe.distillation import Recipe, load_recipe
+from recipes.runs.recipe.retrieval import RetrievalRecipe
 from recipes.studies.cells import Cell, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from recipes.studies.study import Study, load_study
 

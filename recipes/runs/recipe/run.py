@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..checked_yaml import write_values
+from ...checked_yaml import write_values
 
 
 @dataclass

@@ -10,9 +10,9 @@ from typing import Any
 from modeling_optical import TransportOptions
 from trainer.causal.arguments import parse_causal_objectives
 
-from ..checked_yaml import build, fill_in_names
-from .distillation_recipe import DataRecipe, EvaluationRecipe, Recipe
-from .run_recipe import RunRecipe
+from ...checked_yaml import build, fill_in_names
+from .distillation import DataRecipe, EvaluationRecipe, Recipe
+from .run import RunRecipe
 
 
 @dataclass

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from recipes.checked_yaml import PACKAGE_FOLDER, find_recipe
-from recipes.runs.distillation_recipe import Recipe, load_recipe
+from recipes.runs.recipe.distillation import Recipe, load_recipe
 
 MINIMAL = "language: sw\n"
 

@@ -10,9 +10,9 @@ from typing import Any
 from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
-from ..checked_yaml import build, fill_in_names, override, read_values
-from .distillation_recipe import EvaluationRecipe
-from .run_recipe import CheckpointRecipe, RunRecipe
+from ...checked_yaml import build, fill_in_names, override, read_values
+from .distillation import EvaluationRecipe
+from .run import CheckpointRecipe, RunRecipe
 
 
 @dataclass

@@ -23,8 +23,8 @@ from trainer.bitext import (
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from ..checked_yaml import build, fill_in_names, override, read_values, unknown_key
-from .run_recipe import CheckpointRecipe, RunRecipe
+from ...checked_yaml import build, fill_in_names, override, read_values, unknown_key
+from .run import CheckpointRecipe, RunRecipe
 
 
 @dataclass
