@@ -22,7 +22,6 @@ from modeling_optical import load_checkpoint
 from modeling_optical.evaluation import (
     PairedComparison,
     compare_paired,
-    encode_document,
     load_collection,
     per_query,
     read_run,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from modeling_optical import OpticalModel, maxsim
-from modeling_optical.evaluation import MTEBModel, encode_document, per_query, retrieve, translation_retrieval
+from modeling_optical.evaluation import MTEBModel, encode_corpus_in_memory, per_query, retrieve, translation_retrieval
 from modeling_optical.late_interaction import pad_vectors
 
 ENGLISH = ["the cat sat on the mat", "search works in English", "a good teacher", "the dog barked", "a translation"]
@@ -97,7 +97,7 @@ def test_retrieval_scores_are_those_of_our_own_search_and_metrics(mteb, models, 
     student, teacher = models
     documents = student if symmetric else teacher
     found = scores(mteb, MTEBModel(student, None if symmetric else teacher), retrieval_task(mteb))
-    ours = per_query(QRELS, retrieve(student, QUERIES, encode_document(documents, CORPUS)), ["nDCG@10", "AP@100", "R@10"])
+    ours = per_query(QRELS, retrieve(student, QUERIES, encode_corpus_in_memory(documents, CORPUS)), ["nDCG@10", "AP@100", "R@10"])
     for theirs, name in (("ndcg_at_10", "nDCG@10"), ("map_at_100", "AP@100"), ("recall_at_10", "R@10")):
         assert found[theirs] == pytest.approx(sum(ours[name].values()) / len(QRELS), abs=1e-5)
 
@@ -106,7 +106,7 @@ def test_reranking_scores_only_the_candidates(mteb, models):
     student, teacher = models
     candidates = {query: [f"d{i}", f"d{(i + 1) % 5}", "d5"] for i, query in enumerate(QUERIES)}
     found = scores(mteb, MTEBModel(student, teacher), retrieval_task(mteb, "Reranking", candidates))
-    run = retrieve(student, QUERIES, encode_document(teacher, CORPUS))
+    run = retrieve(student, QUERIES, encode_corpus_in_memory(teacher, CORPUS))
     run = {query: {d: s for d, s in documents.items() if d in candidates[query]} for query, documents in run.items()}
     ours = per_query(QRELS, run, ["nDCG@10"])["nDCG@10"]
     assert found["ndcg_at_10"] == pytest.approx(sum(ours.values()) / len(QRELS), abs=1e-5)
