@@ -88,7 +88,7 @@ def measure(run: Path, collections: list[str], systems: list[str], shares: list[
                 if not file.is_file() and share in (0, 1) and (there := run / "runs" / file.name).is_file():
                     save_run(folder, name, collection, read_run(there))
                 if not file.is_file():
-                    documents = documents or encode_document(teacher, collection.corpus)
+                    documents = documents or encode_corpus_in_memory(teacher, collection.corpus)
                     student = load_checkpoint(student_of(run, system)).eval()
                     interpolate(student, start, share)
                     save_run(folder, name, collection, retrieve(student, collection.queries, documents))

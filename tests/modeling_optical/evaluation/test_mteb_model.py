@@ -97,7 +97,8 @@ def test_retrieval_scores_are_those_of_our_own_search_and_metrics(mteb, models, 
     student, teacher = models
     documents = student if symmetric else teacher
     found = scores(mteb, MTEBModel(student, None if symmetric else teacher), retrieval_task(mteb))
-    ours = per_query(QRELS, retrieve(student, QUERIES, encode_corpus_in_memory(documents, CORPUS)), ["nDCG@10", "AP@100", "R@10"])
+    run = retrieve(student, QUERIES, encode_corpus_in_memory(documents, CORPUS))
+    ours = per_query(QRELS, run, ["nDCG@10", "AP@100", "R@10"])
     for theirs, name in (("ndcg_at_10", "nDCG@10"), ("map_at_100", "AP@100"), ("recall_at_10", "R@10")):
         assert found[theirs] == pytest.approx(sum(ours[name].values()) / len(QRELS), abs=1e-5)
 
