@@ -21,7 +21,7 @@ from modeling_optical.evaluation import Collection, compare_paired, per_query, r
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main as optical
 from recipes.runs.annotations import load_annotations
-from recipes.runs.recipe.distillation import AnnotationsSource
+from recipes.runs.recipe.data import AnnotationsSource
 
 _DATA = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 _METRICS = ("AP@100", "RR@10", "Success@1")

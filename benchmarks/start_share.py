@@ -22,6 +22,7 @@ from modeling_optical import load_checkpoint
 from modeling_optical.evaluation import (
     PairedComparison,
     compare_paired,
+    encode_corpus_in_memory,
     load_collection,
     per_query,
     read_run,

@@ -44,7 +44,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> None:
 
     if options.bitext is None:
         from recipes.runs.annotations import load_annotations
-        from recipes.runs.recipe.distillation import AnnotationsSource
+        from recipes.runs.recipe.data import AnnotationsSource
 
         path = HERE.parent / "recipes" / "quickstart" / "cldr_annotations_48.2.jsonl"
         bitext = load_annotations(AnnotationsSource(path=str(path)), "sw", "en").bitext

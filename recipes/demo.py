@@ -12,7 +12,7 @@ from modeling_optical.files.atomic_write import write_text
 
 from .checked_yaml import PACKAGE_FOLDER
 from .runs.annotations import load_annotations
-from .runs.recipe.distillation import AnnotationsSource
+from .runs.recipe.data import AnnotationsSource
 
 ANNOTATIONS = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 LICENCE = "Unicode CLDR 48.2 annotations, © Unicode, Inc., under the Unicode License v3."

@@ -14,7 +14,7 @@ from modeling_optical.encoding.normal_forms import caseless, comparable, is_blan
 from modeling_optical.evaluation import Collection
 from modeling_optical.files.lines import json_lines
 
-from .recipe.distillation import AnnotationsSource
+from .recipe.data import AnnotationsSource
 
 _VALIDATION_SHARE = 0.125  # of the training concepts: a tenth of all
 

@@ -24,7 +24,8 @@ from trainer.objectives import describe_objectives
 
 from ..checked_yaml import write_values
 from .data import DataReport
-from .recipe.distillation import CollectionSource, Recipe
+from .recipe.distillation import Recipe
+from .recipe.evaluation import CollectionSource
 
 logger = logging.get_logger(__name__)
 

@@ -31,7 +31,8 @@ from trainer.bitext import (
 )
 
 from .annotations import load_annotations
-from .recipe.distillation import CollectionSource, Recipe
+from .recipe.distillation import Recipe
+from .recipe.evaluation import CollectionSource
 
 logger = logging.get_logger(__name__)
 

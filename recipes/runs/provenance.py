@@ -14,7 +14,7 @@ import torch
 
 from modeling_optical.files.fingerprint import file_checksum
 
-from .recipe.distillation import DataRecipe
+from .recipe.data import DataRecipe
 
 _PACKAGES = (
     "modeling-optical",

@@ -23,7 +23,8 @@ from modeling_optical.files.atomic_write import write_text
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
 from .data import Data
-from .recipe.distillation import CollectionSource, Recipe
+from .recipe.distillation import Recipe
+from .recipe.evaluation import CollectionSource
 from .run_folder import student_of
 
 logger = logging.get_logger(__name__)

@@ -12,7 +12,7 @@ from modeling_optical.evaluation import Collection, texts_of
 from modeling_optical.files.atomic_write import replacing_folder, write_text
 
 from ..checked_yaml import substitute
-from ..runs.recipe.distillation import CollectionSource
+from ..runs.recipe.evaluation import CollectionSource
 from .cells import Places
 from .study import PreparedCollection, Study
 

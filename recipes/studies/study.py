@@ -11,7 +11,7 @@ from typing import Any
 from recipes.studies.query_noise import check_noise
 
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
-from ..runs.recipe.distillation import CollectionSource
+from ..runs.recipe.evaluation import CollectionSource
 from .image_text_source import ImageTextSource, SyntheticImages
 
 ALL_LANGUAGES = "mul"

@@ -11,7 +11,9 @@ from modeling_optical import TransportOptions
 from trainer.causal.arguments import parse_causal_objectives
 
 from ...checked_yaml import build, fill_in_names
-from .distillation import DataRecipe, EvaluationRecipe, Recipe
+from .data import DataRecipe
+from .distillation import Recipe
+from .evaluation import EvaluationRecipe
 from .run import RunRecipe
 
 

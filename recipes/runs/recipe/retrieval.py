@@ -11,8 +11,8 @@ from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
 from ...checked_yaml import build, fill_in_names, override, read_values
-from .distillation import EvaluationRecipe
-from .run import CheckpointRecipe, RunRecipe
+from .evaluation import EvaluationRecipe
+from .run import CheckpointRecipe, RunRecipe, beside
 
 
 @dataclass
@@ -82,6 +82,18 @@ class RetrievalRecipe(RunRecipe):
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"contrastive": 1.0})
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
+    def locate(self, folder: Path) -> None:
+        """Makes names of files that lie in `folder` paths, in place."""
+        for source in self.data.train:
+            if source.path is not None:
+                source.path = beside(folder, source.path)
+            if source.collection is not None:
+                source.collection = beside(folder, source.collection)
+            for table in (source.query_texts, source.passage_texts):
+                if table is not None:
+                    table.path = beside(folder, table.path) if table.path else None
+        self.evaluation.locate(folder)
+
 
 def load_retrieval_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RetrievalRecipe:
     """Reads a recipe, applies `key=value` overrides, checks every key and value.
@@ -118,24 +130,5 @@ def resolve_in(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
     if recipe.evaluation.questions:
         raise ValueError("`evaluation.questions` is for recipes of `optical run`: a retriever trained on labels answers none.")
     parse_retrieval_objectives(recipe.objectives)
-    _locate(recipe, folder)
+    recipe.locate(folder)
     return recipe
-
-
-def _locate(recipe: RetrievalRecipe, folder: Path) -> None:
-    def place(path: str | None) -> str | None:
-        if path is None:
-            return None
-        beside = folder / path
-        return str(beside) if not Path(path).expanduser().is_absolute() and beside.exists() else str(Path(path).expanduser())
-
-    for source in recipe.data.train:
-        source.path = place(source.path)
-        for table in (source.query_texts, source.passage_texts):
-            if table is not None:
-                table.path = place(table.path)
-        if source.collection is not None and (folder / source.collection).exists():
-            source.collection = str(folder / source.collection)
-    for collection in recipe.evaluation.collections:
-        if (folder / collection.path).exists():
-            collection.path = str(folder / collection.path)

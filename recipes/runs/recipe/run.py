@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ...checked_yaml import write_values
@@ -68,3 +70,9 @@ class CheckpointRecipe:
             "trust_remote_code": self.trust_remote_code or None,
         }
         return {key: value for key, value in arguments.items() if value is not None}
+
+
+def beside(folder: Path, name: str) -> str:
+    """A file or folder of that name in `folder` where there is one, else the name with `~` resolved: a path, or a Hub id."""
+    path = os.path.expanduser(name)
+    return str(folder / name) if not os.path.isabs(path) and (folder / name).exists() else path

@@ -10,7 +10,7 @@ import pytest
 from hub_cards.symbols import symbol
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.runs.annotations import Annotations, load_annotations
-from recipes.runs.recipe.distillation import AnnotationsSource
+from recipes.runs.recipe.data import AnnotationsSource
 
 SHIPPED = PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")

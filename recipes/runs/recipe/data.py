@@ -1,0 +1,124 @@
+"""What a recipe says of its bitext."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.bitext import (
+    BitextSource,
+    Cleaning,
+    MixtureOptions,
+    NearDuplicateOptions,
+    ShorteningOptions,
+    StreamingOptions,
+    check_groups,
+    check_temperature,
+)
+
+from ...checked_yaml import unknown_key
+from .run import beside
+
+
+@dataclass
+class AnnotationsSource:
+    """Names and keywords of emoji and symbols (Unicode CLDR), as bitext and as a collection of held-out names.
+
+    Args:
+        path: a JSONL file with a line per concept: `{"id", "en": {"name", "keywords"}, "sw": …}`.
+        held_out: share of the concepts that are queries and never trained on.
+        validation: use a part of the training concepts as held-out ones in place of them, to choose settings by.
+        seed: of the split by concept.
+        license: of the annotations, for the model card.
+    """
+
+    path: str
+    held_out: float = 0.2
+    validation: bool = False
+    seed: int = 0
+    license: str | None = None
+
+
+@dataclass
+class DataRecipe:
+    """The bitext.
+
+    Args:
+        bitext: where the pairs come from.
+        languages: train on the sources of `bitext` in these languages alone, joined by `+` (`de+fr`); null takes all.
+        annotations: names of emoji in place of, or beside, `bitext`.
+        held_out: share of the pairs kept for validation, by document where documents are known.
+        max_held_out: the most held-out pairs.
+        max_training_pairs: train on so many pairs at most, drawn at random by the recipe's seed (fewer are a part of more);
+            null takes all. The held-out pairs stay the same.
+        mixture: train on a fixed number of pairs, drawn from groups of sources (`group` of a source) by shares; null takes
+            them as they are.
+        max_length_ratio: pairs whose lengths in characters differ more are dropped.
+        max_characters: longer texts are dropped with their pair.
+        script_share: the least share of a text's letters in a script of its language; 0 checks nothing.
+        detect_language: drop texts that are surely in another language (extra `langid`).
+        near_duplicates: when a pair of `bitext` repeats a text of `evaluation.collections` and is dropped; null keeps all.
+        shortened: short pairs that are cut from the training pairs and added to them; null adds none.
+        temperature: with several languages, language l is seen with a share of `n_l^(1/temperature)`; 1 changes nothing.
+        streaming: read the bitext while training goes on, for what is larger than memory; needs `training.max_steps` and
+            `teacher.live`. Null reads it into memory.
+    """
+
+    bitext: list[BitextSource] = field(default_factory=list)
+    languages: str | None = None
+    annotations: AnnotationsSource | None = None
+    held_out: float = 0.02
+    max_held_out: int = 1000
+    max_training_pairs: int | None = None
+    mixture: MixtureOptions | None = None
+    max_length_ratio: float = 4.0
+    max_characters: int = 2000
+    script_share: float = 0.3
+    detect_language: bool = False
+    near_duplicates: NearDuplicateOptions | None = field(default_factory=NearDuplicateOptions)
+    shortened: ShorteningOptions | None = None
+    temperature: float = 1.0
+    streaming: StreamingOptions | None = None
+
+    def __post_init__(self) -> None:
+        # Checked by what takes them, so that a wrong value is told when the recipe is read.
+        Cleaning(self.max_length_ratio, self.max_characters, self.script_share)
+        check_temperature(self.temperature)
+        if self.max_training_pairs is not None and self.max_training_pairs < 1:
+            raise ValueError(f"max_training_pairs is {self.max_training_pairs}; it must be at least 1, or null for all.")
+        if self.max_training_pairs is not None and self.streaming is not None:
+            raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps in place of it.")
+        if self.mixture is not None:
+            if self.annotations is not None or self.streaming is not None or self.max_training_pairs is not None:
+                raise ValueError(
+                    "mixture cannot go together with annotations, streaming or max_training_pairs: it draws a fixed number of "
+                    "pairs from `bitext`. Leave the others out."
+                )
+            check_groups(self.mixture, self.bitext)
+        if self.streaming is not None and self.annotations is not None:
+            raise ValueError("streaming and annotations cannot go together: the annotations are small. Leave one out.")
+
+    def locate(self, folder: Path) -> None:
+        """Makes names of files that lie in `folder` paths, in place."""
+        for source in self.bitext:
+            if source.path is not None:
+                paths = source.path if isinstance(source.path, list) else [source.path]
+                found = [beside(folder, path) for path in paths]
+                source.path = found if isinstance(source.path, list) else found[0]
+        if self.annotations is not None:
+            self.annotations.path = beside(folder, self.annotations.path)
+
+    def choose_languages(self) -> None:
+        """Leaves the sources of the languages that are asked for.
+
+        Raises:
+            ValueError: for a language without a source.
+        """
+        if self.languages is None:
+            return
+        known = list(dict.fromkeys(str(source.language) for source in self.bitext))
+        wanted = self.languages.split("+")
+        for language in wanted:
+            if language not in known:
+                raise ValueError(unknown_key("data.languages", language, known))
+        self.bitext = [source for source in self.bitext if source.language in wanted]

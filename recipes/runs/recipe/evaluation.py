@@ -1,0 +1,123 @@
+"""What a recipe says of its evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modeling_optical.evaluation import Collection, load_collection
+from modeling_optical.evaluation.questions import QuestionSet, load_questions
+
+from .run import beside
+
+
+@dataclass
+class CollectionSource:
+    """A test collection, see `modeling_optical.evaluation.load_collection`.
+
+    Args:
+        path: folder or Hub id.
+        format: name of the layout, where the files do not tell.
+        split: which queries and judgements (none: the layout's own choice).
+        revision: of the Hub data set.
+        corpus_revision: of the Hub data set with the documents, where that is another one.
+    """
+
+    path: str
+    format: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    corpus_revision: str | None = None
+
+    def load(self, language: str) -> Collection:
+        """Reads the collection's queries in a language, and its documents."""
+        return load_collection(
+            self.path,
+            language,
+            format=self.format,
+            split=self.split,
+            revision=self.revision,
+            corpus_revision=self.corpus_revision,
+        )
+
+
+@dataclass
+class QuestionSource:
+    """Multiple-choice questions, see `modeling_optical.evaluation.questions.load_questions`.
+
+    Args:
+        path: folder or Hub id.
+        format: name of the layout, where the files do not tell.
+        split: of the questions (none: the layout's own choice).
+        revision: of the Hub data set.
+        documents, topic: for questions made from documents: which ones, and what they are about.
+        max_questions: so many at most, drawn by their ids, the same in every language.
+    """
+
+    path: str
+    format: str | None = None
+    split: str | None = None
+    revision: str | None = None
+    documents: list[str] = field(default_factory=list)
+    topic: str = ""
+    max_questions: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_questions is not None and self.max_questions < 1:
+            raise ValueError(f"max_questions is {self.max_questions!r}; it must be at least 1, or null for all.")
+
+    def load(self, language: str, *, in_english: bool = False) -> QuestionSet:
+        """Reads the questions of a language, or the same ones in English."""
+        return load_questions(
+            self.path,
+            language,
+            in_english=in_english,
+            format=self.format,
+            split=self.split,
+            revision=self.revision,
+            documents=self.documents,
+            topic=self.topic,
+        ).drawn(self.max_questions)
+
+
+@dataclass
+class ChoiceHeadRecipe:
+    """Weights of the choice head, learned from the teacher's own English answers and used for all systems and languages.
+
+    Args:
+        questions: English questions with their answers; none of them is tested.
+    """
+
+    questions: QuestionSource
+
+
+@dataclass
+class EvaluationRecipe:
+    """What is measured.
+
+    Args:
+        collections: test collections with queries in the student's language.
+        questions: multiple-choice questions in the student's language, answered by late interaction.
+        question_length: tokens of the longest question; null takes each model's query length.
+        choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
+        metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
+        batch_size: texts per batch when encoding.
+        examples: example searches that the report shows.
+    """
+
+    collections: list[CollectionSource] = field(default_factory=list)
+    questions: list[QuestionSource] = field(default_factory=list)
+    question_length: int | None = None
+    choice_head: ChoiceHeadRecipe | None = None
+    metrics: list[str] = field(default_factory=lambda: ["AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"])
+    batch_size: int = 32
+    examples: int = 8
+
+    def __post_init__(self) -> None:
+        if self.choice_head is not None and not self.questions:
+            raise ValueError("choice_head is for multiple-choice questions: set `questions`, or leave it out.")
+
+    def locate(self, folder: Path) -> None:
+        """Makes names of folders that lie in `folder` paths, in place."""
+        for source in (*self.collections, *self.questions):
+            source.path = beside(folder, source.path)
