@@ -235,7 +235,8 @@ def build(kind: Any, value: Any, where: str) -> Any:
         try:
             return kind(**built)  # type: ignore[operator]
         except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+            # Options that name their own key are not named twice.
+            raise ValueError(str(error) if str(error).startswith(f"{name}.") else f"{name}: {error}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in arguments:

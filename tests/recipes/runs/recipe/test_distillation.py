@@ -157,7 +157,7 @@ def test_an_override_can_make_a_mapping_of_an_empty_key(tmp_path: Path):
         ("data.bitext.-1.path=x", r"'-1' is not a position"),
         ("data.bitext.first.path=x", r"'first' is not a position"),
         ("trainer.max_steps=3", r"unknown key `trainer`. Did you mean 'training'\?"),
-        ("transport.epsilon=0", r"transport: epsilon is 0"),
+        ("transport.epsilon=0", r"run.yaml: transport\.epsilon is 0"),
         ("seed=x", r"seed is 'x'; expected a whole number"),
         ("training={a: 1, a: 2}", r"override 'training=.*the key 'a' stands twice"),
     ],
