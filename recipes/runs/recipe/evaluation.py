@@ -119,5 +119,7 @@ class EvaluationRecipe:
 
     def locate(self, folder: Path) -> None:
         """Makes names of folders that lie in `folder` paths, in place."""
-        for source in (*self.collections, *self.questions):
-            source.path = beside(folder, source.path)
+        for collection in self.collections:
+            collection.path = beside(folder, collection.path)
+        for questions in self.questions:
+            questions.path = beside(folder, questions.path)

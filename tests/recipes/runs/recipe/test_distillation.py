@@ -195,7 +195,7 @@ def test_a_bad_override_is_refused_with_its_reason(tmp_path: Path, override: str
         (MINIMAL + "evaluation: {metrics: RR@10}\n", "evaluation.metrics must be a list; got 'RR@10'."),
         (MINIMAL + "evaluation: {metrics: [10]}\n", "evaluation.metrics.0 is 10; expected a text."),
         (MINIMAL + "student: {dropout: none}\n", "student.dropout is 'none'; expected a number."),
-        (MINIMAL + "transport: {solver: simplex}\n", "transport: "),
+        (MINIMAL + "transport: {solver: simplex}\n", "transport.solver"),
         (MINIMAL + "output: {language}\n", "output is {'language': None}; expected a text."),
     ],
 )
