@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import recipes.runs.distillation_run
 from modeling_optical.evaluation import read_results
 from modeling_optical.files.atomic_write import write_text
-from recipes.runs.recipe.distillation import Recipe, load_recipe
+from recipes.runs.recipe.distillation import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -128,12 +128,12 @@ def main() -> int:
         options.recipe = tiny_recipe()
         options.overrides = ["baselines={}", "evaluation.examples=0", "training.max_steps=12", *options.overrides]
     generator = random.Random(options.seed)
-    base = Path(load_recipe(options.recipe, options.overrides).output)
+    base = Path(Recipe.load(options.recipe, options.overrides).output)
     base.mkdir(parents=True, exist_ok=True)
     log = base / "log.txt"
 
     def recipe(name: str) -> Recipe:
-        return load_recipe(options.recipe, [*options.overrides, f"output={base / name}"])
+        return Recipe.load(options.recipe, [*options.overrides, f"output={base / name}"])
 
     status, seconds = carry_out(recipe("undisturbed"), log)
     if status:

@@ -31,7 +31,7 @@ from modeling_optical.evaluation import (
 )
 from modeling_optical.evaluation.trec import run_name
 from modeling_optical.files.atomic_write import write_text
-from recipes.runs.recipe.distillation import load_recipe
+from recipes.runs.recipe.distillation import Recipe
 from recipes.runs.run_folder import student_of
 from trainer.distillation.start_interpolation import interpolate
 
@@ -69,7 +69,7 @@ def main() -> None:
 
 def measure(run: Path, collections: list[str], systems: list[str], shares: list[float], output: Path) -> list[Row]:
     """Rows of one run."""
-    recipe = load_recipe(run / "recipe.yaml")
+    recipe = Recipe.load(run / "recipe.yaml")
     teacher = load_checkpoint(recipe.teacher.model).eval()
     for system in systems:
         own = recipe if system == "optical" else recipe.baseline(system)

@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _distill(options: argparse.Namespace) -> int:
-    from ..runs.recipe.distillation import resolve_recipe
+    from ..runs.recipe.distillation import Recipe
     from .adapt_vocabulary import column
 
     # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
@@ -72,4 +72,4 @@ def _distill(options: argparse.Namespace) -> int:
         },
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
-    return carry_out(resolve_recipe(values, overrides), options)
+    return carry_out(Recipe.of(values, overrides), options)

@@ -39,7 +39,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _fine_tune(options: argparse.Namespace) -> int:
-    from ..runs.recipe.retrieval import resolve_retrieval_recipe
+    from ..runs.recipe.retrieval import RetrievalRecipe
     from .train_teacher import carry_out_training
 
     if (options.pairs is None) == (options.judged is None):
@@ -64,4 +64,4 @@ def _fine_tune(options: argparse.Namespace) -> int:
         "training": {"learning_rate": 3e-5},  # there are few updates
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
-    return carry_out_training(resolve_retrieval_recipe(values, options.overrides), options)
+    return carry_out_training(RetrievalRecipe.of(values, options.overrides), options)

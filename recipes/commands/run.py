@@ -28,9 +28,9 @@ def run_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from ..runs.recipe.distillation import load_recipe
+    from ..runs.recipe.distillation import Recipe
 
-    return carry_out(load_recipe(options.recipe, options.overrides), options)
+    return carry_out(Recipe.load(options.recipe, options.overrides), options)
 
 
 def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:

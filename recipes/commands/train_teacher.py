@@ -29,9 +29,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ..runs.recipe.retrieval import load_retrieval_recipe
+    from ..runs.recipe.retrieval import RetrievalRecipe
 
-    return carry_out_training(load_retrieval_recipe(options.recipe, options.overrides), options)
+    return carry_out_training(RetrievalRecipe.load(options.recipe, options.overrides), options)
 
 
 def carry_out_training(recipe: RetrievalRecipe, options: argparse.Namespace) -> int:

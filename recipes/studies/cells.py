@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..checked_yaml import merged, read_values, set_key, unknown_key
-from ..runs.recipe.causal import CausalRecipe, resolve_causal
-from ..runs.recipe.distillation import Recipe, resolve
-from ..runs.recipe.retrieval import RetrievalRecipe, resolve_in
+from ..runs.recipe.causal import CausalRecipe
+from ..runs.recipe.distillation import Recipe
+from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.run_folder import student_of
 from .study import ALL_LANGUAGES, Stage, Study
 
@@ -134,7 +134,7 @@ def distillation_recipe(study: Study, cell: Cell) -> Recipe:
     _multiply_updates(study.distil, values, file)
     values.setdefault("teacher", {}).setdefault("cache", str(Path(study.output).expanduser() / "teacher_cache"))
     with _naming(file, cell):
-        return resolve(values, file.parent)
+        return Recipe.resolve(values, file.parent)
 
 
 def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
@@ -146,7 +146,7 @@ def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
     assert study.causal is not None
     values, file = _values(study, study.causal, cell, study.languages[cell.language].values)
     with _naming(file, cell):
-        return resolve_causal(values, file.parent)
+        return CausalRecipe.resolve(values, file.parent)
 
 
 def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
@@ -176,7 +176,7 @@ def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
         "collection": str(places.prepared / cell.collection),
     }
     with _naming(file, cell):
-        return resolve_in(values, file.parent)
+        return RetrievalRecipe.resolve(values, file.parent)
 
 
 def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> tuple[dict[str, Any], Path]:

@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from recipes.checked_yaml import override, read_values
-from recipes.runs.recipe.distillation import load_recipe
+from recipes.runs.recipe.distillation import Recipe
 
 PARTS = [
     "language: sw",
@@ -65,7 +65,7 @@ def test_any_text_is_a_recipe_or_refused_by_its_name(text, folder):
     path = folder / "x.yaml"
     path.write_text(text, encoding="utf-8")
     try:
-        load_recipe(path)
+        Recipe.load(path)
     except ValueError as error:
         if "x.yaml" not in str(error) or len(str(error)) > 10_000:
             raise
@@ -121,7 +121,7 @@ def test_a_value_of_any_type_is_taken_or_refused_by_the_recipes_name(key, value,
     path = folder / "x.yaml"
     path.write_text("language: sw\nteacher: {model: x}\n")
     try:
-        load_recipe(path, [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"])
+        Recipe.load(path, [f"{key}={yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10))}"])
     except ValueError as error:
         if "x.yaml" not in str(error) and "override" not in str(error):
             raise

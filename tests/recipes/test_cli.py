@@ -332,10 +332,10 @@ def test_a_language_that_the_vocabulary_cannot_spell_is_warned_about(workshop, c
 
 
 def test_the_installed_quickstart_is_found_from_any_folder(tmp_path, monkeypatch):
-    from recipes.runs.recipe.distillation import load_recipe
+    from recipes.runs.recipe.distillation import Recipe
 
     monkeypatch.chdir(tmp_path)
-    recipe = load_recipe("recipes/quickstart/swahili.yaml")
+    recipe = Recipe.load("recipes/quickstart/swahili.yaml")
     assert os.path.isfile(recipe.data.annotations.path)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from recipes.runs.recipe.distillation import load_recipe
+from recipes.runs.recipe.distillation import Recipe
 
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")
 
@@ -10,7 +10,7 @@ LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")
 @pytest.mark.parametrize("language", LANGUAGES)
 @pytest.mark.parametrize("start", ["google-bert/bert-base-multilingual-cased", "FacebookAI/xlm-roberta-base"])
 def test_the_papers_set_up_resolves_for_every_language_and_backbone(language: str, start: str):
-    recipe = load_recipe("recipes/optical/optical.yaml", [f"language={language}", f"student.start={start}"])
+    recipe = Recipe.load("recipes/optical/optical.yaml", [f"language={language}", f"student.start={start}"])
     source = recipe.data.bitext[0]
     assert (source.name, source.language, source.hub) == (
         f"en-{language}",
@@ -24,7 +24,7 @@ def test_the_papers_set_up_resolves_for_every_language_and_backbone(language: st
 
 
 def test_the_papers_set_up_takes_an_opus_archive_in_place_of_the_hub():
-    recipe = load_recipe(
+    recipe = Recipe.load(
         "recipes/optical/optical.yaml", ["language=so", "data.bitext=[{path: en-so.txt.zip, source: en, target: so}]"]
     )
     assert recipe.data.bitext[0].path == "en-so.txt.zip"
@@ -32,7 +32,7 @@ def test_the_papers_set_up_takes_an_opus_archive_in_place_of_the_hub():
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_one_language_reads_all_sets_that_have_it(language: str):
-    recipe = load_recipe(
+    recipe = Recipe.load(
         "recipes/seven_languages/one_language.yaml", [f"language={language}", "paths.bitext=b", "paths.collections=c"]
     )
     assert recipe.data.bitext[0].path == f"b/*/{language}.jsonl"
@@ -40,7 +40,7 @@ def test_one_language_reads_all_sets_that_have_it(language: str):
 
 
 def test_seven_languages_together_are_seven():
-    recipe = load_recipe("recipes/seven_languages/all.yaml", ["paths.bitext=b", "paths.collections=c"])
+    recipe = Recipe.load("recipes/seven_languages/all.yaml", ["paths.bitext=b", "paths.collections=c"])
     assert recipe.languages == list(LANGUAGES)
     assert recipe.student.vocabulary.mode == "add"
     assert recipe.data.temperature == 2.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 from modeling_optical import TransportOptions
 from trainer.causal.arguments import parse_causal_objectives
 
-from ...checked_yaml import build, fill_in_names
 from .data import DataRecipe
 from .distillation import Recipe
 from .evaluation import EvaluationRecipe
@@ -87,26 +85,18 @@ class CausalRecipe(RunRecipe):
         """A recipe with the same bitext and questions, for what loads them."""
         return Recipe(name=self.name, language=self.language, seed=self.seed, data=self.data, evaluation=self.evaluation)
 
+    def check(self) -> None:
+        if not self.model.start:
+            raise ValueError("`model.start` is not set: give the causal language model.")
+        if self.evaluation.collections or self.evaluation.choice_head is not None:
+            raise ValueError(
+                "a causal model answers `evaluation.questions` by likelihood; it has no collections and no choice head."
+            )
+        for name in self.systems:
+            try:
+                parse_causal_objectives(self.system(name)[0])
+            except ValueError as error:
+                raise ValueError(str(error) if name == "optical" else f"baselines.{name}: {error}") from None
 
-def resolve_causal(values: Mapping[str, Any], folder: Path) -> CausalRecipe:
-    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder.
-
-    Raises:
-        ValueError: naming the key.
-    """
-    recipe = fill_in_names(build(CausalRecipe, values, ""))
-    if not recipe.language:
-        raise ValueError("`language` is not set: give the language, for instance language=sw.")
-    if not recipe.model.start:
-        raise ValueError("`model.start` is not set: give the causal language model.")
-    if recipe.evaluation.collections or recipe.evaluation.choice_head is not None:
-        raise ValueError(
-            "a causal model answers `evaluation.questions` by likelihood; it has no collections and no choice head."
-        )
-    for name in recipe.systems:
-        try:
-            parse_causal_objectives(recipe.system(name)[0])
-        except ValueError as error:
-            raise ValueError(str(error) if name == "optical" else f"baselines.{name}: {error}") from None
-    recipe.bitext_recipe.locate(folder)
-    return recipe
+    def locate(self, folder: Path) -> None:
+        self.bitext_recipe.locate(folder)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from modeling_optical import TransportOptions
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
-from ...checked_yaml import build, fill_in_names, override, read_values
+from ...checked_yaml import build
 from .data import DataRecipe
 from .evaluation import EvaluationRecipe
 from .run import CheckpointRecipe, RunRecipe, beside
@@ -78,6 +78,11 @@ class Recipe(RunRecipe):
         baselines: other systems from the same start; each may change `objectives`, `transport` and `training`.
     """
 
+    other_kinds: ClassVar[dict[str, str]] = {
+        "model": "a recipe of training on labels: start it with `optical train-teacher {path}`",
+        "profiles": "a study, a grid of runs: start it with `optical study {path}`",
+    }
+
     name: str = "optical"
     license: str | None = None
     teacher: TeacherRecipe = field(default_factory=TeacherRecipe)
@@ -117,63 +122,26 @@ class Recipe(RunRecipe):
             values[key] = values[key] | change
         return build(Recipe, values, "")
 
+    def check(self) -> None:
+        self.data.choose_languages()
+        parse_objectives(self.objectives)
+        for name in self.baselines:
+            try:
+                parse_objectives(self.baseline(name).objectives)
+            except ValueError as error:
+                raise ValueError(f"baselines.{name}: {error}") from None
+        if self.data.streaming is None:
+            return
+        for key, training in self.trainings.items():
+            if not training.get("max_steps", 0) > 0:
+                raise ValueError(f"data.streaming needs `{key}.max_steps`: nobody knows the length of a stream.")
+        if not self.teacher.live:
+            raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")
+
     def locate(self, folder: Path) -> None:
-        """Makes names of files that lie in `folder` paths, in place."""
         self.data.locate(folder)
         self.evaluation.locate(folder)
         for objectives in (self.objectives, *(b["objectives"] for b in self.baselines.values() if "objectives" in b)):
             score_kl = objectives.get("score_kl")
             if isinstance(score_kl, dict) and score_kl.get("passages"):
                 score_kl["passages"] = beside(folder, score_kl["passages"])
-
-
-def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Reads a recipe, applies `key=value` overrides, checks every key and value.
-
-    Raises:
-        ValueError: naming file and key, with the nearest known key for an unknown one.
-    """
-    values, path = read_values(path, overrides)
-    if "model" in values and not {"teacher", "student"} & set(values):
-        raise ValueError(f"{path} is a recipe of training on labels: start it with `optical train-teacher {path}`.")
-    if "profiles" in values:
-        raise ValueError(f"{path} is a study, a grid of runs: start it with `optical study {path}`.")
-    try:
-        return resolve(values, path.parent)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def resolve_recipe(values: dict[str, Any], overrides: Sequence[str]) -> Recipe:
-    """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
-    for item in overrides:
-        override(values, item)
-    return resolve(values, Path.cwd())
-
-
-def resolve(values: Mapping[str, Any], folder: Path) -> Recipe:
-    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
-    recipe = build(Recipe, values, "")
-    if not recipe.language:
-        raise ValueError("`language` is not set: give the student's language, for instance language=sw.")
-    recipe = fill_in_names(recipe)
-    recipe.data.choose_languages()
-    parse_objectives(recipe.objectives)
-    for name in recipe.baselines:
-        try:
-            parse_objectives(recipe.baseline(name).objectives)
-        except ValueError as error:
-            raise ValueError(f"baselines.{name}: {error}") from None
-    _check_streaming(recipe)
-    recipe.locate(folder)
-    return recipe
-
-
-def _check_streaming(recipe: Recipe) -> None:
-    if recipe.data.streaming is None:
-        return
-    for key, training in recipe.trainings.items():
-        if not training.get("max_steps", 0) > 0:
-            raise ValueError(f"data.streaming needs `{key}.max_steps`: nobody knows the length of a stream.")
-    if not recipe.teacher.live:
-        raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from trainer.labelled_data import LabelledSource
 from trainer.objectives import parse_retrieval_objectives
 
-from ...checked_yaml import build, fill_in_names, override, read_values
 from .evaluation import EvaluationRecipe
 from .run import CheckpointRecipe, RunRecipe, beside
 
@@ -73,6 +71,10 @@ class RetrievalRecipe(RunRecipe):
             make 100 updates, but not more than 20.
     """
 
+    other_kinds: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("student", "teacher"), "a recipe of distillation: start it with `optical run {path}`"
+    )
+
     name: str = "retriever"
     language: str = "en"
     output: str = "runs/{name}"
@@ -82,8 +84,22 @@ class RetrievalRecipe(RunRecipe):
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"contrastive": 1.0})
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
+    def check(self) -> None:
+        if not self.model.start:
+            raise ValueError("`model.start` is not set: give the backbone, retriever or student to train.")
+        if self.documents is not None and not self.documents.model:
+            raise ValueError(
+                "`documents.model` is not set: give the model that encodes the documents, or leave `documents` out."
+            )
+        if not self.data.train:
+            raise ValueError("`data.train` is empty: give at least one source of labelled queries.")
+        if self.evaluation.questions:
+            raise ValueError(
+                "`evaluation.questions` is for recipes of `optical run`: a retriever trained on labels answers none."
+            )
+        parse_retrieval_objectives(self.objectives)
+
     def locate(self, folder: Path) -> None:
-        """Makes names of files that lie in `folder` paths, in place."""
         for source in self.data.train:
             if source.path is not None:
                 source.path = beside(folder, source.path)
@@ -93,42 +109,3 @@ class RetrievalRecipe(RunRecipe):
                 if table is not None:
                     table.path = beside(folder, table.path) if table.path else None
         self.evaluation.locate(folder)
-
-
-def load_retrieval_recipe(path: str | Path, overrides: Sequence[str] = ()) -> RetrievalRecipe:
-    """Reads a recipe, applies `key=value` overrides, checks every key and value.
-
-    Raises:
-        ValueError: naming file and key, with the nearest known key for an unknown one.
-    """
-    values, file = read_values(path, overrides)
-    if "student" in values or "teacher" in values:
-        raise ValueError(f"{file} is a recipe of distillation: start it with `optical run {path}`.")
-    try:
-        return resolve_in(values, file.parent)
-    except ValueError as error:
-        raise ValueError(f"{file}: {error}") from None
-
-
-def resolve_retrieval_recipe(values: dict[str, Any], overrides: Sequence[str]) -> RetrievalRecipe:
-    """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
-    for item in overrides:
-        override(values, item)
-    return resolve_in(values, Path.cwd())
-
-
-def resolve_in(values: Mapping[str, Any], folder: Path) -> RetrievalRecipe:
-    """A checked recipe from plain values; names of files are looked up in `folder` first, then in the working folder."""
-    recipe = build(RetrievalRecipe, values, "")
-    recipe = fill_in_names(recipe)
-    if not recipe.model.start:
-        raise ValueError("`model.start` is not set: give the backbone, retriever or student to train.")
-    if recipe.documents is not None and not recipe.documents.model:
-        raise ValueError("`documents.model` is not set: give the model that encodes the documents, or leave `documents` out.")
-    if not recipe.data.train:
-        raise ValueError("`data.train` is empty: give at least one source of labelled queries.")
-    if recipe.evaluation.questions:
-        raise ValueError("`evaluation.questions` is for recipes of `optical run`: a retriever trained on labels answers none.")
-    parse_retrieval_objectives(recipe.objectives)
-    recipe.locate(folder)
-    return recipe

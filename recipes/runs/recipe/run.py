@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
-from ...checked_yaml import write_values
+from ...checked_yaml import build, fill_in_names, override, read_values, write_values
 
 
 @dataclass
@@ -24,12 +25,63 @@ class RunRecipe:
         training: arguments of the trainer.
     """
 
+    other_kinds: ClassVar[dict[str, str]] = {}
+    """Key that another kind of file has, and what that file is."""
+
     name: str = ""
     language: str = ""
     output: str = "runs/{name}-{language}"
     seed: int = 0
     paths: dict[str, str | None] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Reads a recipe, applies `key=value` overrides, checks every key and value.
+
+        Raises:
+            ValueError: naming file and key, with the nearest known key for an unknown one.
+        """
+        values, file = read_values(path, overrides)
+        for key, other in cls.other_kinds.items():
+            if key in values:
+                raise ValueError(f"{file} is {other.format(path=path)}.")
+        try:
+            return cls.resolve(values, file.parent)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+
+    @classmethod
+    def of(cls, values: dict[str, Any], overrides: Sequence[str] = ()) -> Self:
+        """A checked recipe from plain values and `key=value` overrides; files are looked up in the working folder."""
+        for item in overrides:
+            override(values, item)
+        return cls.resolve(values, Path.cwd())
+
+    @classmethod
+    def resolve(cls, values: Mapping[str, Any], folder: Path) -> Self:
+        """A checked recipe from plain values; files are looked up in `folder` first, then in the working folder.
+
+        Raises:
+            ValueError: naming the key.
+        """
+        recipe = build(cls, values, "")
+        if not recipe.language:
+            raise ValueError("`language` is not set: give the language's code, for instance language=sw.")
+        recipe = fill_in_names(recipe)
+        recipe.check()
+        recipe.locate(folder)
+        return recipe
+
+    def check(self) -> None:
+        """Checks what the parts cannot check alone.
+
+        Raises:
+            ValueError: naming the key.
+        """
+
+    def locate(self, folder: Path) -> None:
+        """Makes names of files that lie in `folder` paths, in place."""
 
     @property
     def trainings(self) -> dict[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import read_results, read_run
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main
-from recipes.runs.recipe.distillation import load_recipe
-from recipes.runs.recipe.retrieval import load_retrieval_recipe
+from recipes.runs.recipe.distillation import Recipe
+from recipes.runs.recipe.retrieval import RetrievalRecipe
 from recipes.runs.retrieval_run import default_epochs
 
 WORDS = ["cat", "mat", "dog", "search", "works", "english", "somali", "teacher", "vector", "translation", "good", "same"]
@@ -224,9 +224,9 @@ def test_recipes_of_one_kind_are_told_by_the_other_command(workshop, capsys):
 
 @pytest.mark.parametrize("name", ["teacher", "teacher_distilled"])
 def test_the_recipes_for_ms_marco_resolve(name):
-    recipe = load_retrieval_recipe(f"recipes/optical/{name}.yaml")
+    recipe = RetrievalRecipe.load(f"recipes/optical/{name}.yaml")
     assert recipe.model.config["embedding_dim"] == 128
     source = recipe.data.train[0]
     assert (source.passage_texts is not None) == (name == "teacher_distilled")
     with pytest.raises(ValueError, match="train-teacher"):
-        load_recipe(PACKAGE_FOLDER / "optical" / f"{name}.yaml")
+        Recipe.load(PACKAGE_FOLDER / "optical" / f"{name}.yaml")

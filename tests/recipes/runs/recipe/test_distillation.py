@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from recipes.checked_yaml import PACKAGE_FOLDER, find_recipe
-from recipes.runs.recipe.distillation import Recipe, load_recipe
+from recipes.runs.recipe.distillation import Recipe
 
 MINIMAL = "language: sw\n"
 
@@ -14,7 +14,7 @@ MINIMAL = "language: sw\n"
 def load(folder: Path, text: str, *overrides: str) -> Recipe:
     path = folder / "run.yaml"
     path.write_text(text, encoding="utf-8")
-    return load_recipe(path, overrides)
+    return Recipe.load(path, overrides)
 
 
 def refusal(folder: Path, text: str, *overrides: str) -> str:
@@ -46,7 +46,7 @@ def test_every_recipe_that_is_shipped_loads_from_any_folder(
     name = f"recipes/{path.relative_to(PACKAGE_FOLDER)}"
     text = path.read_text(encoding="utf-8")
     folders = ["paths.bitext=x", "paths.collections=y"] if "{paths." in text else []
-    recipe = load_recipe(name, [f"language={language}", *folders])
+    recipe = Recipe.load(name, [f"language={language}", *folders])
     assert recipe.language == language
     assert ("{language}" in text) == (f"-{language}" in recipe.output)
     assert find_recipe(name) == path
@@ -54,7 +54,7 @@ def test_every_recipe_that_is_shipped_loads_from_any_folder(
 
 def test_the_quickstart_finds_its_annotations_from_any_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    annotations = load_recipe("recipes/quickstart/swahili.yaml").data.annotations
+    annotations = Recipe.load("recipes/quickstart/swahili.yaml").data.annotations
     assert Path(annotations.path) == PACKAGE_FOLDER / "quickstart" / "cldr_annotations_48.2.jsonl"
 
 
@@ -62,14 +62,14 @@ def test_a_recipe_here_goes_before_the_installed_one_of_the_same_name(tmp_path: 
     (tmp_path / "recipes" / "quickstart").mkdir(parents=True)
     (tmp_path / "recipes" / "quickstart" / "swahili.yaml").write_text("language: sw\nname: mine\n")
     monkeypatch.chdir(tmp_path)
-    assert load_recipe("recipes/quickstart/swahili.yaml").name == "mine"
+    assert Recipe.load("recipes/quickstart/swahili.yaml").name == "mine"
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "recipes/nowhere.yaml", "", "quickstart"])
 def test_a_recipe_that_does_not_exist_lists_the_installed_ones(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"Installed recipes: .*recipes/quickstart/swahili\.yaml") as error:
-        load_recipe(name)
+        Recipe.load(name)
     assert repr(name) in str(error.value) or name == ""
 
 
@@ -241,7 +241,7 @@ def test_a_file_that_is_not_yaml_is_named(tmp_path: Path, content: bytes):
     path = tmp_path / "run.yaml"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is not a YAML file") as error:
-        load_recipe(path)
+        Recipe.load(path)
     assert str(path) in str(error.value)
 
 
