@@ -22,6 +22,12 @@ class Repository:
     private: bool = False
     files: dict[str, bytes] = field(default_factory=lambda: {".gitattributes": b""})
     commits: list[str] = field(default_factory=lambda: ["0" * 40])
+    tags: dict[str, "Repository"] = field(default_factory=dict)
+
+    def at(self, revision: str | None) -> "Repository":
+        """The repository as it was at a tag or at its commit; as it is now for anything else."""
+        named = self.tags | {tagged.commits[-1]: tagged for tagged in self.tags.values()}
+        return named.get(revision or "main", self)
 
 
 @dataclass
@@ -201,20 +207,22 @@ class _Handler(BaseHTTPRequestHandler):
             if self._token not in self.hub.rights:
                 return self._refuse(401, "Invalid credentials in Authorization header")
             return self._json({"type": "user", "name": "me", "orgs": [], "auth": {}})
-        if match := re.fullmatch(r"/api/(\w+)/([^/]+/[^/]+)(/revision/[^/]+)?", path):
+        if match := re.fullmatch(r"/api/(\w+)/([^/]+/[^/]+)(?:/revision/([^/]+))?", path):
             repository = self._repository(_KINDS[match[1]], match[2])
             if repository is None:
                 return None
+            repository = repository.at(match[3])
             siblings = [{"rfilename": file} for file in repository.files]
             commit = repository.commits[-1]
             return self._json({"id": match[2], "sha": commit, "private": repository.private, "siblings": siblings, "tags": []})
         if match := re.fullmatch(r"/api/(\w+)/([^/]+/[^/]+)/tree/([^/]+)(/.*)?", path):
             repository = self._repository(_KINDS[match[1]], match[2])
-            return None if repository is None else self._json(self._tree(repository, (match[4] or "").strip("/")))
+            return None if repository is None else self._json(self._tree(repository.at(match[3]), (match[4] or "").strip("/")))
         if match := re.fullmatch(r"/(spaces/|datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             repository = self._repository("space" if match[1] == "spaces/" else "model", match[2])
             if repository is None:
                 return None
+            repository = repository.at(match[3])
             headers = {"X_Repo_Commit": repository.commits[-1]}
             if match[4] not in repository.files:
                 message = "Entry not found"
