@@ -244,7 +244,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
         backbone_config = backbone.config
         if os.path.isdir(name):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
-        check_tokenizer(tokenizer, backbone.get_input_embeddings().num_embeddings)
+        check_tokenizer(tokenizer, len(backbone.get_input_embeddings().weight))
         attention = backbone_config._attn_implementation
         config = cls.config_class(backbone_config=backbone_config, attn_implementation=attention, **config_values)
         model = cls(config).to(backbone.dtype)
@@ -253,7 +253,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
         missing = [m for m in markers if m not in tokenizer.get_vocab()]
         if missing:
             tokenizer.add_special_tokens({"additional_special_tokens": missing}, replace_extra_special_tokens=False)
-            if len(tokenizer) > model.get_input_embeddings().num_embeddings:
+            if len(tokenizer) > config.vocab_size:
                 model.resize_token_embeddings(len(tokenizer))
         model.processor = OpticalProcessor(tokenizer, config)
         return model.eval()

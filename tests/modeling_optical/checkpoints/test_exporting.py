@@ -128,8 +128,17 @@ def test_the_command_names_what_is_missing(student, tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", ["bert", "xlm-roberta", "modernbert"])
-def test_the_onnx_graph_gives_the_same_vectors_in_both_modes_and_any_shape(family, backbones, tmp_path):
+@pytest.mark.parametrize(
+    ("family", "dtype"),
+    [
+        ("bert", torch.float32),
+        ("xlm-roberta", torch.float32),
+        ("modernbert", torch.float32),
+        ("bert", torch.float16),
+        ("bert", torch.bfloat16),
+    ],
+)
+def test_the_onnx_graph_gives_the_same_vectors_in_both_modes_and_any_shape(family, dtype, backbones, tmp_path):
     for package in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(package, reason='pip install "modeling-optical[onnx]"')
     from modeling_optical.checkpoints.onnx import OnnxEncoder, quantize
@@ -140,7 +149,12 @@ def test_the_onnx_graph_gives_the_same_vectors_in_both_modes_and_any_shape(famil
     # no defined vector, in PyTorch neither.
     values["attend_to_expansion_tokens"] = family == "modernbert"
     model = OpticalModel.from_backbone(backbones[family], embedding_dim=8, query_marker="[Q]", document_marker="[D]", **values)
+    model.to(dtype).save_pretrained(tmp_path / "stored")
+    model = load_checkpoint(tmp_path / "stored")
+    assert model.dtype == dtype
     export_checkpoint(model, tmp_path / "onnx", "onnx")
+    assert model.dtype == dtype
+    model.float()  # the graph computes in single precision with the weights as they are
     encoder = OnnxEncoder(tmp_path / "onnx")
     texts = [*TEXTS, "cat " * 60, "😀"]
     for kind in ("query", "document"):
