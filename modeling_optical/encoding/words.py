@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 # Anserini's defaults, those of published baselines on MIRACL, CIRAL and AfriCLIRMatrix.
-_K1, _B = 0.9, 0.4
+BM25_K1, BM25_B = 0.9, 0.4
 # Written without spaces between words.
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
 # What changes of `words` are likely to change: case, accents in both normal forms, vowel signs, pairs, digits, joiners.
@@ -51,7 +51,7 @@ def words(text: str) -> list[str]:
 @cache
 def words_version() -> str:
     """Tells whether stored words are those that `words` would find now, and their scores those of this BM25."""
-    return hashlib.sha256(repr((words(_PROBE), _K1, _B)).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((words(_PROBE), BM25_K1, BM25_B)).encode()).hexdigest()[:16]
 
 
 def check_bm25() -> None:
@@ -92,7 +92,7 @@ class WordIndex:
         # Of each word, in a row: the documents that have it (`indices`) and what it adds to their scores (`data`).
         self._scores: dict[str, np.ndarray] = {}
         if self.vocabulary:
-            model = bm25s.BM25(method="lucene", k1=_K1, b=_B)
+            model = bm25s.BM25(method="lucene", k1=BM25_K1, b=BM25_B)
             model.index(Tokenized(ids=numbers, vocab=self.vocabulary), create_empty_token=False, show_progress=False)
             self._scores = {key: np.ascontiguousarray(model.scores[key]) for key in ("data", "indices", "indptr")}
 

@@ -88,7 +88,10 @@ def dense(
     batch_size: int = 32,
     block: int = BLOCK,
 ) -> dict[str, dict[str, float]]:
-    """One vector per text: the mean of the encoder's unit token vectors, of unit length, compared by the dot product.
+    """One vector per text, of unit length, compared by the dot product.
+
+    A model with a pooling (`config.pooling_mode`: a sentence encoder) gives its own pooled vectors, any other the mean of its
+    unit token vectors.
 
     Args:
         queries_model, documents_model: the encoders that MaxSim is measured with.
@@ -98,13 +101,19 @@ def dense(
         batch_size: texts per batch.
         block: documents encoded at a time.
     """
-    asked = pooled(queries_model.encode_query(list(queries.values()), batch_size=batch_size))
+    asked = _vectors(queries_model, list(queries.values()), "query", batch_size)
     kept = TopK(len(queries), k)
     for part in blocks(corpus, block):
-        found = pooled(documents_model.encode_document([text for _, text in part], batch_size=batch_size))
+        found = _vectors(documents_model, [text for _, text in part], "document", batch_size)
         scores, positions = (asked @ found.T).sort(dim=1, descending=True, stable=True)
         kept.add([identifier for identifier, _ in part], scores[:, :k], positions[:, :k])
     return kept.run(queries)
+
+
+def _vectors(model: OpticalModel, texts: Sequence[str], kind: str, batch_size: int) -> torch.Tensor:
+    if model.config.pooled_dim is None:
+        return pooled(model.encode(texts, kind, batch_size=batch_size))
+    return model.encode_pooled(texts, kind, batch_size=batch_size, normalize_embeddings=True)
 
 
 def pooled(vectors: Sequence[Any]) -> torch.Tensor:

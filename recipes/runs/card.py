@@ -26,6 +26,7 @@ from ..checked_yaml import write_values
 from .data import DataReport
 from .recipe.distillation import Recipe
 from .recipe.evaluation import CollectionSource
+from .rivals import describe_rivals
 
 logger = logging.get_logger(__name__)
 
@@ -66,7 +67,7 @@ def student_card(
         transport=recipe.transport.to_dict(),
         pairs=pairs,
         rows=[row for row in rows if row.metric != UNJUDGED],
-        systems=SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE),
+        systems=SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE) | describe_rivals(recipe.evaluation),
         versions=record["versions"],
         recipe=recipe_of_card(recipe),
         cost=_cost(record, training_log),

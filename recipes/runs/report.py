@@ -25,6 +25,7 @@ from .card import BASELINE, SYSTEMS, read_training_log, student_card
 from .data import Data
 from .recipe.distillation import Recipe
 from .recipe.evaluation import CollectionSource
+from .rivals import describe_rivals, measure_rivals, verdicts
 from .run_folder import student_of
 
 logger = logging.get_logger(__name__)
@@ -95,12 +96,15 @@ def evaluate_systems(
                 examples = _examples(collection, found, recipe.evaluation.examples)
         del model
         gc.collect()
+    measure_rivals(evaluator, recipe.evaluation, data.collections, data.sample, teacher.device)
     for collection in data.ceilings:
         evaluator.measure("ceiling", teacher, collection)
     evaluator.rows += answerer.ceilings()
     evaluator.write_results()
     drawn = pictures(recipe, folder, data, teacher, evaluator.rows)
-    return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, data.origins)
+    answers = verdicts(evaluator, recipe.evaluation.metrics[0], describe_rivals(recipe.evaluation))
+    text = _text(recipe, evaluator.rows, examples, drawn)
+    return Report(evaluator.rows, "\n".join([*answers, "", text] if answers else [text]), examples, data.origins)
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:
@@ -175,11 +179,12 @@ def _text(recipe: Recipe, rows: list[ResultRow], examples: list[Example], drawn:
     shown = [m for m in ("AP@100", "RR@10", "Success@1") if m in metrics] or metrics[:3]
     if recipe.evaluation.questions:
         shown = [ACCURACY, *shown]
-    order = {name: place for place, name in enumerate(["floor", "start", *recipe.baselines, "optical", "ceiling"])}
+    rivals = describe_rivals(recipe.evaluation)
+    order = {name: place for place, name in enumerate(["floor", "start", *recipe.baselines, "optical", *rivals, "ceiling"])}
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
     baselines = dict.fromkeys(recipe.baselines, BASELINE)
-    lines += [f"{name}: {(SYSTEMS | baselines)[name]}" for name in present]
+    lines += [f"{name}: {(SYSTEMS | baselines | rivals)[name]}" for name in present]
     if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):
         lines += ["", f"Too few queries to tell systems apart (fewer than {FEWEST_QUERIES}): {', '.join(few)}."]
     if examples:

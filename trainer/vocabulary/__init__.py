@@ -14,7 +14,7 @@ from .pieces import unknown_share
 from .tokenizer_extension import extend_tokenizer
 from .tokenizer_training import train_tokenizer
 from .translation_table import TranslationTable, tokenizer_fingerprint, translation_table
-from .word_translations import word_translations
+from .word_translations import word_translation_table, word_translations
 
 __all__ = [
     "REPORT_FILE",
@@ -33,5 +33,6 @@ __all__ = [
     "translation_table",
     "unknown_share",
     "vocabulary_provenance",
+    "word_translation_table",
     "word_translations",
 ]

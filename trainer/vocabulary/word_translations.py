@@ -8,7 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import regex
 
-from .alignment import ibm_model_1
+from modeling_optical.encoding.words import words
+
+from .alignment import agreed_translations, ibm_model_1
 
 _WORD = regex.compile(r"[\p{L}\p{M}\u200c\u200d]+(?:['’\-][\p{L}\p{M}\u200c\u200d]+)*")
 
@@ -50,6 +52,47 @@ def word_translations(
             best = start + int(np.argmax(both.data[start:end]))
             if both.data[best] >= least:
                 found[word] = sources_by_id[both.indices[best]]
+    return found
+
+
+def word_translation_table(
+    targets: Sequence[str],
+    sources: Sequence[str],
+    *,
+    fewest: int = 2,
+    share: float = 0.95,
+    iterations: int = 5,
+) -> dict[str, dict[str, float]]:
+    """Learns `p(source word | target word)` for `structured_queries`, by two IBM models 1 that agree.
+
+    Args:
+        targets, sources: (pairs,) texts, line by line each other's translation.
+        fewest: words that occur less often on either side are left out.
+        share: the most probable translations that together have this probability are kept, and add up to 1.
+        iterations: rounds of expectation maximisation.
+
+    Returns:
+        Target word to {source word: probability}, words as `modeling_optical.encoding.words.words` finds them.
+    """
+    sides = [[words(text) for text in texts] for texts in (targets, sources)]
+    known = []
+    for side in sides:
+        counts = Counter(word for text in side for word in text)
+        known.append({word: number for number, word in enumerate(sorted(w for w, count in counts.items() if count >= fewest))})
+    if not all(known):
+        return {}
+    ids = [[[own[word] for word in text if word in own] for text in side] for side, own in zip(sides, known, strict=True)]
+    table = agreed_translations(*ids, len(known[0]), len(known[1]), iterations)
+    names = list(known[1])
+    found = {}
+    for row, word in enumerate(known[0]):
+        part = slice(*table.indptr[row : row + 2])
+        order = np.argsort(-table.data[part])
+        probabilities = table.data[part][order]
+        kept = int(np.searchsorted(np.cumsum(probabilities), share * probabilities.sum())) + 1
+        if len(probabilities):
+            chosen = zip(table.indices[part][order][:kept], probabilities[:kept] / probabilities[:kept].sum(), strict=True)
+            found[word] = {names[index]: float(p) for index, p in chosen}
     return found
 
 

@@ -8,7 +8,12 @@ from pathlib import Path
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.evaluation.questions import QuestionSet, load_questions
 
-from .run import beside
+from .run import CheckpointRecipe, beside
+
+SCORINGS = ("pooled", "maxsim")
+"""How a rival compares texts."""
+RESERVED = ("floor", "start", "optical", "ceiling", "bm25", "translation", "structured_queries")
+"""Systems that every report may have."""
 
 
 @dataclass
@@ -92,6 +97,39 @@ class ChoiceHeadRecipe:
 
 
 @dataclass
+class RivalRecipe(CheckpointRecipe):
+    """A model that one could use in place of the student; also how it is read, see `CheckpointRecipe`.
+
+    Args:
+        model: folder, Hub id or `package:NAME/PATH`.
+        scoring: `pooled` (one vector per text) or `maxsim` (its token vectors).
+        pooling: of a plain encoder whose files do not say: `mean` or `cls`.
+        query_prompt, document_prompt: what stands before its texts; null: what its files say.
+    """
+
+    model: str = ""
+    scoring: str = "pooled"
+    pooling: str | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.model:
+            raise ValueError("`model` is not set: give the rival's folder or Hub id.")
+        if self.scoring not in SCORINGS:
+            raise ValueError(f"scoring is {self.scoring!r}; allowed: {', '.join(map(repr, SCORINGS))}.")
+
+    def config(self) -> dict[str, str]:
+        """Values of `OpticalConfig` that the recipe sets."""
+        own = {
+            "pooling_mode": self.pooling,
+            "query_prompt": self.query_prompt,
+            "document_prompt": self.document_prompt,
+        }
+        return {key: value for key, value in own.items() if value is not None}
+
+
+@dataclass
 class EvaluationRecipe:
     """What is measured.
 
@@ -100,6 +138,9 @@ class EvaluationRecipe:
         questions: multiple-choice questions in the student's language, answered by late interaction.
         question_length: tokens of the longest question; null takes each model's query length.
         choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
+        rivals: name to a model that one could use in place of the student, measured beside it.
+        structured_queries: measure probabilistic structured queries, too: BM25 with a table of translations that is learnt from
+            the training pairs.
         metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
         batch_size: texts per batch when encoding.
         examples: example searches that the report shows.
@@ -109,6 +150,8 @@ class EvaluationRecipe:
     questions: list[QuestionSource] = field(default_factory=list)
     question_length: int | None = None
     choice_head: ChoiceHeadRecipe | None = None
+    rivals: dict[str, RivalRecipe] = field(default_factory=dict)
+    structured_queries: bool = False
     metrics: list[str] = field(default_factory=lambda: ["AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"])
     batch_size: int = 32
     examples: int = 8
@@ -116,6 +159,8 @@ class EvaluationRecipe:
     def __post_init__(self) -> None:
         if self.choice_head is not None and not self.questions:
             raise ValueError("choice_head is for multiple-choice questions: set `questions`, or leave it out.")
+        if taken := sorted(set(self.rivals) & set(RESERVED)):
+            raise ValueError(f"rivals.{taken[0]}: this name stands for another system of the report. Choose another one.")
 
     def locate(self, folder: Path) -> None:
         """Makes names of folders that lie in `folder` paths, in place."""
@@ -123,3 +168,5 @@ class EvaluationRecipe:
             collection.path = beside(folder, collection.path)
         for questions in self.questions:
             questions.path = beside(folder, questions.path)
+        for rival in self.rivals.values():
+            rival.model = beside(folder, rival.model)

@@ -2,7 +2,7 @@
 
 import random
 
-from trainer.vocabulary import word_translations
+from trainer.vocabulary import word_translation_table, word_translations
 
 PAIRS = {"mto": "river", "jiwe": "stone", "ndege": "bird", "asubuhi": "morning", "mkate": "bread", "farasi": "horse"}
 
@@ -26,3 +26,12 @@ def test_rare_words_and_empty_bitext_teach_nothing():
     found = word_translations([*targets, "adimu mto"], [*sources, "rare river"])
     assert "adimu" not in found
     assert word_translations([], []) == {}
+
+
+def test_a_table_has_the_most_probable_translations_which_add_up_to_one():
+    table = word_translation_table(*bitext())
+    for word, wanted in PAIRS.items():
+        assert max(table[word], key=table[word].get) == wanted
+        assert abs(sum(table[word].values()) - 1) < 1e-6
+    assert word_translation_table([], []) == {}
+    assert word_translation_table(["mto"], ["river"]) == {}, "a word that occurs once teaches nothing"

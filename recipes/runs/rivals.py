@@ -1,0 +1,98 @@
+"""What one could use in place of the student, and whether the student is better."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+
+from datasets import Dataset
+
+from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.evaluation import Collection, Evaluator, compare_paired
+from modeling_optical.evaluation.references import dense
+from modeling_optical.evaluation.structured_queries import structured_queries
+from trainer.vocabulary import word_translation_table
+
+from .recipe.evaluation import EvaluationRecipe, RivalRecipe
+
+STRUCTURED_QUERIES = "structured_queries"
+CHANCE = 0.05
+
+
+def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
+    """System name to what it is, for reports and cards."""
+    kinds = {"pooled": "one vector per text", "maxsim": "MaxSim of its token vectors"}
+    found = {name: f"{rival.model}, {kinds[rival.scoring]}" for name, rival in evaluation.rivals.items()}
+    if evaluation.structured_queries:
+        found[STRUCTURED_QUERIES] = "BM25 with a table of translations learnt from the training pairs"
+    return found
+
+
+def measure_rivals(
+    evaluator: Evaluator, evaluation: EvaluationRecipe, collections: Iterable[Collection], pairs: Dataset, device: object
+) -> None:
+    """Measures every rival of a recipe on collections.
+
+    Args:
+        evaluator: takes the runs.
+        evaluation: the recipe's part.
+        collections: what is searched.
+        pairs: training pairs, of which the table of translations is learnt.
+        device: where the rivals run.
+    """
+    collections = list(collections)
+    for name, rival in evaluation.rivals.items():
+        model = load_rival(rival).to(device)
+        for collection in collections:
+            if rival.scoring == "maxsim":
+                evaluator.measure(name, model, collection)
+            else:
+                run = dense(model, collection.queries, model, collection.corpus, batch_size=evaluation.batch_size)
+                evaluator.record(name, collection, run)
+        del model
+        gc.collect()
+    if evaluation.structured_queries:
+        tables: dict[str, dict[str, dict[str, float]]] = {}
+        for collection in collections:
+            language = collection.language
+            if language not in tables:
+                own = pairs.select([i for i, code in enumerate(pairs["language"]) if code == language])
+                tables[language] = word_translation_table(own["target"], own["source"])
+            run = structured_queries(collection.queries, collection.corpus, tables[language])
+            evaluator.record(STRUCTURED_QUERIES, collection, run)
+
+
+def load_rival(rival: RivalRecipe) -> OpticalModel:
+    """The rival's model, with its prompts and its pooling.
+
+    Raises:
+        ValueError: if one vector per text is asked for, and neither its files nor the recipe say how its tokens are pooled.
+    """
+    model = load_checkpoint(rival.model, **rival.config(), **rival.load_arguments())
+    if rival.scoring == "pooled" and model.config.pooled_dim is None and model.projection is None:
+        raise ValueError(f"{rival.model} does not say how it pools its tokens: set `pooling` of this rival, for instance mean.")
+    return model
+
+
+def verdicts(evaluator: Evaluator, metric: str, rivals: Iterable[str], student: str = "optical") -> list[str]:
+    """A sentence per collection and language: whether the student beats the best rival (paired randomisation test)."""
+    rivals, found = list(rivals), []
+    for system, collection, language in list(evaluator.values):
+        beside = {
+            rival: values[metric]
+            for rival in rivals
+            if (values := evaluator.values.get((rival, collection, language))) is not None and metric in values
+        }
+        if system != student or not beside:
+            continue
+        own = evaluator.values[student, collection, language][metric]
+        best = max(beside, key=lambda rival: sum(beside[rival].values()))
+        test = compare_paired(list(own.values()), [beside[best][query] for query in own])
+        chance = test.randomisation is None or test.randomisation >= CHANCE
+        word = "not distinguishable from" if chance else "better than" if test.difference > 0 else "worse than"
+        p = "" if test.randomisation is None else f", p = {test.randomisation:.2g}"
+        found.append(
+            f"{collection}, {language}: the student ({metric} {test.first:.3f}) is {word} the best rival, {best} "
+            f"({test.second:.3f}): {test.difference:+.3f}{p}."
+        )
+    return found

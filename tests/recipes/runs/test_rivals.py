@@ -1,0 +1,82 @@
+"""What one could use in place of the student, measured beside it."""
+
+import pytest
+import torch
+from datasets import Dataset
+
+from modeling_optical.evaluation import Collection, Evaluator
+from recipes.runs.recipe.evaluation import EvaluationRecipe, RivalRecipe
+from recipes.runs.rivals import describe_rivals, load_rival, measure_rivals, verdicts
+
+CORPUS = {f"d{n}": text for n, text in enumerate(["the cat sat", "a dog barked", "search works", "good vector"])}
+QUERIES = {"q": "cat", "r": "dog"}
+QRELS = {"q": {"d0": 1}, "r": {"d1": 1}}
+
+
+def collection(name="tiny"):
+    return Collection(name, "sw", CORPUS, QUERIES, QRELS)
+
+
+def test_every_rival_is_measured_on_every_collection_and_described(bert, tmp_path):
+    own = EvaluationRecipe(
+        rivals={
+            "averaged": RivalRecipe(model=bert, pooling="mean", query_prompt="query: "),
+            "tokens": RivalRecipe(model=bert, scoring="maxsim"),
+        },
+        structured_queries=True,
+    )
+    pairs = Dataset.from_dict({"source": ["cat", "dog"] * 3, "target": ["paka", "mbwa"] * 3, "language": ["sw"] * 6})
+    evaluator = Evaluator(tmp_path, ["RR@10"])
+    measure_rivals(evaluator, own, [collection(), collection("other")], pairs, torch.device("cpu"))
+    systems = {(row.system, row.collection) for row in evaluator.rows}
+    assert systems == {(s, c) for s in ("averaged", "tokens", "structured_queries") for c in ("tiny", "other")}
+    assert set(describe_rivals(own)) == {"averaged", "tokens", "structured_queries"}
+    assert len(list((tmp_path / "runs").glob("*.trec"))) == 6
+
+
+def test_a_prompt_and_a_pooling_of_the_recipe_reach_the_rival(bert):
+    rival = load_rival(RivalRecipe(model=bert, pooling="mean", query_prompt="query: "))
+    plain = load_rival(RivalRecipe(model=bert, pooling="mean"))
+    assert rival.config.query_prompt == "query: "
+    torch.testing.assert_close(rival.encode_pooled("cat"), plain.encode_pooled("query: cat"))
+
+
+def test_an_encoder_that_does_not_say_how_it_pools_is_told(bert):
+    with pytest.raises(ValueError, match="does not say how it pools its tokens: set `pooling`"):
+        load_rival(RivalRecipe(model=bert))
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"model": ""}, "`model` is not set"),
+    ({"model": "m", "scoring": "cosine"}, "scoring is 'cosine'"),
+])  # fmt: skip
+def test_a_wrong_rival_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        RivalRecipe(**values)
+
+
+def test_a_rival_cannot_take_the_name_of_a_system():
+    with pytest.raises(ValueError, match=r"rivals\.floor: this name stands for another system"):
+        EvaluationRecipe(rivals={"floor": RivalRecipe(model="m")})
+
+
+def judged(evaluator, system, ranks):
+    """Records a run in which the relevant document of query n has the given rank."""
+    names = {f"q{n}": f"d{n}" for n in range(len(ranks))}
+    runs = {
+        query: {f"x{place}": 10.0 - place for place in range(1, rank)} | {names[query]: 10.0 - rank}
+        for query, rank in zip(names, ranks, strict=True)
+    }
+    tiny = Collection("tiny", "sw", {}, dict.fromkeys(names, ""), {query: {document: 1} for query, document in names.items()})
+    evaluator.record(system, tiny, runs)
+
+
+@pytest.mark.parametrize(("student", "words"), [(1, "better than"), (4, "worse than"), (2, "not distinguishable from")])
+def test_the_verdict_names_the_best_rival_and_what_the_paired_test_says(student, words):
+    evaluator = Evaluator(metrics=["RR@10"])
+    judged(evaluator, "optical", [student] * 12)
+    judged(evaluator, "weak", [8] * 12)
+    judged(evaluator, "strong", [2] * 12)
+    (sentence,) = verdicts(evaluator, "RR@10", ["weak", "strong", "absent"])
+    assert f"is {words} the best rival, strong (0.500)" in sentence
+    assert verdicts(evaluator, "RR@10", []) == []
