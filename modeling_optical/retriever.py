@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -16,15 +16,15 @@ from .checkpoints import load_checkpoint
 from .encoding.batching import batched
 from .encoding.corpus import Corpus, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
-from .encoding.passages import PassageStore
 from .encoding.token_pooling import pool_tokens
 from .explanation import Explanation, explain
+from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
+from .indexes.manifest import INDEX_FILE
 from .modeling_optical import OpticalModel
 
 logger = logging.get_logger(__name__)
 
-_PASSAGES = "passages.sqlite"
 _ADDED_AT_ONCE = 1024
 
 
@@ -66,7 +66,6 @@ class OpticalRetriever:
         self._documents = queries if documents is None else documents
         self._encoder: Encoder | None = None
         self._index: Index | None = None
-        self._passages: PassageStore | None = None
 
     @classmethod
     def from_pretrained(
@@ -127,6 +126,7 @@ class OpticalRetriever:
         batch_size: int = 32,
         show_progress_bar: bool = True,
         name: str | None = None,
+        overwrite: bool = False,
         **settings: Any,
     ) -> Index:
         """Encodes a corpus, indexes it and opens the index. Killed while encoding and called again, it goes on.
@@ -141,11 +141,13 @@ class OpticalRetriever:
             batch_size: documents per forward pass.
             show_progress_bar: whether to show progress.
             name: what the documents' model is called in the index; by default its folder or Hub id.
+            overwrite: put it in the place of an index of the same engine that is there, in one step, when it is whole.
             **settings: of the engine.
 
         Raises:
             FileExistsError: if there is an index in the folder. It is left alone.
-            ValueError: for a bad document, dtype, factor or engine.
+            ImportError: if the engine needs a package, before anything is encoded.
+            ValueError: for a bad document, dtype, factor, engine or setting.
             OSError: if the disk is full; call again and it goes on.
         """
         if isinstance(corpus, Iterator):
@@ -154,38 +156,48 @@ class OpticalRetriever:
                 "makes the iterator, such as `lambda: read(file)`."
             )
         folder = Path(path).expanduser()
-        if (folder / "index.json").exists():
-            raise FileExistsError(f"{folder} holds an index. Add to it (add), name another folder, or delete it.")
-        encoded = encode_corpus(
-            self.document_model,
-            corpus,
-            folder / "encoding",
-            dtype=dtype,
-            pool_factor=pool_factor,
-            batch_size=batch_size,
-            show_progress_bar=show_progress_bar,
-            name=name,
-        )
-        index = self.index_encoded(encoded, corpus, folder, engine=engine, **settings)
-        shutil.rmtree(folder / "encoding")
+        _check_free(folder, overwrite)
+        # What is wrong with the engine, its package or its settings ends the call here, before hours of encoding.
+        new_index(folder, self.document_encoder, engine, dtype=dtype, **settings)
+        with locked(folder):
+            encoded = encode_corpus(
+                self.document_model,
+                corpus,
+                folder / "encoding",
+                dtype=dtype,
+                pool_factor=pool_factor,
+                batch_size=batch_size,
+                show_progress_bar=show_progress_bar,
+                name=name,
+            )
+            index = self.index_encoded(encoded, corpus, folder, engine=engine, overwrite=overwrite, **settings)
+            shutil.rmtree(folder / "encoding")
         return index
 
     def index_encoded(
-        self, encoded: EncodedCorpus, corpus: Corpus | None, path: str | os.PathLike, *, engine: str = "exact", **settings: Any
+        self,
+        encoded: EncodedCorpus,
+        corpus: Corpus | None,
+        path: str | os.PathLike,
+        *,
+        engine: str = "exact",
+        overwrite: bool = False,
+        **settings: Any,
     ) -> Index:
-        """Indexes what `encode_corpus` made; `corpus` gives the texts to show, None for none. See `index`."""
+        """Indexes what `encode_corpus` made; `corpus` gives the texts to show, None for none. See `index`.
+
+        Raises:
+            ValueError: if another model encoded it, or another corpus. An index that is there is left as it is.
+        """
+        if not encoded.encoder.same(replace(self.document_encoder, pool_factor=encoded.encoder.pool_factor)):
+            raise ValueError(f"{encoded.path} was encoded by {encoded.encoder}, not by {self.document_encoder}.")
         folder = Path(path).expanduser()
-        folder.mkdir(parents=True, exist_ok=True)
-        # The vectors are stored as precisely as they were encoded.
-        index = new_index(folder, encoded.encoder, engine, dtype=encoded.dtype, **settings)
-        store = PassageStore(folder / _PASSAGES)
-        store.path.unlink(missing_ok=True)
-        # Texts first, then the index, which is there from its last step on: a kill never leaves documents without texts.
-        if corpus is not None:
-            store.put(CorpusStream(corpus))
-        texts = None if corpus is None else (text for _, text in CorpusStream(corpus))
-        index.build(encoded.ids(), encoded.vectors(), texts if index.reads_texts else None)
-        self._index, self._passages = index, store
+        with locked(folder):
+            _check_free(folder, overwrite)
+            # The vectors are stored as precisely as they were encoded.
+            index = new_index(folder, encoded.encoder, engine, dtype=encoded.dtype, **settings)
+            index.build(encoded.ids(), encoded.vectors(), None if corpus is None else encoded.texts_of(corpus))
+        self._index = index
         return index
 
     def open(self, path: str | os.PathLike, **settings: Any) -> Index:
@@ -214,7 +226,6 @@ class OpticalRetriever:
                 "that made it (documents=…), or make the index again."
             )
         self._index = open_index(path, **settings)
-        self._passages = PassageStore(Path(path).expanduser() / _PASSAGES)
         return self._index
 
     def add(self, corpus: Corpus, *, batch_size: int = 32) -> int:
@@ -226,9 +237,7 @@ class OpticalRetriever:
         Raises:
             ValueError: for a bad document or an id that is taken. The thousands before it are in the index.
         """
-        index, store = self.current, self._passages
-        assert store is not None
-        count = 0
+        index, count = self.current, 0
         for batch in batched(CorpusStream(corpus), _ADDED_AT_ONCE):
             ids, texts = [identifier for identifier, _ in batch], [text for _, text in batch]
             taken = index.known(ids)
@@ -238,8 +247,6 @@ class OpticalRetriever:
             factor = index.encoder.pool_factor
             if factor is not None:
                 vectors = [pool_tokens(array, factor) for array in vectors]
-            # Texts first: a kill in between leaves a text that no search finds, not a document without a text.
-            store.put(batch)
             index.add(ids, vectors, texts)
             count += len(batch)
         return count
@@ -250,10 +257,7 @@ class OpticalRetriever:
         Raises:
             KeyError: naming the ids that are not there; nothing is removed then.
         """
-        ids = list(ids)
         self.current.remove(ids)
-        assert self._passages is not None
-        self._passages.remove(ids)
 
     @overload
     def search(self, queries: str, k: int = 10, *, batch_size: int = 32) -> list[Passage]: ...  # type: ignore[overload-overlap]
@@ -267,11 +271,9 @@ class OpticalRetriever:
         """
         if isinstance(queries, str):
             return self.search([queries], k, batch_size=batch_size)[0]
-        index, store = self.current, self._passages
-        assert store is not None
+        index = self.current
         vectors = self.query_model.encode_query(queries, batch_size=batch_size, show_progress_bar=False)
-        ids, scores = index.search(vectors, k, list(queries))
-        texts = store.get(dict.fromkeys(identifier for row in ids for identifier in row))
+        ids, scores, texts = index.search_passages(vectors, k, list(queries))
         return [
             [Passage(i, s, texts.get(i)) for i, s in zip(row_ids, row_scores, strict=True)]
             for row_ids, row_scores in zip(ids, scores, strict=True)
@@ -280,6 +282,13 @@ class OpticalRetriever:
     def explain(self, query: str, document: str) -> Explanation:
         """Which token of the document each token of the query met; see `Explanation`."""
         return explain(self.query_model, self.document_model, query, document)
+
+
+def _check_free(folder: Path, overwrite: bool) -> None:
+    if (folder / INDEX_FILE).exists() and not overwrite:
+        raise FileExistsError(
+            f"{folder} holds an index. Add to it (add), name another folder, or replace it (overwrite=True, --overwrite)."
+        )
 
 
 def retriever_for_index(

@@ -4,14 +4,22 @@
 
 import asyncio
 import json
+import re
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from transformers.utils import logging
+
 from .retriever import OpticalRetriever, Passage
+
+logger = logging.get_logger(__name__)
+
+_THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
+_LAST_ANSWERS = 2.0  # seconds for queries whose requests have had their time already
 
 
 @dataclass(frozen=True)
@@ -23,11 +31,11 @@ class ServerLimits:
         max_queries: queries per request.
         max_characters: characters per query.
         max_body_bytes: size of a request's body.
-        timeout: seconds until a request is given up, its body's arrival and its answer counted apart.
+        timeout: seconds until a request is given up: its headers, its body and its answer, each counted apart.
         max_batch: queries that are encoded and searched together.
         max_wait: seconds that the first request of a batch waits for others while nothing else is being searched.
         max_waiting: queries that may wait; beyond that, requests are turned away.
-        max_connections: open connections; beyond that, requests are turned away.
+        max_connections: open connections; beyond that, idle ones are closed, and requests are turned away if there are none.
     """
 
     max_k: int = 100
@@ -50,6 +58,23 @@ class TooManyRequests(RuntimeError):
     """More queries are waiting than `max_waiting` allows."""
 
 
+class SearchFailed(RuntimeError):
+    """A search ended with an error, which the log has.
+
+    Attributes:
+        status: 503 if the index cannot be read now, 500 for anything else.
+    """
+
+    def __init__(self, error: BaseException):
+        unreadable = isinstance(error, (OSError, ValueError))
+        self.status = 503 if unreadable else 500
+        super().__init__(
+            "the index cannot be searched at the moment. Try again later."
+            if unreadable
+            else "this request could not be answered; the server's log says why."
+        )
+
+
 class Batcher:
     """Queries of many requests, answered together by one thread.
 
@@ -66,19 +91,27 @@ class Batcher:
         self.limits = limits
         self.batches = self.queries = 0
         self._waiting: asyncio.Queue[tuple[str, int, asyncio.Future]] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="search")
         self._task: asyncio.Task | None = None
+        self._searching_since: float | None = None
 
     async def __aenter__(self) -> "Batcher":
         self._task = asyncio.create_task(self._work())
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Answers what is waiting, then stops."""
-        await self._waiting.join()
+        """Answers what is waiting, then stops; a search that does not end is left behind."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._waiting.join(), _LAST_ANSWERS)
         assert self._task is not None
         self._task.cancel()
-        self._thread.shutdown(wait=True)
+
+    def trouble(self) -> str | None:
+        """What keeps queries from being answered; None if nothing does."""
+        if self._task is None or self._task.done():
+            return "the worker has ended"
+        if self._searching_since is not None and time.monotonic() - self._searching_since > self.limits.timeout:
+            return f"a search has been running for more than {self.limits.timeout:g} seconds"
+        return None
 
     async def search(self, queries: list[str], k: int) -> list[list[Passage]]:
         """Passages for each query.
@@ -86,6 +119,7 @@ class Batcher:
         Raises:
             TooManyRequests: if too many are waiting.
             TimeoutError: if it takes longer than the limit.
+            SearchFailed: if the search ended with an error.
         """
         if self._waiting.qsize() + len(queries) > self.limits.max_waiting:
             raise TooManyRequests(f"{self._waiting.qsize()} queries are waiting. Try again later.")
@@ -93,7 +127,11 @@ class Batcher:
         futures = [loop.create_future() for _ in queries]
         for query, future in zip(queries, futures, strict=True):
             self._waiting.put_nowait((query, k, future))
-        return await asyncio.wait_for(asyncio.gather(*futures), self.limits.timeout)
+        try:
+            return await asyncio.wait_for(asyncio.gather(*futures), self.limits.timeout)
+        finally:
+            for future in futures:
+                future.cancel()
 
     async def _work(self) -> None:
         while True:
@@ -119,20 +157,87 @@ class Batcher:
         batch = [item for item in batch if not item[2].done()]  # given up meanwhile
         if not batch:
             return
-        k = max(k for _, k, _ in batch)
-        loop = asyncio.get_running_loop()
-        try:
-            found = await loop.run_in_executor(self._thread, self.retriever.search, [query for query, _, _ in batch], k)
-        except Exception as error:  # whatever it was, those who wait hear of it; the server goes on
+        found = await self._found([query for query, _, _ in batch], max(k for _, k, _ in batch))
+        if isinstance(found, BaseException):
+            logger.error(f"a search ended with {type(found).__name__}: {str(found)[:1000]}")
+            failed = SearchFailed(found)
+            if failed.status == 500 and len(batch) > 1:
+                # One query may have done it: each of the others gets its own answer.
+                for item in batch:
+                    await self._answer([item])
+                return
             for _, _, future in batch:
                 if not future.done():
-                    future.set_exception(error)
+                    future.set_exception(failed)
             return
         self.batches += 1
         self.queries += len(batch)
         for (_, wanted, future), passages in zip(batch, found, strict=True):
             if not future.done():
                 future.set_result(passages[:wanted])
+
+    async def _found(self, queries: list[str], k: int) -> list[list[Passage]] | BaseException:
+        """What the retriever gives or raises, whatever that is: a panic in Rust code is no `Exception`."""
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[list[Passage]] | BaseException] = loop.create_future()
+
+        def told(found: list[list[Passage]] | BaseException) -> None:
+            if not answer.done():
+                answer.set_result(found)
+
+        def work() -> None:
+            found: list[list[Passage]] | BaseException
+            try:
+                found = self.retriever.search(queries, k)
+            except BaseException as error:
+                found = error
+            with suppress(RuntimeError):  # the server has stopped meanwhile
+                loop.call_soon_threadsafe(told, found)
+
+        self._searching_since = time.monotonic()
+        try:
+            # Not of a pool, whose threads Python waits for at its end: one that is stuck must not hold up the stop.
+            threading.Thread(target=work, name="search", daemon=True).start()
+            return await answer
+        finally:
+            self._searching_since = None
+
+
+class Gate:
+    """ASGI middleware in front of everything: turns away requests for another host, and answers HEAD where GET is answered.
+
+    A page in a browser can have its own name point to this machine and then read the answers (DNS rebinding); it cannot change
+    the `Host` header, which still has its name.
+
+    Args:
+        app: what gets the others.
+        hosts: names that clients may call this server by; None: any.
+    """
+
+    def __init__(self, app: Any, hosts: Collection[str] | None = None):
+        self.app = app
+        self.hosts = None if hosts is None else {host.lower().strip("[]") for host in hosts}
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable[[], Awaitable[dict]], send: Any) -> None:
+        if scope["type"] == "http":
+            named = [value.decode("latin-1") for key, value in scope["headers"] if key == b"host"]
+            if self.hosts is not None and (len(named) != 1 or _host(named[0]) not in self.hosts):
+                await _refuse(send, 421, "this server does not answer under that name (--allowed-host adds one)")
+                return
+            if scope["method"] == "HEAD":
+                answer = send
+
+                async def without_body(message: dict) -> None:
+                    await answer(message | {"body": b""} if message["type"] == "http.response.body" else message)
+
+                scope, send = scope | {"method": "GET"}, without_body
+        await self.app(scope, receive, send)
+
+
+def _host(header: str) -> str:
+    """The host of a `Host` header, without its port."""
+    match = re.fullmatch(r"(?:\[([0-9A-Fa-f:.]+)\]|([^:\[\]]+))(?::\d{1,5})?", header.strip())
+    return (match[1] or match[2]).lower().rstrip(".") if match else ""
 
 
 class BodyLimit:
@@ -191,22 +296,23 @@ async def _refuse(send: Any, status: int, sentence: str) -> None:
     await send({"type": "http.response.body", "body": text})
 
 
-def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) -> Any:
+def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, hosts: Collection[str] | None = None) -> Any:
     """The FastAPI application: POST /search, GET /health, and its OpenAPI page at /docs.
 
     Args:
         retriever: with an open index.
         limits: what a request may ask for.
+        hosts: names that clients may call the server by (`Host` header); None: any.
 
     Raises:
         ImportError: if FastAPI is not installed.
         ValueError: if no index is open.
     """
     try:
-        from fastapi import FastAPI, HTTPException
+        from fastapi import FastAPI, HTTPException, Response
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import JSONResponse
-        from pydantic import BaseModel, Field
+        from pydantic import BaseModel, ConfigDict, Field
     except ImportError as error:
         raise ImportError('serving needs FastAPI: pip install "modeling-optical[serve]"') from error
 
@@ -214,6 +320,8 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
     index = retriever.current
 
     class SearchRequest(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
         queries: list[str] = Field(min_length=1, max_length=bounds.max_queries, description="queries, in any language")
         k: int = Field(default=min(10, bounds.max_k), ge=1, le=bounds.max_k, description="passages per query")
 
@@ -242,6 +350,7 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
 
     app = FastAPI(title="modeling-optical", description="Late-interaction search in your language.", lifespan=lifespan)
     app.add_middleware(BodyLimit, max_bytes=bounds.max_body_bytes, timeout=bounds.timeout)
+    app.add_middleware(Gate, hosts=hosts)
 
     @app.exception_handler(RequestValidationError)
     async def refuse(_: Any, error: RequestValidationError) -> JSONResponse:
@@ -261,14 +370,19 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
             raise HTTPException(503, str(error)) from error
         except TimeoutError as error:
             raise HTTPException(504, f"no answer within {bounds.timeout} seconds.") from error
+        except SearchFailed as error:
+            raise HTTPException(error.status, str(error)) from error
         results = [[FoundPassage(id=p.id, score=p.score, text=p.text) for p in row] for row in found]
         return SearchResponse(results=results, seconds=time.perf_counter() - started)
 
     @app.get("/health")
-    async def health() -> Health:
+    async def health(response: Response) -> Health:
+        trouble = batcher.trouble() or (None if index.is_there() else "the index was removed")
+        if trouble is not None:
+            response.status_code = 503
         return Health(
-            status="ok",
-            documents=len(index),
+            status=trouble or "ok",
+            documents=index.manifest.documents,
             engine=index.engine,
             queries_answered=batcher.queries,
             batches=batcher.batches,
@@ -277,30 +391,86 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None) 
     return app
 
 
-def serve(
-    retriever: OpticalRetriever, *, host: str = "127.0.0.1", port: int = 8000, limits: ServerLimits | None = None
-) -> None:
-    """Serves until it is told to stop (SIGINT, SIGTERM): no new requests then, and those that wait are answered.
-
-    Args:
-        retriever: with an open index.
-        host, port: where to listen.
-        limits: what a request may ask for.
+def check_serving() -> None:
+    """Fails at once where `serve` would, before a model is loaded.
 
     Raises:
         ImportError: if FastAPI or uvicorn is not installed.
     """
     try:
-        import uvicorn
+        import fastapi  # noqa: F401
+        import uvicorn  # noqa: F401
     except ImportError as error:
-        raise ImportError('serving needs uvicorn: pip install "modeling-optical[serve]"') from error
+        raise ImportError('serving needs FastAPI and uvicorn: pip install "modeling-optical[serve]"') from error
+
+
+def serve(
+    retriever: OpticalRetriever,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    limits: ServerLimits | None = None,
+    allowed_hosts: Collection[str] = (),
+) -> None:
+    """Serves until it is told to stop (SIGINT, SIGTERM): no new requests then, and those that wait are answered.
+
+    It stops within the time of a request and a few seconds, also when a search is stuck.
+
+    Args:
+        retriever: with an open index.
+        host, port: where to listen. On this machine's own addresses, only requests for this machine are answered.
+        limits: what a request may ask for.
+        allowed_hosts: further names that clients may call the server by. Given with an address that others can reach, only
+            these and the address itself are answered; without, any name is.
+
+    Raises:
+        ImportError: if FastAPI or uvicorn is not installed.
+    """
+    check_serving()
+    import uvicorn
+
     bounds = limits or ServerLimits()
-    grace = int(bounds.timeout) + 1
+    local = host in _THIS_MACHINE
+    hosts = {host, *(_THIS_MACHINE if local else ()), *allowed_hosts} if local or allowed_hosts else None
     uvicorn.run(
-        create_app(retriever, bounds),
+        create_app(retriever, bounds, hosts),
         host=host,
         port=port,
         log_level="info",
-        timeout_graceful_shutdown=grace,
+        http=_connection_class(bounds),
+        timeout_graceful_shutdown=int(bounds.timeout) + 1,
         limit_concurrency=bounds.max_connections,
     )
+
+
+def _connection_class(limits: ServerLimits) -> Any:
+    """Connections that end when no request comes: after a while, or when others need the room."""
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    class Connection(H11Protocol):
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._await_request()
+            idle = (c for c in self.connections if isinstance(c, Connection) and c is not self and c.is_idle())
+            surplus = len(self.connections) + 1 - limits.max_connections
+            if surplus > 0:
+                for connection in sorted(idle, key=lambda c: c.idle_since)[:surplus]:
+                    connection.transport.close()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._await_request()
+
+        def is_idle(self) -> bool:
+            """Whether no request has arrived with all its headers."""
+            return self.cycle is None or self.cycle.response_complete
+
+        def _await_request(self) -> None:
+            self.idle_since = self.loop.time()
+            self.loop.call_later(limits.timeout, self._end_if_idle, self.idle_since)
+
+        def _end_if_idle(self, since: float) -> None:
+            if self.is_idle() and self.idle_since == since and not self.transport.is_closing():
+                self.transport.close()
+
+    return Connection

@@ -98,9 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rank > 0:
             # What all processes meet, the first one says, and the launcher ends the others; what only this one meets, it says.
             time.sleep(_FIRST_PROCESS_SECONDS)
-        print(f"optical: {f'(process {rank}) ' if rank else ''}{_sentence(error)}", file=sys.stderr, flush=True)
+        print(f"optical: {f'(process {rank}) ' if rank else ''}{_shown(_sentence(error))}", file=sys.stderr, flush=True)
         print("(--debug shows where in the code)", file=sys.stderr, flush=True)
         return 2
+
+
+def _shown(text: str) -> str:
+    """A message as a terminal may get it: it can hold what stands in other people's files."""
+    from modeling_optical.files.lines import printable
+
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def _sentence(error: BaseException) -> str:

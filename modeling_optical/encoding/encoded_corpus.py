@@ -7,7 +7,9 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from transformers.utils import logging
 
 from ..files.atomic_write import write_text
 from ..files.fingerprint import file_checksum, model_fingerprint
+from ..files.lines import parse_json
+from ..files.lock import LOCK_FILE, locked
 from ..modeling_optical import OpticalModel
 from .batching import batched
 from .corpus import Corpus, CorpusStream
 from .normal_forms import is_blank
 from .token_pooling import check_pool_factor, pool_tokens
-from .vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
+from .vector_shards import ShardDescription, VectorShard, check_storage_type, is_count, write_shard
 
 logger = logging.get_logger(__name__)
 
@@ -43,6 +47,32 @@ class Encoder:
     dim: int
     fingerprint: str | None = None
     pool_factor: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not (self.fingerprint is None or isinstance(self.fingerprint, str)):
+            raise ValueError(f"an encoder's name and fingerprint are texts, not {self.name!r} and {self.fingerprint!r}")
+        if not is_count(self.dim) or not self.dim:
+            raise ValueError(f"an encoder's dim is {self.dim!r}; a whole number above 0 is needed")
+        check_pool_factor(self.pool_factor)
+
+    @classmethod
+    def read(cls, values: Any) -> Encoder:
+        """From JSON.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        known = {field.name for field in fields(cls)}
+        if not isinstance(values, dict) or not {"name", "dim"} <= values.keys() <= known:
+            raise ValueError("an encoder needs name and dim, and perhaps fingerprint and pool_factor")
+        return cls(**values)
+
+    def same(self, other: Encoder) -> bool:
+        """Whether vectors of both lie in one space, as far as is known."""
+        known = None not in (self.fingerprint, other.fingerprint)
+        return (self.dim, self.pool_factor) == (other.dim, other.pool_factor) and (
+            not known or self.fingerprint == other.fingerprint
+        )
 
     @classmethod
     def of(cls, model: OpticalModel, kind: str = "document", pool_factor: int | None = None) -> Encoder:
@@ -105,34 +135,37 @@ def encode_corpus(
     if name is not None:
         encoder = Encoder(name, encoder.dim, encoder.fingerprint, pool_factor)
     plan = {"format": _FORMAT, "encoder": asdict(encoder), "kind": kind, "dtype": dtype, "shard_size": shard_size}
-    _claim(folder, plan, first=rank == 0)
-    longest = model.get_processor().longest(kind)
-    counts = {"documents": 0, "empty": 0, "cut": 0}
-    names: list[str] = []
-    with logging.tqdm(desc="Encoding", unit="document", disable=not show_progress_bar or rank != 0) as bar:
-        for chunk in batched(CorpusStream(documents), shard_size):
-            number = len(names)
-            names.append(f"shard-{number:06d}.safetensors")
-            counts["documents"] += len(chunk)
-            counts["empty"] += sum(is_blank(text) for _, text in chunk)
-            counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
-            if number % num_processes == rank and not _is_done(folder, names[-1], chunk):
-                vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
-                described = write_shard(folder / names[-1], [identifier for identifier, _ in chunk], vectors, dtype)
-                _write_description(folder, described, _digest(chunk))
-            bar.update(len(chunk))
-    if rank == 0:
-        _wait_for([folder / f"{name}.json" for name in names])
-        shards = [asdict(_read_description(folder, name)) for name in names]
-        _drop_other_shards(folder, set(names))
-        write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": shards}, indent=1) + "\n")
-        if counts["cut"]:
-            logger.warning(
-                f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what follows is "
-                "not searched. Cut long documents into passages, or use a model with a greater document_length."
-            )
-    else:
-        _wait_for([folder / "manifest.json"])
+    with locked(folder) if rank == 0 else nullcontext():
+        _claim(folder, plan, first=rank == 0)
+        longest = model.get_processor().longest(kind)
+        counts = {"documents": 0, "empty": 0, "cut": 0}
+        names: list[str] = []
+        with logging.tqdm(desc="Encoding", unit="document", disable=not show_progress_bar or rank != 0) as bar:
+            for chunk in batched(CorpusStream(documents), shard_size):
+                number = len(names)
+                names.append(f"shard-{number:06d}.safetensors")
+                counts["documents"] += len(chunk)
+                counts["empty"] += sum(is_blank(text) for _, text in chunk)
+                counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
+                if number % num_processes == rank and not _is_done(folder, names[-1], chunk):
+                    vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
+                    # What is there is another corpus's, or damaged: until this ends, the folder holds no encoding.
+                    (folder / "manifest.json").unlink(missing_ok=True)
+                    described = write_shard(folder / names[-1], [identifier for identifier, _ in chunk], vectors, dtype)
+                    _write_description(folder, described, _digest(chunk))
+                bar.update(len(chunk))
+        if rank == 0:
+            _wait_for([folder / f"{name}.json" for name in names])
+            shards = [asdict(_read_description(folder, name)) for name in names]
+            _drop_other_shards(folder, set(names))
+            write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": shards}, indent=1) + "\n")
+            if counts["cut"]:
+                logger.warning(
+                    f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what "
+                    "follows is not searched. Cut long documents into passages, or use a model with a greater document_length."
+                )
+        else:
+            _wait_for([folder / "manifest.json"])
     return EncodedCorpus(folder)
 
 
@@ -147,13 +180,13 @@ def _claim(folder: Path, plan: dict[str, Any], first: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if first and not place.exists():
-            if any(folder.iterdir()):
+            if any(path.name != LOCK_FILE for path in folder.iterdir()):
                 raise ValueError(f"{folder} is not empty and holds no encoding. Name another folder.")
             write_text(place, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
         raise OSError(error.errno, f"the folder {folder} cannot be written: {error.strerror}.") from error
     _wait_for([place])
-    there = json.loads(place.read_text(encoding="utf-8"))
+    there = _read_json(place)
     for key, value in plan.items():
         if there.get(key) != value:
             raise ValueError(
@@ -176,7 +209,7 @@ def _is_done(folder: Path, name: str, chunk: list[tuple[str, str]]) -> bool:
     place = folder / f"{name}.json"
     if not place.exists():
         return False
-    if json.loads(place.read_text(encoding="utf-8"))["texts"] != _digest(chunk):
+    if _read_json(place).get("texts") != _digest(chunk):
         logger.warning(f"{folder / name} was made of other documents and is made again.")
         return False
     described = _read_description(folder, name)
@@ -191,7 +224,14 @@ def _write_description(folder: Path, described: ShardDescription, texts: str) ->
 
 
 def _read_description(folder: Path, name: str) -> ShardDescription:
-    return ShardDescription(**json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["shard"])
+    return ShardDescription.read(_read_json(folder / f"{name}.json").get("shard"))
+
+
+def _read_json(place: Path) -> dict[str, Any]:
+    values = parse_json(place.read_text(encoding="utf-8"), str(place))
+    if not isinstance(values, dict):
+        raise ValueError(f"{place} is no JSON object. Encode the corpus again.")
+    return values
 
 
 def _drop_other_shards(folder: Path, names: set[str]) -> None:
@@ -235,14 +275,20 @@ class EncodedCorpus:
                 + ("holds an unfinished encoding: encode the same corpus again, it goes on." if unfinished
                    else "holds no encoded corpus: manifest.json is missing.")
             )  # fmt: skip
-        manifest = json.loads(place.read_text(encoding="utf-8"))
-        if manifest["format"] != _FORMAT:
-            raise ValueError(f"{place}: format {manifest['format']} is not known to this version; encode again.")
-        self.encoder = Encoder(**manifest["encoder"])
-        self.dtype: str = manifest["dtype"]
-        self.kind: str = manifest["kind"]
-        self.shards = [ShardDescription(**shard) for shard in manifest["shards"]]
-        self._count: int = manifest["documents"]
+        manifest = _read_json(place)
+        if manifest.get("format") != _FORMAT:
+            raise ValueError(f"{place}: format {manifest.get('format')!r} is not known to this version; encode again.")
+        try:
+            self.encoder = Encoder.read(manifest["encoder"])
+            self.dtype: str = manifest["dtype"]
+            check_storage_type(self.dtype)
+            self.kind: str = manifest["kind"]
+            self.shards = [ShardDescription.read(shard) for shard in manifest["shards"]]
+            self._count: int = manifest["documents"]
+            if self._count != sum(shard.documents for shard in self.shards):
+                raise ValueError("its shards have another number of documents")
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{place} cannot be read ({type(error).__name__}: {error}). Encode the corpus again.") from None
 
     def __len__(self) -> int:
         return self._count
@@ -255,6 +301,7 @@ class EncodedCorpus:
     def __iter__(self) -> Iterator[tuple[str, np.ndarray]]:
         for description in self.shards:
             shard = VectorShard(self.path / description.file)
+            shard.check(description, self.encoder.dim, self.dtype)
             for row, identifier in enumerate(shard.identifiers()):
                 yield identifier, shard.document(row).numpy()
 
@@ -267,6 +314,27 @@ class EncodedCorpus:
         """Vectors (tokens, dim) of each document in the corpus's order."""
         for _, array in self:
             yield array
+
+    def texts_of(self, corpus: Corpus) -> Iterator[str]:
+        """The text of each document, in order, out of the corpus that was encoded.
+
+        Raises:
+            ValueError: at the first shard that was made of other documents than the corpus has.
+        """
+        documents = iter(CorpusStream(corpus))
+        for description in self.shards:
+            chunk = list(islice(documents, description.documents))
+            ids = VectorShard(self.path / description.file).identifiers()
+            place = self.path / f"{description.file}.json"
+            made_of = _read_json(place).get("texts") if place.is_file() else _digest(chunk)
+            if [identifier for identifier, _ in chunk] != ids or made_of != _digest(chunk):
+                raise ValueError(
+                    f"{self.path} was encoded from another corpus: the documents of {description.file} ({ids[:1]} …) differ. "
+                    "Give the corpus that was encoded, or encode this one."
+                )
+            yield from (text for _, text in chunk)
+        if next(documents, None) is not None:
+            raise ValueError(f"{self.path} was encoded from a shorter corpus, of {len(self)} documents. Encode this one.")
 
     def verify(self) -> None:
         """Compares every shard with its checksum.

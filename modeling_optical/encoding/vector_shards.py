@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +21,14 @@ from ..files.fingerprint import file_checksum
 
 STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
 
+_FILE_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def is_count(value: Any) -> bool:
+    """Whether a value out of JSON is a whole number of at least 0."""
+    return type(value) is int and 0 <= value < 2**53
+
 
 @dataclass(frozen=True)
 class ShardDescription:
@@ -35,6 +44,27 @@ class ShardDescription:
     documents: int
     tokens: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.file, str) or not _FILE_NAME.fullmatch(self.file):
+            raise ValueError(f"a shard's file is {self.file!r}; the name of a safetensors file in the same folder is needed")
+        if not (is_count(self.documents) and is_count(self.tokens)):
+            raise ValueError(
+                f"{self.file} has {self.documents!r} documents and {self.tokens!r} tokens; whole numbers are needed"
+            )
+        if not isinstance(self.sha256, str) or not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.file} has no SHA-256")
+
+    @classmethod
+    def read(cls, values: Any) -> ShardDescription:
+        """From JSON.
+
+        Raises:
+            ValueError: if it is none.
+        """
+        if not isinstance(values, dict) or values.keys() != {"file", "documents", "tokens", "sha256"}:
+            raise ValueError("a shard needs file, documents, tokens and sha256, and nothing else")
+        return cls(**values)
 
 
 class VectorShard:
@@ -62,7 +92,41 @@ class VectorShard:
             self._id_ends: torch.Tensor = handle.get_tensor("id_ends")
         except (SafetensorError, FileNotFoundError) as error:
             raise ValueError(f"{path} is missing or damaged ({error}). Make it again.") from error
+        fault = self._fault()
+        if fault:
+            raise ValueError(f"{path} is damaged ({fault}). Make it again.")
         self._ends = self.lengths.cumsum(0)
+
+    def _fault(self) -> str | None:
+        """What does not fit together, before anything is computed with it."""
+        texts, vectors, scales = len(self.lengths), self._vectors, self._scales
+        if vectors.ndim != 2 or vectors.dtype not in STORAGE_TYPES.values():
+            return "its vectors are not a matrix of a known type"
+        if any(tensor.ndim != 1 for tensor in (self.lengths, self.positions, self._id_bytes, self._id_ends)):
+            return "its lengths, positions and ids are not lists"
+        if self.lengths.lt(0).any() or self.lengths.gt(len(vectors)).any() or int(self.lengths.sum()) != len(vectors):
+            return "its lengths do not add up to its vectors"
+        if not torch.equal(self.positions.sort().values, torch.arange(texts)):
+            return "its positions are not those of its texts"
+        if (vectors.dtype == torch.int8) != (scales is not None) or (scales is not None and scales.shape != (len(vectors),)):
+            return "it has not one scale per vector"
+        ends = torch.cat([torch.zeros(1, dtype=torch.long), self._id_ends.long()])
+        if len(ends) != texts + 1 or (ends[1:] <= ends[:-1]).any() or int(ends[-1]) != len(self._id_bytes):
+            return "its ids do not fit its texts"
+        return None if self._id_bytes.dtype == torch.uint8 else "its ids are not bytes"
+
+    def check(self, description: ShardDescription, dim: int, dtype: str) -> None:
+        """Compares it with what a manifest says of it.
+
+        Raises:
+            ValueError: naming the file.
+        """
+        there = (len(self), len(self._vectors), self.dim, self._vectors.dtype)
+        told = (description.documents, description.tokens, dim, STORAGE_TYPES[dtype])
+        if there != told:
+            raise ValueError(
+                f"{self.path} is not what the manifest names: (texts, vectors, dimension, type) {there}, not {told}."
+            )
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -91,7 +155,13 @@ class VectorShard:
     def identifier(self, row: int) -> str:
         """Id of one text; `row` counts in the order of the file."""
         start = int(self._id_ends[row - 1]) if row else 0
-        return self._id_bytes[start : int(self._id_ends[row])].numpy().tobytes().decode("utf-8")
+        return self._named(self._id_bytes[start : int(self._id_ends[row])].numpy().tobytes())
+
+    def _named(self, raw: bytes) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ValueError(f"{self.path} is damaged (an id is not UTF-8). Make it again.") from None
 
     @cached_property
     def rows(self) -> torch.Tensor:
@@ -102,7 +172,7 @@ class VectorShard:
         """Ids in the order that the shard was given."""
         raw, start, ids = self._id_bytes.numpy().tobytes(), 0, []
         for end in self._id_ends.tolist():
-            ids.append(raw[start:end].decode("utf-8"))
+            ids.append(self._named(raw[start:end]))
             start = end
         return [ids[row] for row in self.rows.tolist()]
 

@@ -14,14 +14,22 @@ import codecs
 import gzip
 import json
 import os
+import re
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from typing import IO, Any, NamedTuple
 
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that move a terminal's cursor, start its commands, or turn the direction of a text."""
 MAX_LINE_BYTES = 16 * 2**20
 """The longest line. A packed file of a few kilobytes can hold one of many gigabytes."""
+
+
+def printable(text: str) -> str:
+    """A text of others in one line that a terminal shows as it is: nothing in it moves the cursor or gives a command."""
+    return CONTROLS.sub(lambda found: " " if found[0].isspace() else "\ufffd", text)
 
 
 @contextmanager

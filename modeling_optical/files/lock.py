@@ -66,7 +66,6 @@ def locked(folder: str | os.PathLike, timeout: float = 600.0) -> Iterator[None]:
         OSError: if the folder cannot be written.
     """
     folder = Path(folder).expanduser()
-    folder.mkdir(parents=True, exist_ok=True)
     key, me = str(folder.resolve()), threading.get_ident()
     thread, count, descriptor = _held.get(key, (0, 0, -1))
     if thread != me:
@@ -88,7 +87,11 @@ def _acquire(folder: Path, timeout: float) -> int:
     place = folder / LOCK_FILE
     started, told, pause = time.monotonic(), False, 0.005
     while True:
-        descriptor = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(place, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except OSError as error:
+            raise OSError(error.errno, f"the folder {folder} cannot be written ({error.strerror}: {place.name}).") from error
         try:
             if _try(descriptor) and _is_at(place, descriptor):
                 os.ftruncate(descriptor, 0)

@@ -2,8 +2,9 @@
 
 from .engines import ENGINES, new_index, open_index
 from .exact import ExactIndex
-from .index import Index, IndexManifest, recall_against_exact
+from .index import Index, recall_against_exact
 from .lance import LanceIndex
+from .manifest import IndexManifest
 from .qdrant import QdrantIndex
 from .two_stage import TwoStageIndex
 

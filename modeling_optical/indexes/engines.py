@@ -7,8 +7,9 @@ from typing import Any
 
 from ..encoding.encoded_corpus import Encoder
 from .exact import ExactIndex
-from .index import Index, IndexManifest
+from .index import Index
 from .lance import LanceIndex
+from .manifest import IndexManifest
 from .qdrant import QdrantIndex
 from .two_stage import TwoStageIndex
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 import torch
 
 from ..encoding.encoded_corpus import Encoder
-from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, write_shard
+from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, is_count, write_shard
 from ..files.fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
-from .index import Index, IndexManifest
+from .index import Index
+from .manifest import IndexManifest
 
 # A segment is what is sorted by length and written at once; while an index is built, one is in memory.
 _SEGMENT_DOCUMENTS = 16_384
@@ -62,7 +64,10 @@ class ExactIndex(Index):
         self.device = torch.device(device)
         self.max_elements = max_elements
         self.device_bytes = device_bytes
-        self._open_segments()
+        self._verify = True
+        self._written: set[str] = set()  # by this object, so known to be whole
+        self._kept: dict[str, tuple[torch.Tensor, torch.Tensor | None]] = {}
+        self._opened = Opened([], [], [])
 
     @classmethod
     def load(
@@ -82,9 +87,7 @@ class ExactIndex(Index):
         Raises:
             FileNotFoundError, ValueError: if the folder holds no exact index, or a damaged one; what is damaged is named.
         """
-        manifest = IndexManifest.read(path)
-        if manifest.engine != cls.engine:
-            raise ValueError(f"{path} is an index of the engine {manifest.engine!r}: open it with open_index.")
+        manifest = cls._manifest(path)
         index = cls(
             path,
             manifest.encoder,
@@ -93,93 +96,87 @@ class ExactIndex(Index):
             max_elements=max_elements,
             device_bytes=device_bytes,
         )
-        index.manifest = manifest
-        if verify:
-            index._verify_segments()
-        index._open_segments()
+        index._verify = verify
+        index.refresh()
         return index
 
-    def _verify_segments(self) -> None:
-        for segment in self.manifest.state.get("segments", []):
-            path = self.path / segment["file"]
-            if path.is_file() and file_checksum(path) != segment["sha256"]:
-                raise ValueError(f"{path} is damaged: it is not what was written. Make the index again, or copy it again.")
+    @property
+    def segment_folder(self) -> Path:
+        """Where the segments lie."""
+        return self.path
 
-    def _open_segments(self) -> None:
-        state = self.manifest.state
-        self._descriptions = [ShardDescription(**segment) for segment in state.get("segments", [])]
-        self._segments = [VectorShard(self.path / description.file) for description in self._descriptions]
-        self._removed = [torch.tensor(positions, dtype=torch.long) for positions in state.get("removed", [])]
-        self._kept: dict[int, tuple[torch.Tensor, torch.Tensor | None]] = {}
-        self._places: dict[str, tuple[int, int]] | None = None
+    def _open(self, manifest: IndexManifest) -> None:
+        descriptions, removed = _segments_of(manifest)
+        there = {segment.path.name: segment for segment in self._opened.segments}
+        segments = []
+        for description in descriptions:
+            path = self.segment_folder / description.file
+            if description.file not in there:
+                unverified = self._verify and description.file not in self._written and path.is_file()
+                if unverified and file_checksum(path) != description.sha256:
+                    raise ValueError(f"{path} is damaged: it is not what was written. Make the index again, or copy it again.")
+                there[description.file] = VectorShard(path)
+                there[description.file].check(description, manifest.encoder.dim, manifest.dtype)
+            segments.append(there[description.file])
+        self._kept = {name: kept for name, kept in self._kept.items() if name in {d.file for d in descriptions}}
+        self._opened = Opened(descriptions, segments, removed)
 
     # Changes
 
-    def build(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
-        # New segments stand beside the old ones until the manifest names them: a kill leaves the old index as it was.
-        self.claim_folder()
-        segments = self._write_segments(self.path, self.checked(ids, vectors, set()))
-        self._commit(segments, [[] for _ in segments])
-        self._sweep()
+    def _build(self, documents: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[str, Any], int]:
+        segments = self._write_segments(documents)
+        return _state(segments, [[] for _ in segments])
 
-    def add(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
-        self._sweep()
-        segments = self._write_segments(self.path, self.checked(ids, vectors, set(self.places)))
-        self._commit([*self._descriptions, *segments], [*(r.tolist() for r in self._removed), *([] for _ in segments)])
+    def _add(self, documents: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[str, Any], int]:
+        opened, segments = self._opened, self._write_segments(documents)
+        return _state([*opened.descriptions, *segments], [*(r.tolist() for r in opened.removed), *([] for _ in segments)])
 
-    def remove(self, ids: Iterable[str]) -> None:
-        ids = self.check_known(ids)
-        removed = [set(positions.tolist()) for positions in self._removed]
+    def _remove(self, ids: Sequence[str]) -> tuple[dict[str, Any], int]:
+        opened = self._opened
+        removed = [set(positions.tolist()) for positions in opened.removed]
         for identifier in ids:
-            segment, position = self.places[identifier]
+            segment, position = opened.places[identifier]
             removed[segment].add(position)
         # A segment without a document left goes; the others keep theirs until the index is built again.
-        left = [i for i, d in enumerate(self._descriptions) if len(removed[i]) < d.documents]
-        self._commit([self._descriptions[i] for i in left], [sorted(removed[i]) for i in left])
-        self._sweep()
+        left = [i for i, d in enumerate(opened.descriptions) if len(removed[i]) < d.documents]
+        return _state([opened.descriptions[i] for i in left], [sorted(removed[i]) for i in left])
 
-    def _commit(self, segments: list[ShardDescription], removed: list[list[int]]) -> None:
-        documents = sum(segment.documents for segment in segments) - sum(map(len, removed))
-        state = {"segments": [asdict(segment) for segment in segments], "removed": removed}
-        manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, documents, state)
-        manifest.write(self.path)
-        self.manifest = manifest
-        self._open_segments()
-
-    def _write_segments(self, folder: Path, documents: Iterable[tuple[str, np.ndarray]]) -> list[ShardDescription]:
-        segments = []
+    def _write_segments(self, documents: Iterable[tuple[str, np.ndarray]]) -> list[ShardDescription]:
+        segments: list[ShardDescription] = []
+        self.segment_folder.mkdir(exist_ok=True)
         try:
             for ids, arrays in _batches(documents):
-                path = folder / f"segment-{uuid.uuid4().hex}.safetensors"
+                path = self.segment_folder / f"segment-{uuid.uuid4().hex}.safetensors"
                 segments.append(write_shard(path, ids, arrays, self.manifest.dtype, by_length=True))
         except BaseException:
             for segment in segments:
-                (folder / segment.file).unlink(missing_ok=True)
+                (self.segment_folder / segment.file).unlink(missing_ok=True)
             raise
+        self._written = {segment.file for segment in segments}
         return segments
 
     def _sweep(self) -> None:
-        """Removes files of changes that were killed before the manifest named them."""
-        named = {description.file for description in self._descriptions}
-        for path in [*self.path.glob("segment-*"), *self.path.glob(".segment-*")]:
+        super()._sweep()
+        named = {description.file for description in self._opened.descriptions}
+        for path in [*self.segment_folder.glob("segment-*"), *self.segment_folder.glob(".segment-*")]:
             if path.name not in named:
                 path.unlink()
+
+    # Reading
 
     @property
     def places(self) -> dict[str, tuple[int, int]]:
         """Segment and position in it of every document that can be found."""
-        if self._places is None:
-            self._places = {}
-            for number, (segment, removed) in enumerate(zip(self._segments, self._removed, strict=True)):
-                gone = set(removed.tolist())
-                ids = segment.identifiers()
-                self._places.update({ids[p]: (number, p) for p in range(len(ids)) if p not in gone})
-        return self._places
+        return self._opened.places
 
-    def known(self, ids: Iterable[str]) -> set[str]:
-        return {identifier for identifier in ids if identifier in self.places}
+    @property
+    def segments(self) -> list[VectorShard]:
+        """The files that hold the vectors."""
+        return self._opened.segments
 
-    # Reading
+    def _known(self, ids: Iterable[str]) -> set[str]:
+        places = self._opened.places
+        return {identifier for identifier in ids if identifier in places}
 
     def document(self, identifier: str) -> np.ndarray:
         """Vectors (tokens, dim) of a document, float32.
@@ -187,20 +184,38 @@ class ExactIndex(Index):
         Raises:
             KeyError: if it is not in the index.
         """
-        if identifier not in self.places:
+        self.refresh()
+        opened = self._opened
+        if identifier not in opened.places:
             raise KeyError(f"not in the index {self.path}: {identifier}.")
-        segment, position = self.places[identifier]
-        return self._at(segment, position).numpy()
+        return opened.vectors(*opened.places[identifier]).numpy()
 
     def documents(self) -> Iterator[tuple[str, np.ndarray]]:
         """Ids and vectors of all documents."""
-        for identifier, (segment, position) in self.places.items():
-            yield identifier, self._at(segment, position).numpy()
+        self.refresh()
+        opened = self._opened
+        for identifier, place in opened.places.items():
+            yield identifier, opened.vectors(*place).numpy()
 
-    @property
-    def segments(self) -> list[VectorShard]:
-        """The files that hold the vectors."""
-        return self._segments
+    def _search(
+        self, queries: list[np.ndarray], k: int, texts: Sequence[str] | None
+    ) -> tuple[list[list[str]], list[list[float]]]:
+        opened = self._opened
+        lengths = [len(query) for query in queries]
+        tokens = torch.from_numpy(np.concatenate(queries)).to(self.device)
+        best = TopDocuments(len(queries), k)
+        first = 0
+        for segment, removed in zip(opened.segments, opened.removed, strict=True):
+            document_lengths = segment.lengths.tolist()
+            vectors, scales = self._on_device(segment)
+            scores = ragged_maxsim(
+                tokens, lengths, vectors, document_lengths, document_scales=scales, max_elements=self.max_elements
+            )
+            scores = torch.empty_like(scores).index_copy_(1, segment.positions.to(scores.device), scores)
+            scores[:, removed.to(scores.device)] = -torch.inf
+            best.update(scores, first)
+            first += len(segment)
+        return opened.named(best)
 
     def score(self, query: np.ndarray, ids: Sequence[str]) -> torch.Tensor:
         """MaxSim (documents,) of one query (tokens, dim) with some documents.
@@ -208,9 +223,13 @@ class ExactIndex(Index):
         Raises:
             KeyError: if one is not in the index.
         """
+        self.refresh()
+        return self._scored(self._opened, query, ids)
+
+    def _scored(self, opened: Opened, query: np.ndarray, ids: Sequence[str]) -> torch.Tensor:
         if not ids:
             return torch.empty(0)
-        vectors = [self._at(*self.places[identifier]) for identifier in ids]
+        vectors = [opened.vectors(*opened.places[identifier]) for identifier in ids]
         order = sorted(range(len(ids)), key=lambda i: len(vectors[i]))
         sorted_vectors = torch.cat([vectors[i] for i in order]).to(self.device)
         lengths = [len(vectors[i]) for i in order]
@@ -218,46 +237,49 @@ class ExactIndex(Index):
         scores = ragged_maxsim(tokens, [len(query)], sorted_vectors, lengths, max_elements=self.max_elements)[0].cpu()
         return torch.empty_like(scores).index_copy_(0, torch.tensor(order), scores)
 
-    def _at(self, segment: int, position: int) -> torch.Tensor:
-        shard = self._segments[segment]
-        return shard.document(int(shard.rows[position]))
-
-    def search(
-        self, query_vectors: Sequence[Any], k: int = 10, query_texts: Sequence[str] | None = None
-    ) -> tuple[list[list[str]], list[list[float]]]:
-        queries = self.check_queries(query_vectors, k)
-        lengths = [len(query) for query in queries]
-        tokens = torch.from_numpy(np.concatenate(queries)).to(self.device)
-        best = TopDocuments(len(queries), k)
-        first = 0
-        for number, segment in enumerate(self._segments):
-            document_lengths = segment.lengths.tolist()
-            vectors, scales = self._on_device(number)
-            scores = ragged_maxsim(
-                tokens, lengths, vectors, document_lengths, document_scales=scales, max_elements=self.max_elements
-            )
-            scores = torch.empty_like(scores).index_copy_(1, segment.positions.to(scores.device), scores)
-            scores[:, self._removed[number].to(scores.device)] = -torch.inf
-            best.update(scores, first)
-            first += len(segment)
-        return self._named(best)
-
-    def _on_device(self, number: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def _on_device(self, segment: VectorShard) -> tuple[torch.Tensor, torch.Tensor | None]:
         """A segment's vectors and scales where the products are computed."""
-        segment = self._segments[number]
         if self.device.type == "cpu":
             return segment.stored()
-        if number not in self._kept:
+        name = segment.path.name
+        if name not in self._kept:
             if self.device_bytes is None:
                 self.device_bytes = int(0.8 * torch.cuda.mem_get_info(self.device)[0]) if self.device.type == "cuda" else 0
             if sum(vectors.nbytes for vectors, _ in self._kept.values()) + segment.nbytes > self.device_bytes:
                 return segment.stored(self.device)
-            self._kept[number] = segment.stored(self.device)
-        return self._kept[number]
+            self._kept[name] = segment.stored(self.device)
+        return self._kept[name]
 
-    def _named(self, best: TopDocuments) -> tuple[list[list[str]], list[list[float]]]:
+
+@dataclass(frozen=True)
+class Opened:
+    """The files of one state. They stay mapped, also when a change removes them from the folder."""
+
+    descriptions: list[ShardDescription]
+    segments: list[VectorShard]
+    removed: list[torch.Tensor]
+
+    @cached_property
+    def places(self) -> dict[str, tuple[int, int]]:
+        places: dict[str, tuple[int, int]] = {}
+        count = 0
+        for number, (segment, removed) in enumerate(zip(self.segments, self.removed, strict=True)):
+            gone = set(removed.tolist())
+            ids = segment.identifiers()
+            places.update({ids[p]: (number, p) for p in range(len(ids)) if p not in gone})
+            count += len(ids) - len(gone)
+        if len(places) != count:
+            raise ValueError("the index is damaged: an id stands in it twice. Make it again.")
+        return places
+
+    def vectors(self, segment: int, position: int) -> torch.Tensor:
+        """Vectors (tokens, dim) of one document."""
+        shard = self.segments[segment]
+        return shard.document(int(shard.rows[position]))
+
+    def named(self, best: TopDocuments) -> tuple[list[list[str]], list[list[float]]]:
         """Ids and scores from positions over all segments; removed documents fall out."""
-        ends = np.cumsum([len(segment) for segment in self._segments])
+        ends = np.cumsum([len(segment) for segment in self.segments])
         ids, scores = [], []
         for row_positions, row_scores in zip(best.positions.tolist(), best.scores.tolist(), strict=True):
             found = [(p, score) for p, score in zip(row_positions, row_scores, strict=True) if score != -np.inf]
@@ -267,8 +289,41 @@ class ExactIndex(Index):
 
     def _identifier(self, position: int, ends: np.ndarray) -> str:
         number = int(np.searchsorted(ends, position, side="right"))
-        segment = self._segments[number]
+        segment = self.segments[number]
         return segment.identifier(int(segment.rows[position - (int(ends[number - 1]) if number else 0)]))
+
+
+def _state(segments: list[ShardDescription], removed: list[list[int]]) -> tuple[dict[str, Any], int]:
+    documents = sum(segment.documents for segment in segments) - sum(map(len, removed))
+    return {"segments": [asdict(segment) for segment in segments], "removed": removed}, documents
+
+
+def _segments_of(manifest: IndexManifest) -> tuple[list[ShardDescription], list[torch.Tensor]]:
+    """What `_state` wrote, or what somebody else did.
+
+    Raises:
+        ValueError: if its parts do not fit each other; the field is named.
+    """
+    state = manifest.state
+    try:
+        if not isinstance(state.get("segments", []), list):
+            raise ValueError("state.segments is no list")
+        segments = [ShardDescription.read(values) for values in state.get("segments", [])]
+        removed = state.get("removed", [[] for _ in segments])
+        if not isinstance(removed, list) or len(removed) != len(segments):
+            raise ValueError("state.removed has not one list per segment")
+        for segment, positions in zip(segments, removed, strict=True):
+            if not isinstance(positions, list) or not all(is_count(p) and p < segment.documents for p in positions):
+                raise ValueError(f"state.removed has what is no position in {segment.file}")
+            if len(set(positions)) != len(positions):
+                raise ValueError(f"state.removed names a position of {segment.file} twice")
+        if len({segment.file for segment in segments}) != len(segments):
+            raise ValueError("state.segments names a file twice")
+        if manifest.documents != sum(s.documents - len(r) for s, r in zip(segments, removed, strict=True)):
+            raise ValueError(f"documents is {manifest.documents}, which the segments do not add up to")
+    except ValueError as error:
+        raise ValueError(f"index.json is damaged ({error}). Make the index again.") from None
+    return segments, [torch.tensor(positions, dtype=torch.long) for positions in removed]
 
 
 def _batches(documents: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[list[str], list[np.ndarray]]]:

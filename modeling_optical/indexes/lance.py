@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -13,10 +15,12 @@ import torch
 from ..encoding.batching import batched
 from ..encoding.encoded_corpus import Encoder
 from ..late_interaction import ragged_maxsim
-from .index import Index, IndexManifest
+from .index import Index
+from .manifest import IndexManifest
 
 _BATCH = 500
 _VECTORS_PER_LIST = 32_768
+_TABLE = re.compile(r"documents-[0-9a-f]{32}")
 
 
 class LanceIndex(Index):
@@ -55,6 +59,7 @@ class LanceIndex(Index):
         self.nprobes = nprobes
         self.refine_factor = refine_factor
         self.candidates = candidates
+        self._check_package()
         self._table: Any = None
 
     @classmethod
@@ -67,76 +72,115 @@ class LanceIndex(Index):
         candidates: int | None = None,
     ) -> LanceIndex:
         """Opens an index folder; arguments as for the class, by default those that it was made with."""
-        manifest = IndexManifest.read(path)
-        stored = manifest.state
+        manifest = cls._manifest(path)
         index = cls(
             path,
             manifest.encoder,
             manifest.dtype,
-            nprobes=nprobes or stored["nprobes"],
-            refine_factor=refine_factor or stored["refine_factor"],
-            candidates=candidates or stored["candidates"],
+            nprobes=nprobes or manifest.setting("nprobes", int),
+            refine_factor=refine_factor or manifest.setting("refine_factor", int, NoneType),
+            candidates=candidates or manifest.setting("candidates", int),
         )
-        index.manifest = manifest
-        index._table = index._connect().open_table(manifest.state["table"])
+        index.refresh()
         return index
 
-    def _connect(self) -> Any:
+    def _check_package(self) -> None:
         try:
-            import lancedb
+            import lancedb  # noqa: F401
         except ImportError as error:
             raise ImportError('the engine lancedb needs a package: pip install "modeling-optical[lance]"') from error
+
+    def _connect(self) -> Any:
+        import lancedb
+
         return lancedb.connect(self.path / "lance")
 
-    def __len__(self) -> int:
-        # The table knows: it changes in one step, before the manifest could.
+    def _count(self) -> int:
         return 0 if self._table is None else self._table.count_rows()
 
-    def build(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
+    def _open(self, manifest: IndexManifest) -> None:
+        self._table = self._named_table(manifest)
+
+    def _named_table(self, manifest: IndexManifest) -> Any:
+        """The table that a manifest names, at the version that it names."""
+        name = manifest.setting("table", str)
+        if not _TABLE.fullmatch(name):
+            raise ValueError(f"index.json: state.table is {name!r:.80}, which is no table of this engine.")
+        # An index that was made without versions has the newest one.
+        version = manifest.setting("version", int) if "version" in manifest.state else None
+        try:
+            table = self._connect().open_table(name)
+            if version is not None:
+                table.checkout(version)
+            there = table.schema
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ValueError(f"the index {self.path}: its table is missing or damaged ({error}). Make it again.") from None
+        if there != self._schema(manifest):
+            raise ValueError(
+                f"the index {self.path} is damaged: its table has other columns than index.json says. Make it again."
+            )
+        return table
+
+    def _state(self, name: str, table: Any) -> tuple[dict[str, Any], int]:
+        settings = {"nprobes": self.nprobes, "refine_factor": self.refine_factor, "candidates": self.candidates}
+        return settings | {"table": name, "version": table.version}, table.count_rows()
+
+    def _build(self, documents: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[str, Any], int]:
         from lancedb.index import IvfRq
 
-        self.claim_folder()
-        database = self._connect()
         # A new table, named by the manifest when it is whole: a kill leaves the old one as it was.
         name = f"documents-{uuid.uuid4().hex}"
-        table = database.create_table(name, schema=self._schema())
-        vectors_stored = self._append(table, self.checked(ids, vectors, set()))
+        table = self._connect().create_table(name, schema=self._schema(self.manifest))
+        vectors_stored = self._append(table, documents)
         if table.count_rows():
             # Lance itself counts documents, not their vectors: so few lists that every search reads most of them.
             lists = max(vectors_stored // _VECTORS_PER_LIST, 1)
             table.create_index("vector", config=IvfRq(distance_type="cosine", num_partitions=lists, max_iterations=20))
-        settings = {"nprobes": self.nprobes, "refine_factor": self.refine_factor, "candidates": self.candidates}
-        state = settings | {"table": name}
-        manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, table.count_rows(), state)
-        manifest.write(self.path)
-        self.manifest, self._table = manifest, table
+        return self._state(name, table)
+
+    def _writable(self) -> tuple[str, Any]:
+        """Name and table, without what a killed change wrote behind the version that the manifest names."""
+        name, version = self.manifest.state["table"], self.manifest.state.get("version")
+        table = self._connect().open_table(name)
+        if version not in (None, table.version):
+            table.checkout(version)
+            table.restore()
+        return name, table
+
+    def _add(self, documents: Iterable[tuple[str, np.ndarray]]) -> tuple[dict[str, Any], int]:
+        name, table = self._writable()
+        self._append(table, documents)
+        table.optimize()
+        return self._state(name, table)
+
+    def _remove(self, ids: Sequence[str]) -> tuple[dict[str, Any], int]:
+        name, table = self._writable()
+        for some in batched(ids, _BATCH):
+            table.delete(_among(some))
+        return self._state(name, table)
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        database = self._connect()
         for other in database.list_tables().tables:
-            if other != name:
+            if other != self.manifest.state["table"]:
                 database.drop_table(other)
 
-    def add(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
-        ids = list(ids)
-        self._append(self._table, self.checked(ids, vectors, self.known(ids)))
-        self._table.optimize()
-
-    def remove(self, ids: Iterable[str]) -> None:
-        ids = self.check_known(ids)
-        if ids:
-            self._table.delete(_among(ids))
-
-    def known(self, ids: Iterable[str]) -> set[str]:
+    def _known(self, ids: Iterable[str]) -> set[str]:
         found: set[str] = set()
-        for some in batched(ids, _BATCH):
-            rows = self._table.search().where(_among(some)).select(["id"]).limit(len(some)).to_arrow()
-            found.update(rows["id"].to_pylist())
+        if self._table is not None:
+            for some in batched(ids, _BATCH):
+                rows = self._table.search().where(_among(some)).select(["id"]).limit(len(some)).to_arrow()
+                found.update(rows["id"].to_pylist())
         return found
 
-    def search(
-        self, query_vectors: Sequence[Any], k: int = 10, query_texts: Sequence[str] | None = None
+    def _search(
+        self, queries: list[np.ndarray], k: int, texts: Sequence[str] | None
     ) -> tuple[list[list[str]], list[list[float]]]:
+        table = self._table
         ids, scores = [], []
-        for query in self.check_queries(query_vectors, k):
-            builder = self._table.search(query, vector_column_name="vector").distance_type("cosine").nprobes(self.nprobes)
+        for query in queries:
+            builder = table.search(query, vector_column_name="vector").distance_type("cosine").nprobes(self.nprobes)
             builder = builder.limit(max(k, self.candidates))
             if self.refine_factor is not None:
                 builder = builder.refine_factor(self.refine_factor)
@@ -158,18 +202,18 @@ class LanceIndex(Index):
         names = rows["id"].to_pylist()
         return [names[i] for i in order.tolist()], ranked.tolist()
 
-    def _schema(self) -> Any:
+    def _schema(self, manifest: IndexManifest) -> Any:
         import pyarrow
 
-        value = pyarrow.float16() if self.manifest.dtype == "float16" else pyarrow.float32()
-        multivector = pyarrow.list_(pyarrow.list_(value, self.encoder.dim))
+        value = pyarrow.float16() if manifest.dtype == "float16" else pyarrow.float32()
+        multivector = pyarrow.list_(pyarrow.list_(value, manifest.encoder.dim))
         return pyarrow.schema([pyarrow.field("id", pyarrow.string()), pyarrow.field("vector", multivector)])
 
     def _append(self, table: Any, documents: Iterable[tuple[str, np.ndarray]]) -> int:
         """Adds all documents in one step, streamed, and counts their vectors."""
         import pyarrow
 
-        schema = self._schema()
+        schema = self._schema(self.manifest)
         failure: list[BaseException] = []
         stored = 0
 

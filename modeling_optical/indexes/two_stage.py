@@ -5,26 +5,33 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from ..encoding.batching import batched
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
-from ..files.atomic_write import replacing_folder, save_tensors
-from .exact import ExactIndex
-from .index import Index, IndexManifest
+from ..encoding.vector_shards import ShardDescription, VectorShard
+from ..encoding.words import WordIndex, check_bm25, words_version
+from ..files.atomic_write import save_tensors
+from .exact import ExactIndex, Opened
+from .manifest import INDEX_FILE, IndexManifest
+
+_OLD_WORDS = "words.sqlite"  # of indexes made before passages were the index's own
+_TEXTS_AT_ONCE = 1000
 
 
-class TwoStageIndex(Index):
+class TwoStageIndex(ExactIndex):
     """Candidates by one mean vector per document, or by BM25; the best of them by MaxSim.
 
-    The documents' vectors are an exact index in the folder `exact`, whose manifest alone says what is in the index. What finds
-    candidates is derived from it, and made again where it is missing.
+    The documents' vectors are segments as those of `ExactIndex`, in the folder `exact`. What finds candidates is derived from
+    them and from the texts: a change stores it, and a reader that finds none makes its own.
 
     Args:
         path: folder of the index.
@@ -39,7 +46,6 @@ class TwoStageIndex(Index):
     """
 
     engine = "two-stage"
-    reads_texts = True
 
     def __init__(
         self,
@@ -54,138 +60,183 @@ class TwoStageIndex(Index):
             raise ValueError(f"candidates come from 'pooled' or 'bm25', not from {candidates!r}.")
         if count < 1:
             raise ValueError(f"count is {count}; at least one candidate is needed.")
+        if candidates == "bm25":
+            check_bm25()
         super().__init__(path, encoder, dtype)
         self.candidates = candidates
         self.count = count
-        self.exact = ExactIndex(self.path / "exact", encoder, dtype)
-        self._first: _PooledVectors | _Words | None = None
+        self._first: _FirstStage = _Pooled(self._opened, encoder.dim)
 
     @classmethod
-    def load(cls, path: str | os.PathLike, *, count: int | None = None) -> TwoStageIndex:
-        """Opens an index folder; `count` takes the place of the stored one."""
-        manifest = IndexManifest.read(path)
-        state = manifest.state
-        index = cls(path, manifest.encoder, manifest.dtype, candidates=state["candidates"], count=count or state["count"])
-        index.manifest = manifest
-        index.exact = ExactIndex.load(index.path / "exact")
-        index._derive()
+    def load(cls, path: str | os.PathLike, *, count: int | None = None, verify: bool = True) -> TwoStageIndex:  # type: ignore[override]
+        """Opens an index folder; `count` takes the place of the stored one, `verify` is as for `ExactIndex`."""
+        manifest = cls._manifest(path)
+        candidates, stored = manifest.setting("candidates", str), manifest.setting("count", int)
+        index = cls(path, manifest.encoder, manifest.dtype, candidates=candidates, count=count or stored)
+        index._verify = verify
+        index.refresh()
         return index
 
-    def __len__(self) -> int:
-        return len(self.exact)
+    @classmethod
+    def _manifest(cls, path: str | os.PathLike) -> IndexManifest:
+        manifest = super()._manifest(path)
+        if "segments" not in manifest.state:
+            # Written before 0.1.0 was released: the segments have a manifest of their own.
+            inner = ExactIndex._manifest(Path(path).expanduser() / "exact")
+            manifest.state |= inner.state
+            manifest.documents = inner.documents
+        return manifest
 
-    def build(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
-        self.claim_folder()
-        ids = self._with_texts(ids, texts)
-        self.exact.build(ids, vectors)
-        self._derive()
-        state = {"candidates": self.candidates, "count": self.count}
-        self.manifest = IndexManifest(self.engine, self.manifest.dtype, self.encoder, len(self), state)
-        self.manifest.write(self.path)
+    @property
+    def reads_texts(self) -> bool:
+        return self.candidates == "bm25"
 
-    def add(self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None) -> None:
-        ids = list(ids)
-        taken = self.exact.known(ids)
-        if taken:
-            raise ValueError(f"the ids {', '.join(sorted(taken)[:10])} are taken. Remove them first, or give others.")
-        self.exact.add(self._with_texts(ids, texts), vectors)
-        self._derive()
+    @property
+    def segment_folder(self) -> Path:
+        return self.path / "exact"
 
-    def _with_texts(self, ids: Iterable[str], texts: Iterable[str] | None) -> list[str]:
-        """Stores the texts where BM25 needs them, before the vectors: a kill in between leaves texts that nothing finds."""
-        ids = list(ids)
-        if self.candidates == "bm25":
-            if texts is None:
-                raise ValueError("candidates by BM25 need the texts of the documents.")
-            PassageStore(self.path / "words.sqlite").put(zip(ids, texts, strict=True))
-        return ids
+    def _commit(self, state: dict[str, Any], documents: int, passages: str, removals: int) -> None:
+        kept = {"candidates": self.candidates, "count": self.manifest.state.get("count", self.count)}
+        super()._commit(kept | state, documents, passages, removals)
 
-    def remove(self, ids: Iterable[str]) -> None:
-        self.exact.remove(ids)
-        self._derive()
+    def _open(self, manifest: IndexManifest) -> None:
+        candidates = manifest.setting("candidates", str)
+        if candidates not in ("pooled", "bm25"):
+            raise ValueError(f"{INDEX_FILE}: state.candidates is {candidates!r}, which the engine {self.engine} does not know.")
+        before = self._opened
+        super()._open(manifest)
+        try:
+            if candidates == "pooled":
+                self._first = _Pooled(self._opened, manifest.encoder.dim)
+            else:
+                check_bm25()
+                self._first = _Words(self._opened, self._words_file(manifest), self.path)
+        except BaseException:
+            self._opened = before
+            raise
+        self.candidates = candidates  # type: ignore[assignment]
 
-    def known(self, ids: Iterable[str]) -> set[str]:
-        return self.exact.known(ids)
+    def _words_file(self, manifest: IndexManifest) -> Path:
+        old = self.path / _OLD_WORDS
+        return old if old.is_file() and not (self.path / manifest.passages).is_file() else self.path / manifest.passages
 
-    def search(
-        self, query_vectors: Sequence[Any], k: int = 10, query_texts: Sequence[str] | None = None
+    def _write_segments(self, documents: Iterable[tuple[str, np.ndarray]]) -> list[ShardDescription]:
+        segments = super()._write_segments(documents)
+        if self.candidates == "pooled":
+            for segment in segments:
+                shard = VectorShard(self.segment_folder / segment.file)
+                save_tensors(_pooled_file(shard), {"vectors": _pooled_vectors(shard)})
+        return segments
+
+    def _sweep(self) -> None:
+        super()._sweep()
+        old = self.path / _OLD_WORDS
+        if old.is_file():
+            if (self.path / self.manifest.passages).is_file():
+                old.unlink()
+            else:
+                old.rename(self.path / self.manifest.passages)
+        (self.segment_folder / INDEX_FILE).unlink(missing_ok=True)
+        kept = self._first.stored()
+        for path in [*self.path.glob("bm25-*"), *self.segment_folder.glob("pooled-*"), *self.segment_folder.glob(".pooled-*")]:
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path not in kept:
+                path.unlink()
+
+    def _search(
+        self, queries: list[np.ndarray], k: int, texts: Sequence[str] | None
     ) -> tuple[list[list[str]], list[list[float]]]:
-        queries = self.check_queries(query_vectors, k)
-        assert self._first is not None
-        found = self._first.candidates(queries, query_texts, max(self.count, k))
+        first = self._first
         ids, scores = [], []
-        for query, names in zip(queries, found, strict=True):
-            names = [name for name in names if name in self.exact.places]
-            ranked, order = self.exact.score(query, names).sort(descending=True, stable=True)
+        for query, names in zip(queries, first.candidates(queries, texts, max(self.count, k)), strict=True):
+            ranked, order = self._scored(first.opened, query, names).sort(descending=True, stable=True)
             ids.append([names[i] for i in order[:k].tolist()])
             scores.append(ranked[:k].tolist())
         return ids, scores
 
-    def _derive(self) -> None:
-        self._first = _PooledVectors(self.exact) if self.candidates == "pooled" else _Words(self.exact, self.path)
 
+class _FirstStage(Protocol):
+    """Finds candidates among the documents of one state."""
 
-class _PooledVectors:
-    """One unit vector per document, the direction of its vectors' mean, kept beside each segment of the exact index."""
-
-    def __init__(self, exact: ExactIndex):
-        self.ids: list[str] = []
-        pooled = []
-        for segment in exact.segments:
-            place = segment.path.with_name(f"pooled-{segment.path.name}")
-            if not place.is_file():
-                means = [segment.document(row).mean(0) if segment.lengths[row] else torch.zeros(segment.dim)
-                         for row in range(len(segment))]  # fmt: skip
-                save_tensors(place, {"vectors": torch.nn.functional.normalize(torch.stack(means), dim=1)})
-            self.ids += [segment.identifier(row) for row in range(len(segment))]
-            pooled.append(load_file(place)["vectors"])
-        self.vectors = torch.cat(pooled) if pooled else torch.empty(0, exact.encoder.dim)
-        named = {f"pooled-{segment.path.name}" for segment in exact.segments}
-        for path in exact.path.glob("pooled-*"):
-            if path.name not in named:
-                path.unlink()
+    opened: Opened
 
     def candidates(self, queries: list[np.ndarray], texts: Sequence[str] | None, count: int) -> list[list[str]]:
-        means = torch.from_numpy(np.stack([query.mean(0) if len(query) else np.zeros(query.shape[1]) for query in queries]))
+        """Ids for each query, best first."""
+
+    def stored(self) -> set[Path]:
+        """The files that it can be read from; what is missing is written."""
+
+
+class _Pooled:
+    """One unit vector per document, the direction of its vectors' mean, kept beside each segment."""
+
+    def __init__(self, opened: Opened, dim: int):
+        self.opened = opened
+        self.ids = list(opened.places)
+        pooled = [_stored_pooled(segment) for segment in opened.segments]
+        rows = [int(opened.segments[number].rows[position]) for number, position in opened.places.values()]
+        starts = np.cumsum([0, *(len(vectors) for vectors in pooled)])
+        places = [int(starts[number]) + row for (number, _), row in zip(opened.places.values(), rows, strict=True)]
+        self.vectors = torch.cat(pooled)[places] if places else torch.empty(0, dim)
+
+    def candidates(self, queries: list[np.ndarray], texts: Sequence[str] | None, count: int) -> list[list[str]]:
+        means = torch.from_numpy(np.stack([query.mean(0) for query in queries]))
         best = (means.float() @ self.vectors.T).topk(min(count, len(self.ids)), dim=1).indices
         return [[self.ids[position] for position in row] for row in best.tolist()]
 
+    def stored(self) -> set[Path]:
+        for segment in self.opened.segments:
+            if not _pooled_file(segment).is_file():
+                save_tensors(_pooled_file(segment), {"vectors": _pooled_vectors(segment)})
+        return {_pooled_file(segment) for segment in self.opened.segments}
+
+
+def _pooled_file(segment: VectorShard) -> Path:
+    return segment.path.with_name(f"pooled-{segment.path.name}")
+
+
+def _pooled_vectors(segment: VectorShard) -> torch.Tensor:
+    """Unit vectors (documents, dim) in the order of the file."""
+    means = [segment.document(row).sum(0) for row in range(len(segment))]
+    return torch.nn.functional.normalize(torch.stack(means), dim=1)
+
+
+def _stored_pooled(segment: VectorShard) -> torch.Tensor:
+    try:
+        vectors = load_file(_pooled_file(segment))["vectors"]
+    except (OSError, SafetensorError, KeyError):
+        return _pooled_vectors(segment)
+    fits = vectors.shape == (len(segment), segment.dim) and vectors.dtype == torch.float32
+    return vectors if fits else _pooled_vectors(segment)
+
 
 class _Words:
-    """A BM25 index (bm25s) of the documents of the exact index's segments."""
+    """BM25 over the texts of the documents."""
 
-    def __init__(self, exact: ExactIndex, folder: Path):
+    def __init__(self, opened: Opened, texts: Path, folder: Path):
+        self.opened = opened
+        self.ids = list(opened.places)
+        digest = hashlib.sha256(words_version().encode())
+        for description, removed in zip(opened.descriptions, opened.removed, strict=True):
+            digest.update(f"{description.sha256} {removed.tolist()}".encode())
+        self.file = folder / f"bm25-{digest.hexdigest()[:32]}.safetensors"
         try:
-            import bm25s
-        except ImportError as error:
-            raise ImportError('candidates by BM25 need a package: pip install "modeling-optical[bm25]"') from error
-        self._tokenize = bm25s.tokenize
-        self.ids = [name for segment in exact.segments for name in segment.identifiers()]
-        key = hashlib.sha256("\n".join(segment.path.name for segment in exact.segments).encode()).hexdigest()[:16]
-        place = folder / f"bm25-{key}"
-        if self.ids and not place.is_dir():
-            store = PassageStore(folder / "words.sqlite")
-            model = bm25s.BM25()
-            model.index(self._words(store.texts(self.ids)), show_progress=False)
-            with replacing_folder(place) as scratch:
-                model.save(scratch)
-        self.model = bm25s.BM25.load(place) if self.ids else None
-        for path in folder.glob("bm25-*"):
-            if path != place:
-                shutil.rmtree(path)
+            self.index = WordIndex.load(self.file, len(self.ids))
+        except ValueError:
+            self.index = WordIndex(self._texts(PassageStore(texts)))
 
-    def _words(self, texts: Any) -> Any:
-        return self._tokenize(list(texts), stopwords=None, show_progress=False)
+    def _texts(self, store: PassageStore) -> Iterator[str]:
+        for some in batched(self.ids, _TEXTS_AT_ONCE):
+            found = store.get(some)
+            yield from (found.get(identifier, "") for identifier in some)
 
     def candidates(self, queries: list[np.ndarray], texts: Sequence[str] | None, count: int) -> list[list[str]]:
         if texts is None:
             raise ValueError("candidates by BM25 need the texts of the queries (query_texts).")
-        if self.model is None:
-            return [[] for _ in queries]
-        words = self._tokenize(list(texts), stopwords=None, show_progress=False, return_ids=False)
-        found = []
-        for query in words:
-            scores = self.model.get_scores(query)
-            best = np.argsort(-scores, kind="stable")[:count]
-            found.append([self.ids[position] for position in best.tolist() if scores[position] > 0])
-        return found
+        return [[self.ids[position] for position, _ in self.index.best(text, count)] for text in texts]
+
+    def stored(self) -> set[Path]:
+        if not self.file.is_file():
+            save_tensors(self.file, {name: torch.from_numpy(array.copy()) for name, array in self.index.tensors().items()})
+        return {self.file}

@@ -26,7 +26,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     index.add_argument(
         "--encoded", metavar="DIR", help="what `optical encode` made of this corpus, in place of encoding it here"
     )
-    index.add_argument("--add", action="store_true", help="add the corpus to the index in --output")
+    change = index.add_mutually_exclusive_group()
+    change.add_argument("--add", action="store_true", help="add the corpus to the index in --output")
+    change.add_argument("--overwrite", action="store_true", help="replace the index in --output when the new one is whole")
     index.set_defaults(work=_index)
 
 
@@ -38,15 +40,21 @@ def _index(options: argparse.Namespace) -> int:
     corpus = corpus_argument(options.corpus)
     settings = engine_settings(options.setting)
     if options.add:
-        retriever.open(options.output)
+        if options.encoded:
+            raise ValueError("--add encodes the corpus itself: leave --encoded out, or build a new index with it.")
+        retriever.open(options.output, **settings)
         count = retriever.add(corpus, batch_size=options.batch_size)
         print(f"{count} documents added, {len(retriever.current)} in the index {options.output}")
         return 0
     if options.encoded:
-        encoded = EncodedCorpus(options.encoded)
-        if encoded.encoder.fingerprint != retriever.document_encoder.fingerprint:
-            raise ValueError(f"{options.encoded} was encoded by {encoded.encoder}, not by {retriever.document_encoder}.")
-        index = retriever.index_encoded(encoded, corpus, options.output, engine=options.engine, **settings)
+        index = retriever.index_encoded(
+            EncodedCorpus(options.encoded),
+            corpus,
+            options.output,
+            engine=options.engine,
+            overwrite=options.overwrite,
+            **settings,
+        )
     else:
         index = retriever.index(
             corpus,
@@ -56,6 +64,7 @@ def _index(options: argparse.Namespace) -> int:
             pool_factor=options.pool_factor,
             batch_size=options.batch_size,
             name=options.model,
+            overwrite=options.overwrite,
             **settings,
         )
     print(f"{len(index)} documents in the {index.engine} index {options.output}")

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from .evaluate import device
+from .index import engine_settings
 
 if TYPE_CHECKING:
     from modeling_optical import OpticalRetriever
@@ -29,6 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument("query", nargs="?", help="the query; without it, queries are read line by line")
     search.add_argument("--model", help="encodes the queries (default: the model that made the index)")
     search.add_argument("-k", type=int, default=5, help="passages per query (5)")
+    search.add_argument("--setting", action="append", default=[], metavar="key=value", help="setting of the engine")
     search.add_argument("--json", action="store_true", help="one JSON object per query")
     search.set_defaults(work=_search)
 
@@ -36,7 +38,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _search(options: argparse.Namespace) -> int:
     from modeling_optical.retriever import retriever_for_index
 
-    retriever = retriever_for_index(options.index, options.model, device=device())
+    settings = engine_settings(options.setting)
+    retriever = retriever_for_index(options.index, options.model, device=device(), **settings)
     if options.query is not None:
         _answer(retriever, options.query, options)
         return 0
@@ -52,15 +55,19 @@ def _search(options: argparse.Namespace) -> int:
 
 
 def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace) -> None:
+    from modeling_optical.files.lines import CONTROLS, printable
+
     (passages,) = retriever.search([query], k=options.k)
     if options.json:
-        print(json.dumps({"query": query, "passages": [vars(p) for p in passages]}, ensure_ascii=False), flush=True)
+        answer = json.dumps({"query": query, "passages": [vars(p) for p in passages]}, ensure_ascii=False)
+        # JSON leaves some characters that move a terminal's cursor or turn its text as they are.
+        print(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", answer), flush=True)
         return
     colour = _in_colour()
     for number, passage in enumerate(passages, 1):
-        print(f"{number}. {passage.id}  {passage.score:.3f}")
+        print(f"{number}. {printable(passage.id)}  {passage.score:.3f}")
         if passage.text is not None:
-            print(f"   {_coloured(retriever, query, passage) if colour else passage.text}")
+            print(f"   {_coloured(retriever, query, passage) if colour else printable(passage.text)}")
     sys.stdout.flush()
 
 
@@ -70,11 +77,13 @@ def _in_colour() -> bool:
 
 
 def _coloured(retriever: OpticalRetriever, query: str, passage: Passage) -> str:
+    from modeling_optical.files.lines import printable
+
     text = passage.text or ""
     pieces, last = [], 0
     for start, end, similarity in retriever.explain(query, text).spans():
         colour = next((colour for bound, colour in _COLOURS if similarity >= bound), None)
         if colour is not None:
-            pieces += [text[last:start], colour, text[start:end], _PLAIN]
+            pieces += [printable(text[last:start]), colour, printable(text[start:end]), _PLAIN]
             last = end
-    return "".join([*pieces, text[last:]])
+    return "".join([*pieces, printable(text[last:])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from .evaluate import device
+from .index import engine_settings
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -17,6 +18,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--model", help="encodes the queries (default: the model that made the index)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 for every interface)")
     serve.add_argument("--port", type=int, default=8000)
+    serve.add_argument(
+        "--allowed-host", action="append", default=[], metavar="NAME", help="name that clients may use; may be repeated"
+    )
+    serve.add_argument("--setting", action="append", default=[], metavar="key=value", help="setting of the engine")
     serve.add_argument("--max-k", type=int, default=100, help="passages per query at most (100)")
     serve.add_argument("--max-body-bytes", type=int, default=1_000_000, help="size of a request at most (1000000)")
     serve.add_argument("--timeout", type=float, default=30.0, help="seconds until a request is given up (30)")
@@ -26,14 +31,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _serve(options: argparse.Namespace) -> int:
     from modeling_optical.retriever import retriever_for_index
-    from modeling_optical.server import ServerLimits, serve
+    from modeling_optical.server import ServerLimits, check_serving, serve
 
+    check_serving()
     limits = ServerLimits(
         max_k=options.max_k,
         max_body_bytes=options.max_body_bytes,
         timeout=options.timeout,
         max_batch=options.max_batch,
     )
-    retriever = retriever_for_index(options.index, options.model, device=device())
-    serve(retriever, host=options.host, port=options.port, limits=limits)
+    settings = engine_settings(options.setting)
+    retriever = retriever_for_index(options.index, options.model, device=device(), **settings)
+    serve(retriever, host=options.host, port=options.port, limits=limits, allowed_hosts=options.allowed_host)
     return 0

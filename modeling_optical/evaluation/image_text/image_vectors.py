@@ -158,7 +158,7 @@ class ImageVectors:
             return
         try:
             described = json.loads(self._manifest.read_text(encoding="utf-8"))["shards"]
-            shards = [ShardDescription(**shard) for shard in described]
+            shards = [ShardDescription.read(shard) for shard in described]
         except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
             logger.warning(f"image vectors {self.folder}: manifest.json is damaged; all vectors are computed again.")
             return

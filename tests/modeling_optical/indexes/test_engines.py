@@ -179,11 +179,12 @@ def test_bm25_candidates_need_texts(tmp_path, encoder, filled, queries):
 def test_fewer_candidates_lose_recall_and_cost_no_score(tmp_path, encoder, filled, queries):
     index = TwoStageIndex(tmp_path / "i", encoder, "float32", count=20)
     index.build(filled, filled.values())
-    exact = ExactIndex.load(tmp_path / "i" / "exact")
+    exact = ExactIndex(tmp_path / "exact", encoder, "float32")
+    exact.build(filled, filled.values())
     assert 0 < recall_against_exact(index, exact, queries, 10) < 1
     assert recall_against_exact(TwoStageIndex.load(tmp_path / "i", count=300), exact, queries, 10) == 1
-    (lost,) = (tmp_path / "i" / "exact").glob("pooled-*")
-    lost.unlink()
+    for lost in (tmp_path / "i" / "exact").glob("pooled-*"):
+        lost.unlink()
     assert TwoStageIndex.load(tmp_path / "i").search(queries, 5) == index.search(queries, 5)
 
 

@@ -103,7 +103,7 @@ def test_what_is_wrong_is_named_and_changes_nothing(tmp_path, encoder, collectio
         index.search(queries, 0)
     for opened in (index, ExactIndex.load(tmp_path / "i")):
         assert opened.search(queries, 10) == before
-    assert {f.name for f in (tmp_path / "i").iterdir()} == {"index.json", *(d.file for d in index._descriptions)}
+    assert {f.name for f in (tmp_path / "i").iterdir()} == {"index.json", *(s.path.name for s in index.segments)}
 
 
 def test_a_folder_that_is_no_index_or_a_damaged_one_is_named(tmp_path, encoder, collection):
@@ -149,7 +149,7 @@ _KILLED = """
 import os, signal, sys
 import numpy as np
 from modeling_optical.indexes import ExactIndex, exact
-import modeling_optical.encoding.vector_shards as shards, modeling_optical.indexes.index as index_module
+import modeling_optical.encoding.vector_shards as shards, modeling_optical.indexes.manifest as index_module
 step, change, path = sys.argv[1:]
 exact._SEGMENT_DOCUMENTS = 20
 def kill(*arguments, **keywords):
