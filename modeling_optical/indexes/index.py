@@ -17,6 +17,7 @@ from transformers.utils import logging
 
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
+from ..files.atomic_write import sweep_scratch
 from ..files.lock import LOCK_FILE, locked
 from .manifest import INDEX_FILE, PASSAGES, IndexManifest
 
@@ -351,6 +352,7 @@ class Index(ABC):
 
     def _sweep(self) -> None:
         """Removes what the open state does not name; called under the lock alone."""
+        sweep_scratch(self.path / INDEX_FILE)
         for path in self.path.glob("passages*.sqlite*"):
             # A journal goes with its file; one beside a file that stays is SQLite's.
             if not path.name.startswith(self.manifest.passages):

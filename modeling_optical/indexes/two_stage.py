@@ -138,7 +138,8 @@ class TwoStageIndex(ExactIndex):
                 old.rename(self.path / self.manifest.passages)
         (self.segment_folder / INDEX_FILE).unlink(missing_ok=True)
         kept = self._first.stored()
-        for path in [*self.path.glob("bm25-*"), *self.segment_folder.glob("pooled-*"), *self.segment_folder.glob(".pooled-*")]:
+        stored = [(self.path, "bm25-*"), (self.segment_folder, "pooled-*")]
+        for path in [path for folder, name in stored for dot in ("", ".") for path in folder.glob(dot + name)]:
             if path.is_dir():
                 shutil.rmtree(path)
             elif path not in kept:

@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -158,5 +160,150 @@ def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp
         asking.join(30)
         assert len(answers[0]["results"][0]) == 1
         assert server.wait(30) in (0, -signal.SIGTERM)
+    finally:
+        server.kill()
+
+
+class Panic(BaseException):
+    """As pyo3's PanicException: no Exception."""
+
+
+def test_one_query_that_fails_harms_no_other(retriever):
+    class Fragile(SlowRetriever):
+        def search(self, queries, k=10, **settings):
+            if any("boom" in query for query in queries):
+                raise Panic("the library fell over")
+            return super().search(queries, k, **settings)
+
+    with (
+        TestClient(create_app(Fragile(retriever, 0.1)), raise_server_exceptions=False) as client,
+        ThreadPoolExecutor(6) as pool,
+    ):
+        texts = ["the dog", "boom", "search", "boom", "the cat"]
+        answers = list(pool.map(lambda text: client.post("/search", json={"queries": [text]}), texts))
+        assert [answer.status_code for answer in answers] == [200, 500, 200, 500, 200]
+        assert "log says why" in answers[1].json()["detail"]
+        assert client.get("/health").json()["status"] == "ok"
+
+
+def test_health_tells_of_a_stuck_search_and_of_a_worker_that_ended(retriever):
+    with TestClient(create_app(SlowRetriever(retriever, 1.5), ServerLimits(timeout=0.2))) as client:
+        assert client.post("/search", json={"queries": ["x"]}).status_code == 504
+        answer = client.get("/health")
+        assert (answer.status_code, "running for more than" in answer.json()["status"]) == (503, True)
+        time.sleep(1.6)
+        assert client.get("/health").json()["status"] == "ok"
+
+
+def test_head_is_answered_where_get_is_and_unknown_keys_are_named(retriever):
+    with TestClient(create_app(retriever)) as client:
+        for path in ("/health", "/docs", "/openapi.json"):
+            answer = client.head(path)
+            assert (answer.status_code, answer.content) == (200, b"")
+        assert client.head("/search").status_code == 405
+        answer = client.post("/search", json={"queries": ["x"], "top_k": 3})
+        assert answer.status_code == 422
+        assert "top_k" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("127.0.0.1:8000", 200),
+        ("localhost", 200),
+        ("LOCALHOST.:80", 200),
+        ("[::1]:8000", 200),
+        ("evil.example", 421),
+        ("127.0.0.1.evil.example", 421),
+        ("evil.example:8000", 421),
+        ("localhost@evil.example", 421),
+        ("[::1]evil", 421),
+        ("", 421),
+    ],
+)
+def test_a_server_answers_to_its_own_names(retriever, host, status):
+    with TestClient(create_app(retriever, hosts=("127.0.0.1", "localhost", "::1"))) as client:
+        for method, path in (("GET", "/health"), ("HEAD", "/health"), ("GET", "/docs")):
+            assert client.request(method, path, headers={"host": host}).status_code == status
+
+
+def test_an_index_that_is_changed_replaced_or_removed_is_served_whole_or_not_at_all(retriever, tmp_path):
+    corpora = [CORPUS, {name: f"another {text}" for name, text in CORPUS.items()}]
+    other = OpticalRetriever(retriever.query_model)
+    stop = threading.Event()
+
+    def change() -> None:
+        number = 0
+        while not stop.is_set():
+            number += 1
+            other.index(corpora[number % 2], tmp_path / "index", overwrite=True, show_progress_bar=False)
+            other.remove(["dog"])
+            other.add({"dog": corpora[number % 2]["dog"]})
+
+    changing = threading.Thread(target=change)
+    with TestClient(create_app(retriever)) as client:
+
+        def texts() -> dict[str, str]:
+            answer = client.post("/search", json={"queries": ["the dog"]})
+            assert answer.status_code == 200
+            return {passage["id"]: passage["text"] for passage in answer.json()["results"][0]}
+
+        changing.start()
+        try:
+            for _ in range(25):
+                found = texts()
+                assert any(found.items() <= corpus.items() for corpus in corpora), found
+        finally:
+            stop.set()
+            changing.join()
+        assert texts() in corpora
+        shutil.rmtree(tmp_path / "index")
+        assert client.post("/search", json={"queries": ["the dog"]}).status_code == 503
+        assert client.get("/health").status_code == 503
+        other.index(CORPUS, tmp_path / "index", show_progress_bar=False)
+        assert texts() == CORPUS
+
+
+_STUCK = """
+import sys, time
+from modeling_optical.retriever import retriever_for_index
+from modeling_optical.server import ServerLimits, serve
+retriever = retriever_for_index(sys.argv[1])
+retriever.search = lambda *a, **k: time.sleep(600)
+serve(retriever, port=int(sys.argv[2]), limits=ServerLimits(timeout=3, max_connections=8))
+"""
+
+
+def test_idle_connections_make_room_and_a_stuck_search_does_not_hold_up_the_stop(retriever, tmp_path):
+    pytest.importorskip("uvicorn")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    server = subprocess.Popen([sys.executable, "-c", _STUCK, str(tmp_path / "index"), str(port)], env=environment)
+    try:
+        for _ in range(1800):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.1)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        for number, connection in enumerate(idle):
+            if number % 2:
+                connection.sendall(b"GET /health HT")
+        for _ in range(5):
+            assert urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).status == 200
+        idle[-1].settimeout(10)
+        assert idle[-1].recv(1) == b""  # closed when no request came
+        request = urllib.request.Request(f"http://127.0.0.1:{port}/health", headers={"Host": "evil.example"})
+        with pytest.raises(urllib.error.HTTPError, match="421"):
+            urllib.request.urlopen(request, timeout=10)
+        body = json.dumps({"queries": ["the dog"]}).encode()
+        search = urllib.request.Request(f"http://127.0.0.1:{port}/search", body, {"Content-Type": "application/json"})
+        with pytest.raises(urllib.error.HTTPError, match="504"):
+            urllib.request.urlopen(search, timeout=30)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(15) in (0, -signal.SIGTERM)
     finally:
         server.kill()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from modeling_optical import OpticalModel
 from modeling_optical.encoding.encoded_corpus import EncodedCorpus
+from modeling_optical.files.lines import CONTROLS
 from recipes.cli import main
 from recipes.commands import search as search_command
 
@@ -106,3 +108,70 @@ def test_two_processes_encode_what_one_does(workshop):
     assert main(command) == 0
     first, second = ({p.name: p.read_bytes() for p in (workshop / name).iterdir()} for name in ("one", "two"))
     assert first == second
+
+
+def test_documents_and_messages_give_the_terminal_no_commands(workshop, capsys):
+    hostile = {
+        "clear\x1b[2J": "the \x1b]0;title\x07 cat \x9b31m\r\n1. fake  9.999\x1b[8m \u202egnp.exe\u2069 \x7f",
+        "plain": "शिक्षक 👩\u200d🏫 \t tab",
+    }
+    lines = "".join(json.dumps({"_id": i.replace(" ", ""), "text": t}) + "\n" for i, t in hostile.items())
+    (workshop / "corpus.jsonl").write_text(lines)
+    assert main(["index", "corpus.jsonl", "--model", "teacher", "--output", "index"]) == 0
+    capsys.readouterr()
+    for words in (
+        ["search", "index", "cat"],
+        ["search", "index", "cat", "--json"],
+        ["index", "x\x1b[2J", "--model", "teacher\x9b", "--output", "o"],
+    ):
+        main(words)
+        shown = "".join(capsys.readouterr())
+        assert not CONTROLS.search(shown.replace("\n", ""))
+    main(["search", "index", "cat"])
+    out = capsys.readouterr().out
+    assert "शिक्षक 👩\u200d🏫" in out
+    assert len(out.splitlines()) == 4
+    main(["search", "index", "cat", "--json"])
+    answer = json.loads(capsys.readouterr().out)
+    assert {p["id"]: p["text"] for p in answer["passages"]} == hostile
+
+
+def test_an_index_is_replaced_only_when_asked_and_by_what_belongs_together(workshop, capsys):
+    index = ["index", "corpus.jsonl", "--model", "teacher", "--output", "index"]
+    assert main(["encode", "corpus.jsonl", "--model", "teacher", "--output", "encoded"]) == 0
+    assert main(index) == 0
+
+    def found() -> str:
+        capsys.readouterr()
+        assert main(["search", "index", "and the dog barked", "--json"]) == 0
+        return capsys.readouterr().out
+
+    before = found()
+    corpus = (workshop / "corpus.jsonl").read_text()
+    changed = {
+        "another text": corpus.replace("barked", "slept"),
+        "another order": "".join(reversed(corpus.splitlines(True))),
+        "a document more": corpus + '{"_id": "more", "text": "x"}\n',
+        "a document less": "".join(corpus.splitlines(True)[:-1]),
+        "a bad last line": corpus + "{",
+    }
+    for text in changed.values():
+        (workshop / "corpus.jsonl").write_text(text)
+        assert main([*index, "--encoded", "encoded", "--overwrite"]) == 2
+        assert found() == before
+    (workshop / "corpus.jsonl").write_text(corpus)
+    for more in ([], ["--encoded", "encoded"]):
+        assert main([*index, *more]) == 2
+        assert "--overwrite" in capsys.readouterr().err
+        assert main([*index, *more, "--overwrite"]) == 0
+        assert found() == before
+
+
+@pytest.mark.parametrize(("engine", "package"), [("lancedb", "lancedb"), ("qdrant", "qdrant_client"), ("two-stage", "bm25s")])
+def test_a_missing_engine_package_is_told_before_the_corpus_is_encoded(workshop, capsys, monkeypatch, engine, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr("modeling_optical.retriever.encode_corpus", lambda *a, **k: pytest.fail("encoded"))
+    words = ["index", "corpus.jsonl", "--model", "teacher", "--output", "i", "--engine", engine, "--setting", "candidates=bm25"]
+    assert main(words if engine == "two-stage" else words[:-2]) == 2
+    assert "pip install" in capsys.readouterr().err
+    assert not (workshop / "i").exists()
