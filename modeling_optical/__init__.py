@@ -2,6 +2,7 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoProcessor
 
+from .adapters import register_targets
 from .checkpoints import load_checkpoint
 from .configuration_optical import OpticalConfig
 from .late_interaction import maxsim, maxsim_pairwise, search
@@ -24,6 +25,7 @@ OpticalModel.register_for_auto_class("AutoModel")
 OpticalForDistillation.register_for_auto_class("AutoModel")
 OpticalForMultipleChoice.register_for_auto_class("AutoModelForMultipleChoice")
 OpticalProcessor.register_for_auto_class("AutoProcessor")
+register_targets(OpticalConfig.model_type)
 
 __all__ = [
     "OpticalConfig",

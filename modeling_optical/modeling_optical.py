@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,6 +116,8 @@ class OpticalPreTrainedModel(PreTrainedModel):
         if strict and not with_info:
             check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
         # What is read from there later has to come from the same place; a token has no place in a saved config.
+        if getattr(model, "_hf_peft_config_loaded", False):  # they are the adapter's; the processor is the base model's
+            given = {key: value for key, value in given.items() if key not in ("revision", "subfolder")}
         model._hub_arguments = given
         return (model, info) if with_info else model
 
@@ -122,10 +126,12 @@ class OpticalPreTrainedModel(PreTrainedModel):
 
         A model that was made in memory without a processor is saved without one.
         """
-        processor = self._saved_processor()
+        # With an adapter, only that is saved; the processor is with the base model.
+        processor = None if getattr(self, "_hf_peft_config_loaded", False) else self._saved_processor()
         if processor is not None and is_main_process:
             processor.save_pretrained(save_directory)  # first, so that a push takes it along
-        super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
+        with _as_written(self):
+            super().save_pretrained(save_directory, is_main_process=is_main_process, **kwargs)
         # safetensors makes files that only their owner can read; the configuration beside them has an ordinary file's mode.
         settings = Path(save_directory, "config.json")
         for weights in Path(save_directory).glob("*.safetensors") if is_main_process and settings.is_file() else ():
@@ -498,6 +504,25 @@ class OpticalForDistillation(OpticalModel):
             solving_vectors=solving_vectors,
             options=options,
         )
+
+
+@contextmanager
+def _as_written(model: PreTrainedModel) -> Iterator[None]:
+    """Gives a model the class that stands in a file: `fully_shard` and parametrizations put a made-up subclass in its place.
+
+    What is saved names that class, and its file travels with the checkpoint.
+    """
+    made_up = type(model)
+    model.__class__ = next(
+        own
+        for own in made_up.__mro__
+        if issubclass(own, OpticalPreTrainedModel)
+        and ("<locals>" in own.__qualname__ or getattr(sys.modules.get(own.__module__), own.__name__, None) is own)
+    )
+    try:
+        yield
+    finally:
+        model.__class__ = made_up
 
 
 def _mask(vectors: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

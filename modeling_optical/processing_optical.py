@@ -278,9 +278,12 @@ class OpticalProcessor(ProcessorMixin):
         return self.pad(features)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> list[str]:
-        """Saves tokenizer and `processor_config.json`; the settings go to `config.json` if no model has written it."""
+        """Saves tokenizer and `processor_config.json`; the settings go to `config.json` if no model or adapter is there.
+
+        An adapter's folder has no `config.json`: with one, transformers takes it for a whole model.
+        """
         os.makedirs(save_directory, exist_ok=True)
-        if not os.path.exists(os.path.join(save_directory, "config.json")):
+        if not any(os.path.exists(os.path.join(save_directory, name)) for name in ("config.json", "adapter_config.json")):
             self.config.save_pretrained(save_directory)
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 

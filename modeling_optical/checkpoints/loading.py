@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..adapters import ADAPTER_FILE, with_adapter
 from ..configuration_optical import SETTINGS
 from ..modeling_optical import OpticalModel
 from ..pretrained import split_arguments
@@ -133,6 +134,8 @@ def load_checkpoint(
             any value of `OpticalConfig`, which takes the place of the checkpoint's; and `language`, an X-MOD backbone's
             language.
 
+    The folder of a PEFT adapter loads its base model and merges the adapter into it.
+
     Returns:
         The model in eval mode, its `processor` set.
 
@@ -151,6 +154,12 @@ def load_checkpoint(
     kwargs.setdefault("trust_remote_code", False)
     path = resolve_model_path(name)
     files = CheckpointFiles(os.fspath(name), path, kwargs)
+    adapter = files.json(ADAPTER_FILE)
+    if adapter is not None and files.find("config.json") is None:
+        elsewhere = given | {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        elsewhere |= {"language": language} if language is not None else {}
+        base = load_checkpoint(str(adapter["base_model_name_or_path"]), model_class=model_class, **elsewhere)
+        return with_adapter(base, path, files.given).eval()
     chosen = checkpoint_format or detect_format(files)
     _check_layers(files)
     try:

@@ -36,6 +36,7 @@ from trainer.vocabulary import (
 )
 
 from .data import Data, load_data
+from .lora import check_lora, with_lora
 from .provenance import data_files
 from .recipe.distillation import Recipe
 from .report import Report, evaluate_systems
@@ -59,6 +60,7 @@ class Run(FolderRun[Recipe, Report]):
     @classmethod
     def check_training(cls, recipe: Recipe) -> None:
         super().check_training(recipe)
+        check_lora(recipe.student.lora)
         for key, training in recipe.trainings.items():
             if recipe.data.streaming is not None and training.get("topics") is not None:
                 raise ValueError(
@@ -180,7 +182,7 @@ class Run(FolderRun[Recipe, Report]):
             set_dropout(student, recipe.student.dropout)
             table = self._translations(recipe, student, vectors)
             return OpticalTrainer(
-                model=student,
+                model=with_lora(student, recipe.student.lora),
                 args=arguments,
                 teacher=vectors,
                 train_dataset=data.train,

@@ -213,7 +213,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         if last is not None:
             self.say(f"{system}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
-        model = trainer.trained
+        model = trainer.merged()
         if self.state.is_main_process:
             with replacing_folder(folder) as scratch:
                 model.save_pretrained(scratch) if save is None else save(model, scratch)

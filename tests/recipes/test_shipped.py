@@ -2,6 +2,7 @@
 
 import pytest
 
+from recipes.runs.distillation_run import Run
 from recipes.runs.recipe.distillation import Recipe
 
 LANGUAGES = ("sw", "so", "tl", "mr", "fi", "de", "fr")
@@ -37,6 +38,16 @@ def test_one_language_reads_all_sets_that_have_it(language: str):
     )
     assert recipe.data.bitext[0].path == f"b/*/{language}.jsonl"
     assert recipe.languages == [language]
+
+
+def test_the_example_of_an_adapter_names_options_that_peft_has():
+    pytest.importorskip("peft", reason="peft is not installed")
+    recipe = Recipe.load("recipes/optical/lora.yaml", ["language=so"])
+    Run.check_training(recipe)
+    assert recipe.student.lora["modules_to_save"] == ["projection"]
+    recipe.student.lora["lora_alfa"] = recipe.student.lora.pop("lora_alpha")
+    with pytest.raises(ValueError, match=r"unknown key `student\.lora\.lora_alfa`\. Did you mean 'lora_alpha'"):
+        Run.check_training(recipe)
 
 
 def test_seven_languages_together_are_seven():

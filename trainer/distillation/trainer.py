@@ -18,7 +18,7 @@ from modeling_optical import OpticalModel
 from ..loop.collapse import CollapseMonitor
 from ..loop.cpu_attention import fast_cpu_attention
 from ..loop.gradient_cache import cached_backward
-from ..loop.inputs import checked_arguments, checked_processor, data_sets_of, inner_model, whole
+from ..loop.inputs import check_adapter, checked_arguments, checked_processor, data_sets_of, inner_model, whole
 from ..loop.objective_trainer import ObjectiveTrainer, Predictions
 from ..loop.training_state import load_modules, save_modules
 from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
@@ -191,6 +191,10 @@ class OpticalTrainer(ObjectiveTrainer):
             )
         self.remove_callback(StartInterpolation)
         if self.args.start_share:
+            if check_adapter(self.model):
+                raise ValueError(
+                    "start_share takes a mean of all weights, and an adapter's are factors of a product: set start_share=0."
+                )
             self.add_callback(StartInterpolation(self.trained, self.args.start_share))
         self.objectives.to(self.args.device)
         self.remove_callback(MovingAverageCallback)

@@ -9,7 +9,7 @@ from typing import Any
 import datasets
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase, TrainingArguments
+from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainingArguments
 from transformers.utils import is_peft_available, logging
 
 from modeling_optical import OpticalModel, load_checkpoint
@@ -143,12 +143,34 @@ def late_interaction_model(given: Any, name: str, model_class: type[OpticalModel
 def inner_model(model: nn.Module) -> Any:
     """The model inside `torch.compile` and PEFT's wrapper; the model itself where there is neither."""
     model = getattr(model, "_orig_mod", model)
-    if is_peft_available():
-        from peft import PeftModel
+    return model.get_base_model() if is_peft_model(model) else model
 
-        if isinstance(model, PeftModel):
-            return model.get_base_model()
-    return model
+
+def is_peft_model(model: Any) -> bool:
+    """Whether a model is in PEFT's wrapper, as `get_peft_model` returns it."""
+    if not is_peft_available():
+        return False
+    from peft import PeftModel
+
+    return isinstance(model, PeftModel)
+
+
+def check_adapter(model: Any) -> bool:
+    """Whether a model has an adapter, which alone is trained and saved.
+
+    Raises:
+        ValueError: if its base model is saved nowhere, so that the adapter could not be loaded again.
+    """
+    inner = inner_model(model)
+    if not is_peft_model(model) and not getattr(inner, "_hf_peft_config_loaded", False):
+        return False
+    name = inner.config._name_or_path
+    if not name or PreTrainedConfig.get_config_dict(name)[0].get("model_type") != inner.config.model_type:
+        raise ValueError(
+            "the adapter's base model is saved nowhere, and without it the adapter cannot be loaded again: call "
+            "base.save_pretrained(FOLDER), load the base from that folder, and add the adapter then."
+        )
+    return True
 
 
 def whole(rows: Any) -> Any:

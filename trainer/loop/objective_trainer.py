@@ -18,7 +18,8 @@ from modeling_optical.files.lock import locked
 
 from .checked_checkpoints import CheckedCheckpoints
 from .finite_training import FiniteGradientCallback, FiniteTraining
-from .inputs import as_data_set, check_keywords, inner_model
+from .inputs import as_data_set, check_adapter, check_keywords, inner_model, is_peft_model
+from .sharding import wrap_layers
 
 Predictions = tuple[torch.Tensor | tuple[torch.Tensor, ...] | None, torch.Tensor | tuple[torch.Tensor, ...] | None]
 
@@ -66,6 +67,8 @@ class ObjectiveTrainer(CheckedCheckpoints):
             eval_dataset=eval_dataset,
             **kwargs,
         )
+        check_adapter(self.model)
+        wrap_layers(self.accelerator, self.trained)
         self._guard = FiniteTraining(str(self.args.output_dir), self.args.process_index) if stop_on_non_finite else None
         # The scaler of fp16 meets infinite gradients and skips their step.
         if self._guard is not None and self.accelerator.scaler is None:
@@ -115,6 +118,11 @@ class ObjectiveTrainer(CheckedCheckpoints):
     def trained(self) -> Any:
         """The model that is trained, without what wraps it for several processes, for compilation or for an adapter."""
         return inner_model(self.accelerator.unwrap_model(self.model))
+
+    def merged(self) -> Any:
+        """The trained model, with an adapter merged into its weights, which ends the training of the adapter."""
+        model = self.accelerator.unwrap_model(self.model)
+        return model.merge_and_unload() if is_peft_model(model) else inner_model(model)
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's training, by one process at a time in one `output_dir`.
@@ -212,7 +220,10 @@ class ObjectiveTrainer(CheckedCheckpoints):
         if self.write_card is None:
             super().create_model_card(*args, **kwargs)
         elif self.is_world_process_zero():
-            self.write_card(Path(str(self.args.output_dir)), str(self.hub_model_id))
+            folder = Path(str(self.args.output_dir))
+            if is_peft_model(self.model):
+                (folder / "README.md").unlink(missing_ok=True)  # PEFT's form, in which nothing is filled in
+            self.write_card(folder, str(self.hub_model_id))
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the mean of every part since the last log, over all processes."""

@@ -51,6 +51,8 @@ class StudentRecipe(CheckpointRecipe):
         max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
         encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
             `kind: both` teaches that), in place of the teacher.
+        lora: train a LoRA adapter in place of all weights: values of PEFT's `LoraConfig`; null trains all weights. The saved
+            student has the adapter merged in.
         license: of what the student starts from, for the model card; null reads it from that model's own card.
     """
 
@@ -61,6 +63,7 @@ class StudentRecipe(CheckpointRecipe):
     max_length: int = 64
     max_document_length: int | None = None
     encodes_documents: bool = False
+    lora: dict[str, Any] | None = None
     license: str | None = None
 
 
