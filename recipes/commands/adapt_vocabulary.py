@@ -35,10 +35,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     adapt.add_argument("--size", type=int, default=8000, help="pieces to learn (default: 8000)")
     adapt.add_argument(
         "--mode",
-        choices=("replace", "add"),
+        choices=("replace", "add", "trim"),
         default="replace",
-        help="replace: a tokenizer of its own (default); add: the old pieces keep their ids and rows, new ones come behind",
+        help="replace: a tokenizer of its own (default); add: the old pieces keep their ids and rows, new ones come behind; "
+        "trim: only the old pieces that the bitext needs stay",
     )
+    adapt.add_argument("--trim", dest="mode", action="store_const", const="trim", help="short for --mode trim")
+    adapt.add_argument("--scripts", nargs="+", default=[], help="of --trim: keep all pieces of a script, such as latin")
     adapt.add_argument("--prefer", choices=("translation", "old"), default="translation", help="where a piece was there before")
     adapt.add_argument("--temperature", type=float, default=1.0, help="of several languages: see docs/bitext.md (default: 1)")
     adapt.add_argument("--output", required=True, help="folder for the adapted student")
@@ -52,7 +55,7 @@ def _adapt(options: argparse.Namespace) -> int:
     from trainer.bitext import fingerprint, load_bitext, mix_languages
     from trainer.vocabulary import VocabularyOptions, adapt_vocabulary, save_vocabulary_record, vocabulary_provenance
 
-    settings = VocabularyOptions(size=options.size, mode=options.mode, prefer=options.prefer)
+    settings = VocabularyOptions(size=options.size, mode=options.mode, prefer=options.prefer, scripts=options.scripts)
     sources = bitext_sources(options.bitext, options.source, options.target, options.language)
     output = Path(options.output).expanduser()
     if output.exists() and not options.overwrite:

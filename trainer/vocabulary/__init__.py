@@ -14,6 +14,7 @@ from .pieces import unknown_share
 from .tokenizer_extension import extend_tokenizer
 from .tokenizer_training import train_tokenizer
 from .translation_table import TranslationTable, tokenizer_fingerprint, translation_table
+from .trimming import trim_tokenizer
 from .word_translations import word_translation_table, word_translations
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "tokens_per_word",
     "train_tokenizer",
     "translation_table",
+    "trim_tokenizer",
     "unknown_share",
     "vocabulary_provenance",
     "word_translation_table",

@@ -21,6 +21,7 @@ from .pieces import encode
 from .tokenizer_extension import extend_tokenizer
 from .tokenizer_training import train_tokenizer
 from .translation_table import TranslationTable, translation_table
+from .trimming import trim_tokenizer
 
 TABLE_FILE = "translations.npz"
 REPORT_FILE = "vocabulary.json"
@@ -68,6 +69,8 @@ def adapt_vocabulary(
     left_out = 0
     if options.mode == "add":
         new, left_out = extend_tokenizer(old, targets, sources, options.size)
+    elif options.mode == "trim":
+        new = trim_tokenizer(old, [*sources, *targets], options.scripts)
     else:
         new = train_tokenizer(old, targets, options)
     known = old.get_vocab()

@@ -15,7 +15,8 @@ class VocabularyOptions:
         size: pieces that are learnt on the target side of the bitext.
         mode: `"replace"` gives the student a tokenizer of its own, with new ids; `"add"` appends the new pieces to the old
             tokenizer: every old piece keeps its id and its row, and new pieces that would cut the source side of the bitext in
-            another way than before are left out, so that a student can still encode the teacher's language.
+            another way than before are left out, so that a student can still encode the teacher's language. `"trim"` learns
+            nothing: it keeps the old pieces that the bitext needs, with their rows, and leaves out those of other languages.
         keep_words_of_length: whole words of the old vocabulary with at least so many letters stay in (loan words, names);
             None keeps none. For WordPiece tokenizers and `mode: replace`.
         keep_pieces: every piece of letters and digits of the old vocabulary stays in, the short ones and those inside words,
@@ -25,6 +26,7 @@ class VocabularyOptions:
         smallest_share: translations below this share of the best one are left out.
         prefer: `"translation"` starts a piece that the old vocabulary has too from its translations where there are any,
             `"old"` from its old row. For `mode: replace`; added pieces are new.
+        scripts: of `mode: trim`: every piece of these scripts stays, such as `latin` or `devanagari`.
     """
 
     size: int = 8000
@@ -35,10 +37,15 @@ class VocabularyOptions:
     translations_per_piece: int = 8
     smallest_share: float = 0.03
     prefer: str = "translation"
+    scripts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         check_choice(self.prefer, "vocabulary.prefer", ("translation", "old"))
-        check_choice(self.mode, "vocabulary.mode", ("replace", "add"))
+        check_choice(self.mode, "vocabulary.mode", ("replace", "add", "trim"))
+        if self.mode == "trim":
+            self.prefer = "old"
+        elif self.scripts:
+            raise ValueError("vocabulary.scripts is for vocabulary.mode 'trim'; leave it out.")
         check_flag(self.keep_pieces, "vocabulary.keep_pieces")
         for name in ("size", "iterations", "translations_per_piece"):
             check_whole(getattr(self, name), f"vocabulary.{name}", 1)

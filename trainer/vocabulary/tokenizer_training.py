@@ -59,7 +59,7 @@ def _train_word_pieces(old: PreTrainedTokenizerBase, texts: Sequence[str], optio
         vocabulary[piece] = len(vocabulary)
     described = json.loads(old.backend_tokenizer.to_str())
     described["model"]["vocab"] = vocabulary
-    _renumber(described, vocabulary)
+    renumber(described, vocabulary)
     return Tokenizer.from_str(json.dumps(described))
 
 
@@ -75,7 +75,7 @@ def _train_unigram(old: PreTrainedTokenizerBase, texts: Sequence[str], options: 
     pieces = [piece for piece in sorted(learnt, key=learnt.__getitem__) if piece not in special]
     described = json.loads(old.backend_tokenizer.to_str())
     numbers = {piece: index for index, piece in enumerate([*special, *pieces])}
-    _renumber(described, numbers)
+    renumber(described, numbers)
     words = model_words(old.backend_tokenizer, texts)
     model: models.Model = learner.model
     for _ in range(_UNIGRAM_ROUNDS):
@@ -112,7 +112,7 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     return sorted(tokenizer.all_special_tokens, key=tokenizer.convert_tokens_to_ids)
 
 
-def _renumber(described: dict[str, Any], numbers: dict[str, int]) -> None:
+def renumber(described: dict[str, Any], numbers: dict[str, int]) -> None:
     """Gives added tokens and the template of special tokens their new ids; what has none yet gets the next."""
     for token in described["added_tokens"]:
         token["id"] = numbers.setdefault(token["content"], len(numbers))
