@@ -17,6 +17,7 @@ from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.run_folder import student_of
 from .study import ALL_LANGUAGES, Stage, Study
 
+AnyRecipe = Recipe | CausalRecipe | RetrievalRecipe
 STAGES = ("reference", "distil", "causal", "fine_tune")
 
 
@@ -57,14 +58,10 @@ def cells_of(study: Study) -> list[Cell]:
             for values in itertools.product(*(sweep[factor] for factor in study.factors)):
                 chosen = dict(zip(study.factors, values, strict=True))
                 for seed in study.seeds:
-                    distil = _distil(study, language, seed, chosen)
-                    if study.causal is not None and not _is_left_out(study.causal, chosen):
-                        own = tuple((name, chosen[name]) for name in study.causal.factors)
-                        found["causal"][Cell("causal", language, seed, own)] = None
-                    if distil is not None:
-                        found["distil"][distil] = None
-                    for one in _fine_tune(study, language, seed, chosen, distil):
-                        found["fine_tune"][one] = None
+                    for name, stage in (("distil", study.distil), ("causal", study.causal)):
+                        if stage is not None and not _is_left_out(stage, chosen):
+                            found[name][Cell(name, language, seed, _own_factors(stage, chosen))] = None
+                    found["fine_tune"] |= dict.fromkeys(_fine_tune(study, language, seed, chosen))
     return [cell for stage in STAGES for cell in found[stage]]
 
 
@@ -73,18 +70,16 @@ def tested_languages(study: Study, language: str) -> list[str]:
     return [language] if language != ALL_LANGUAGES else [code for code in study.languages if code != ALL_LANGUAGES]
 
 
-def _distil(study: Study, language: str, seed: int, chosen: Mapping[str, Any]) -> Cell | None:
-    if _is_left_out(study.distil, chosen):
-        return None
-    return Cell("distil", language, seed, tuple((name, chosen[name]) for name in study.distil.factors))
+def _own_factors(stage: Stage, chosen: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple((name, chosen[name]) for name in stage.factors)
 
 
-def _fine_tune(study: Study, language: str, seed: int, chosen: Mapping[str, Any], distil: Cell | None) -> list[Cell]:
+def _fine_tune(study: Study, language: str, seed: int, chosen: Mapping[str, Any]) -> list[Cell]:
     if study.fine_tune is None or _is_left_out(study.fine_tune, chosen):
         return []
-    systems = study.fine_tuned if distil is not None else ["floor"]
-    factors = tuple(chosen.items())
+    systems = ["floor"] if _is_left_out(study.distil, chosen) else study.fine_tuned
     collections = [name for name, one in study.collections.items() if one.labelled and one.has(language)]
+    factors = tuple(chosen.items())
     return [Cell("fine_tune", language, seed, factors, system, name) for name in collections for system in systems]
 
 
@@ -120,29 +115,31 @@ def source_of(study: Study, cell: Cell) -> Cell | None:
     """The distillation that a fine-tuning starts from; None where it starts from the untrained student."""
     if cell.stage != "fine_tune" or cell.system == "floor":
         return None
-    factors = dict(cell.factors)
-    return Cell("distil", cell.language, cell.seed, tuple((name, factors[name]) for name in study.distil.factors))
+    return Cell("distil", cell.language, cell.seed, _own_factors(study.distil, dict(cell.factors)))
 
 
-def distillation_recipe(study: Study, cell: Cell) -> Recipe:
-    """The recipe of a distillation, or, for a reference, of the distillation whose collections and teacher it shares.
+def recipe_of(study: Study, cell: Cell) -> AnyRecipe:
+    """The recipe of a cell; for a reference, of the distillation whose collections and teacher it shares.
 
     Raises:
         ValueError: naming the recipe's file and the key.
     """
+    if cell.stage == "causal":
+        return causal_recipe(study, cell)
+    return fine_tuning_recipe(study, cell) if cell.stage == "fine_tune" else distillation_recipe(study, cell)
+
+
+def distillation_recipe(study: Study, cell: Cell) -> Recipe:
+    """The recipe of a distillation, see `recipe_of`."""
     values, file = _values(study, study.distil, cell, study.languages[cell.language].values)
     _multiply_updates(study.distil, values, file)
-    values.setdefault("teacher", {}).setdefault("cache", str(Path(study.output).expanduser() / "teacher_cache"))
+    values.setdefault("teacher", {}).setdefault("cache", str(study.root / "teacher_cache"))
     with _naming(file, cell):
         return Recipe.resolve(values, file.parent)
 
 
 def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
-    """The recipe of a causal model's distillation, or, for a reference, of the one whose model and questions it shares.
-
-    Raises:
-        ValueError: naming the recipe's file and the key.
-    """
+    """The recipe of a causal model's distillation, or, for a reference, of the one whose model and questions it shares."""
     assert study.causal is not None
     values, file = _values(study, study.causal, cell, study.languages[cell.language].values)
     with _naming(file, cell):
@@ -150,25 +147,19 @@ def causal_recipe(study: Study, cell: Cell) -> CausalRecipe:
 
 
 def fine_tuning_recipe(study: Study, cell: Cell) -> RetrievalRecipe:
-    """The recipe of a fine-tuning.
-
-    Raises:
-        ValueError: naming the recipe's file and the key.
-    """
+    """The recipe of a fine-tuning, see `recipe_of`."""
     assert study.fine_tune is not None
     assert cell.collection is not None
-    assert cell.system is not None
     assert cell.seed is not None
-    places = Places(Path(study.output).expanduser())
-    source = source_of(study, cell)
+    places, source = Places(study.root), source_of(study, cell)
     values, file = _values(study, study.fine_tune, cell, {})
-    teacher = distillation_recipe(study, Cell("reference", cell.language)).teacher.model
+    untrained = distillation_recipe(study, Cell("reference", cell.language))
+    teacher, start = untrained.teacher.model, untrained.student.start
     if source is None:
-        untrained = distillation_recipe(study, Cell("reference", cell.language)).student
-        student = teacher if untrained.start == "teacher" else untrained.start
-        values.setdefault("model", {}).setdefault("config", {}).update(untrained.config)
+        values.setdefault("model", {}).setdefault("config", {}).update(untrained.student.config)
+        student = teacher if start == "teacher" else start
     else:
-        student = str(places.student(source, cell.system))
+        student = str(places.student(source, str(cell.system)))
     values["paths"] |= {
         "student": student,
         "teacher": teacher,
@@ -187,9 +178,10 @@ def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> t
     for name, key in stage.factors.items():
         if name in factors:
             set_key(values, key, factors[name], f"{key}={factors[name]}")
-    output = str(Places(Path(study.output).expanduser()).cell(cell))
+    places = Places(study.root)
+    output = str(places.cell(cell))
     values |= {"output": output, "language": cell.language, "name": cell.name, "seed": cell.seed or 0}
-    values["paths"] = {**values.get("paths", {}), **_paths(study)}
+    values["paths"] = values.get("paths", {}) | study.paths | {"prepared": str(places.prepared)}
     return values, file
 
 
@@ -218,7 +210,3 @@ def _multiply_updates(stage: Stage, values: dict[str, Any], file: Path) -> None:
 def _stage_values(file: Path, changed: int) -> tuple[dict[str, Any], Path]:
     """A recipe's plain values, read once for all cells; nobody changes them in place."""
     return read_values(file)
-
-
-def _paths(study: Study) -> dict[str, str | None]:
-    return {**study.paths, "prepared": str(Places(Path(study.output).expanduser()).prepared)}

@@ -24,7 +24,7 @@ from modeling_optical.evaluation.image_text import (
 )
 from modeling_optical.evaluation.image_text.image_vectors import check_images
 from modeling_optical.evaluation.references import translate
-from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.json_files import write_json
 
 from ..checked_yaml import unknown_key
 from ..runs.distillation_run import load_start
@@ -82,7 +82,7 @@ def _sets(study: Study, source: ImageTextSource) -> Iterator[CaptionedImages]:
 
 
 def _vectors(study: Study, source: ImageTextSource) -> ImageVectors:
-    folder = Places(Path(study.output).expanduser()).root / "image_vectors"
+    folder = Places(study.root).root / "image_vectors"
     return ImageVectors(folder, source.clip, revision=source.revision)
 
 
@@ -96,7 +96,7 @@ def measure_image_text(study: Study, cell: Cell) -> None:
     """
     assert study.image_text is not None
     source = study.image_text.located(study.paths)
-    folder = Places(Path(study.output).expanduser()).cell(cell)
+    folder = Places(study.root).cell(cell)
     sets = [source.load(language, split) for split in source.splits for language in tested_languages(study, cell.language)]
     measured = _Measured(folder, source.files(), _vectors(study, source))
     if cell.stage == "distil":
@@ -108,8 +108,8 @@ def measure_image_text(study: Study, cell: Cell) -> None:
     rows = pd.concat(measured.rows, ignore_index=True)
     write_frame(folder / CELL_VALUES, rows[["system", "collection", "language", "query", *study.metrics]])
     seen = {f"{captioned.name}.{captioned.language}": _fingerprint(captioned) for captioned in sets}
-    write_text(folder / COLLECTIONS, json.dumps(seen, indent=1) + "\n")
-    write_text(folder / NOT_RUN, json.dumps([dataclasses.asdict(one) for one in measured.not_run], indent=1) + "\n")
+    write_json(folder / COLLECTIONS, seen)
+    write_json(folder / NOT_RUN, [dataclasses.asdict(one) for one in measured.not_run])
 
 
 class _Measured:
@@ -138,7 +138,7 @@ class _Measured:
 
 
 def _measure_students(study: Study, cell: Cell, sets: list[CaptionedImages], measured: _Measured) -> None:
-    recipe, places = distillation_recipe(study, cell), Places(Path(study.output).expanduser())
+    recipe, places = distillation_recipe(study, cell), Places(study.root)
     for system in ("optical", *recipe.baselines):
         student = load_checkpoint(places.student(cell, system))
         for captioned in sets:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from modeling_optical.evaluation import Collection, texts_of
 from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.json_files import read_json, write_json, write_json_lines
 
 from ..checked_yaml import substitute
 from ..runs.recipe.evaluation import CollectionSource
@@ -27,14 +28,14 @@ def prepare_collections(study: Study, say: Callable[[str], None]) -> None:
         FileNotFoundError: for a missing folder, file or language. ValueError: for what cannot be read (file and line named), or
             if the folder holds collections that were prepared otherwise.
     """
-    places = Places(Path(study.output).expanduser())
+    places = Places(study.root)
     for name, collection in study.collections.items():
         languages = [language for language in study.languages if collection.has(language)]
         folder = places.prepared / name
         wanted = {"collection": dataclasses.asdict(collection), "paths": study.paths, "languages": languages}
         record = folder / _RECORD
         if record.is_file():
-            there = json.loads(record.read_text(encoding="utf-8"))
+            there = read_json(record)
             if there["asked for"] != wanted:
                 raise ValueError(f"{folder} was prepared from other data or languages. Choose another folder with --output.")
             counts = there["counts"]
@@ -48,7 +49,7 @@ def prepare_collections(study: Study, say: Callable[[str], None]) -> None:
 def _prepare(
     study: Study, name: str, collection: PreparedCollection, languages: list[str], wanted: Mapping[str, object]
 ) -> dict[str, int]:
-    folder = Places(Path(study.output).expanduser()).prepared / name
+    folder = Places(study.root).prepared / name
     english, labelled, counts = _judged(study, collection)
     queries = {"en": dict(english.queries)}
     for split in (None, collection.labelled_split) if collection.labelled_split else (None,):
@@ -61,16 +62,16 @@ def _prepare(
     judged = [english.qrels, labelled]
     with replacing_folder(folder) as scratch:
         documents = ({"_id": identifier, "text": text} for identifier, text in english.corpus.items())
-        _write_lines(scratch / "corpus.jsonl", documents)
+        write_json_lines(scratch / "corpus.jsonl", documents)
         for language, texts in queries.items():
             known = [query for grades in judged for query in grades if query in texts]
-            _write_lines(scratch / f"queries.{language}.jsonl", ({"_id": query, "text": texts[query]} for query in known))
+            write_json_lines(scratch / f"queries.{language}.jsonl", ({"_id": query, "text": texts[query]} for query in known))
             counts[f"test queries in {language}"] = sum(query in texts for query in english.qrels)
         for split, grades in (("test", english.qrels), ("train", labelled)):
             lines = [f"{query}\t{document}\t{grade}" for query, own in grades.items() for document, grade in own.items()]
             write_text(scratch / "qrels" / f"{split}.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
         counts = {"documents": len(english.corpus)} | counts
-        write_text(scratch / _RECORD, json.dumps({"asked for": wanted, "counts": counts}, indent=1) + "\n")
+        write_json(scratch / _RECORD, {"asked for": wanted, "counts": counts})
     return counts
 
 
@@ -131,7 +132,7 @@ def _write_pairs(study: Study, name: str, languages: list[str], places: Places) 
             raise ValueError(f"collection {name}: there is no labelled query in {language!r}.")
         random.Random(seed).shuffle(known)
         rows = ({"query": queries[query], "positive": texts[best[query]]} for query in known)
-        _write_lines(places.pairs(name, language, seed), rows)
+        write_json_lines(places.pairs(name, language, seed), rows)
 
 
 def _read_texts(path: Path) -> Iterable[tuple[str, str]]:
@@ -148,7 +149,3 @@ def _read_judgements(path: Path) -> Judgements:
         if int(grade) > 0:
             qrels.setdefault(query, {})[document] = int(grade)
     return qrels
-
-
-def _write_lines(path: Path, rows: Iterable[Mapping[str, str]]) -> None:
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -22,6 +22,7 @@ import torch
 
 from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.json_files import write_json
 
 from ..checked_yaml import PACKAGE_FOLDER, build, read_values
 from ..runs.causal_run import CausalRun
@@ -31,7 +32,7 @@ from ..runs.recipe.distillation import Recipe
 from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
 from ..runs.run_folder import differing_keys
-from .cells import STAGES, Cell, Places, causal_recipe, cells_of, distillation_recipe, fine_tuning_recipe, source_of
+from .cells import STAGES, AnyRecipe, Cell, Places, cells_of, recipe_of, source_of
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
@@ -44,6 +45,8 @@ from .synthetic.images import write_synthetic_images
 from .synthetic.questions import write_synthetic_questions
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
+_RUNS: dict[type, Any] = {Recipe: Run, CausalRecipe: CausalRun, RetrievalRecipe: RetrievalRun}
+"""Kind of a recipe to what carries it out."""
 
 
 class StudyRun:
@@ -57,22 +60,20 @@ class StudyRun:
     def __init__(self, study: Study, *, jobs: int = 1):
         if jobs < 1:
             raise ValueError(f"--jobs is {jobs}; it must be at least 1.")
-        self.study = study
-        self.jobs = jobs
-        self.places = Places(Path(study.output).expanduser())
+        self.study, self.jobs, self.places = study, jobs, Places(study.root)
+        languages = [code for code in study.languages if code != ALL_LANGUAGES]
         if study.synthetic_data:
-            study.paths |= write_synthetic_data(self.places.root / "synthetic", [*study.languages])
+            study.paths |= write_synthetic_data(study.root / "synthetic", languages)
             if ACCURACY in study.metrics:
-                study.paths |= write_synthetic_questions(self.places.root / "synthetic_questions", [*study.languages])
+                study.paths |= write_synthetic_questions(study.root / "synthetic_questions", languages)
         if study.synthetic_images is not None:
-            languages = [code for code in study.languages if code != ALL_LANGUAGES]
-            study.paths |= write_synthetic_images(self.places.root / "synthetic_images", languages, study.synthetic_images)
+            study.paths |= write_synthetic_images(study.root / "synthetic_images", languages, study.synthetic_images)
         self.cells = cells_of(study)
-        self._has_devices = torch.cuda.device_count() > 1
-        self._devices: SimpleQueue[int] = SimpleQueue()
-        for number in range(jobs if self._has_devices else 0):
-            self._devices.put(number % torch.cuda.device_count())
-        self.recipes = {cell: _recipe(study, cell) for cell in self.cells}
+        self.recipes = {cell: recipe_of(study, cell) for cell in self.cells}
+        # Each job has a GPU of its own where there are several.
+        self._devices: SimpleQueue[int | None] = SimpleQueue()
+        for number in range(jobs):
+            self._devices.put(number % torch.cuda.device_count() if torch.cuda.device_count() > 1 else None)
 
     def __call__(self) -> int:
         """Runs what is to do and writes the report; returns how many cells failed.
@@ -106,54 +107,37 @@ class StudyRun:
                 continue
             done = Counter(self._state(cell) for cell in own)
             seconds = [s for cell in own if (s := read_record(self.places.cell(cell)).get("seconds")) and self._is_done(cell)]
-            to_do = len(own) - done["done"]
-            if to_do:
+            if to_do := len(own) - done["done"]:
                 left.append(median(seconds) * to_do / self.jobs if seconds else None)
             each = f", {_duration(median(seconds))} each" if seconds else ""
             failed = f", {done['failed']} failed" if done["failed"] else ""
-            lines.append(f"  {stage:10} {len(own):4} runs, {done['done']} done{failed}{each}; {self._cost(own)}")
+            cost = _cost([self.recipes[cell] for cell in own]) if stage != "reference" else "no training"
+            lines.append(f"  {stage:10} {len(own):4} runs, {done['done']} done{failed}{each}; {cost}")
+        known = [one for one in left if one is not None]
         if not left:
             lines.append("  Nothing is left to run.")
-        elif all(one is not None for one in left):
-            lines.append(f"  About {_duration(sum(one for one in left if one is not None))} left.")
+        elif len(known) == len(left):
+            lines.append(f"  About {_duration(sum(known))} left.")
         else:
             lines.append("  How long it takes is known when one run of each kind has ended.")
         return "\n".join(lines)
-
-    def _cost(self, cells: Sequence[Cell]) -> str:
-        recipes = [self.recipes[cell] for cell in cells]
-        if isinstance(recipes[0], Recipe) and cells[0].stage == "distil":
-            trainings = sum(1 + len(recipe.baselines) for recipe in recipes if isinstance(recipe, Recipe))
-            return f"{trainings} trainings of {_updates(recipes[0].training)}"
-        if isinstance(recipes[0], RetrievalRecipe):
-            return f"{len(recipes)} trainings of {_updates(recipes[0].training)}"
-        if isinstance(recipes[0], CausalRecipe):
-            trainings = sum(len(recipe.systems) for recipe in recipes if isinstance(recipe, CausalRecipe))
-            return f"{trainings} trainings of {_updates(recipes[0].training)}"
-        return "no training"
 
     def _check(self) -> None:
         """Everything that can be told before hours have gone by."""
         check_report(self.study)
         check_image_text(self.study)
         for cell, recipe in self.recipes.items():
-            if isinstance(recipe, Recipe) and cell.stage == "distil":
-                Run.check_training(recipe)
+            if cell.stage != "reference":
+                _RUNS[type(recipe)].check_training(recipe)
+            if cell.stage != "reference" and not isinstance(recipe, RetrievalRecipe):
                 for bitext in recipe.data.bitext:
                     bitext.files()
-            elif isinstance(recipe, CausalRecipe):
-                CausalRun.check_training(recipe)
-                for bitext in recipe.data.bitext:
-                    bitext.files()
-            elif isinstance(recipe, RetrievalRecipe):
-                RetrievalRun.check_training(recipe)
             self._check_unchanged(cell)
         for recipe in self.recipes.values():
             own = recipe.evaluation
             for name in [*(one.path for one in own.collections), *(one.path for one in own.questions)]:
                 path = Path(name).expanduser()
-                inside = self.places.prepared in path.parents
-                if path.is_absolute() and not inside and not path.is_dir():
+                if path.is_absolute() and self.places.prepared not in path.parents and not path.is_dir():
                     raise FileNotFoundError(f"collection folder {name!r} does not exist.")
 
     def _check_unchanged(self, cell: Cell) -> None:
@@ -162,10 +146,10 @@ class StudyRun:
         if self._is_done(cell):
             there = read_record(folder)["recipe"]
         elif (folder / "start").is_dir() and (folder / "recipe.yaml").is_file():
-            there = _plain_yaml(folder / "recipe.yaml")
+            there = _plain(read_values(folder / "recipe.yaml")[0])
         else:
             return
-        differing = differing_keys(there, _plain(self.recipes[cell]))
+        differing = differing_keys(there, _plain(self.recipes[cell].to_dict()))
         if differing:
             raise ValueError(
                 f"{folder} was run with other settings (different: {', '.join(differing[:6])}). Choose another "
@@ -180,30 +164,24 @@ class StudyRun:
 
     def _to_do(self) -> list[Cell]:
         """Cells that are not done, and those whose students are needed again but were removed."""
-        missing = [cell for cell in self.cells if not self._is_done(cell)]
+        missing = {cell for cell in self.cells if not self._is_done(cell)}
         again = {
             source
             for cell in missing
             if (source := source_of(self.study, cell)) is not None
-            and self._is_done(source)
             and not (self.places.student(source, str(cell.system)) / "config.json").is_file()
         }
-        return [cell for cell in self.cells if cell in again or not self._is_done(cell)]
+        return [cell for cell in self.cells if cell in again or cell in missing]
 
     def _run_stage(self, cells: Sequence[Cell]) -> None:
         def work(numbered: tuple[int, Cell]) -> None:
             number, cell = numbered
-            print(f"\n[{cell.stage} {number}/{len(cells)}] {cell.name}", flush=True)
-            if self.jobs == 1:
-                carry_out(self.study, cell)
-            else:
-                self._in_a_process(cell)
+            title = f"[{cell.stage} {number}/{len(cells)}] {cell.name}"
+            print(f"\n{title}", flush=True)
+            (carry_out if self.jobs == 1 else self._in_a_process)(self.study, cell)
             record = read_record(self.places.cell(cell))
             ending = "" if record["state"] == "done" else f": {record['error']}"
-            print(
-                f"[{cell.stage} {number}/{len(cells)}] {cell.name} {record['state']} in {_duration(record['seconds'])}{ending}",
-                flush=True,
-            )
+            print(f"{title} {record['state']} in {_duration(record['seconds'])}{ending}", flush=True)
             self._remove_weights(cell)
 
         if self.jobs == 1:
@@ -213,74 +191,55 @@ class StudyRun:
             with ThreadPoolExecutor(self.jobs) as pool:
                 list(pool.map(work, enumerate(cells, 1)))
 
-    def _in_a_process(self, cell: Cell) -> None:
+    def _in_a_process(self, study: Study, cell: Cell) -> None:
         folder = self.places.cell(cell)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / CELL_RECORD).unlink(missing_ok=True)
         began = time.monotonic()
-        command = [
-            sys.executable,
-            str(PACKAGE_FOLDER / "command.py"),
-            "study",
-            str(self.places.root / "study.yaml"),
-            "--cell",
-            cell.name,
-        ]
-        # Each job has a GPU of its own where there are several.
-        device = self._devices.get() if self._has_devices else None
+        command = [sys.executable, str(PACKAGE_FOLDER / "command.py"), "study", str(study.root / "study.yaml"), "--cell"]
+        device = self._devices.get()
         environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": str(device)})
         try:
             with open(folder / "log.txt", "ab") as log:
                 status = subprocess.run(
-                    command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment
+                    [*command, cell.name], stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
                 ).returncode
         finally:
-            if device is not None:
-                self._devices.put(device)
+            self._devices.put(device)
         if not read_record(folder):
             how = f"killed by signal {-status}" if status < 0 else f"ended with status {status}"
-            _record(folder, "failed", time.monotonic() - began, error=f"its process was {how}; see {folder / 'log.txt'}")
+            _record(folder, "failed", began, error=f"its process was {how}; see {folder / 'log.txt'}")
 
     def _remove_weights(self, cell: Cell) -> None:
         """Removes what no cell needs any more: checkpoints, and students from which nothing is still to be fine-tuned."""
         if self.study.keep_models or not self._is_done(cell):
             return
         distil = source_of(self.study, cell) if cell.stage == "fine_tune" else cell
-        waiting = [one for one in self.cells if not self._is_done(one) and source_of(self.study, one) == distil]
-        for done in {cell, *([distil] if distil is not None and not waiting else [])}:
-            if done == distil and waiting:
-                shutil.rmtree(self.places.cell(done) / "checkpoints", ignore_errors=True)
-                continue
-            for name in _WEIGHTS:
+        waiting = any(not self._is_done(one) and source_of(self.study, one) == distil for one in self.cells)
+        for done in {one for one in (cell, distil) if one is not None}:
+            for name in ("checkpoints",) if waiting and done == distil else _WEIGHTS:
                 shutil.rmtree(self.places.cell(done) / name, ignore_errors=True)
 
 
 def carry_out(study: Study, cell: Cell) -> None:
     """Runs one cell in this process; what becomes of it stands in its `cell.json`."""
-    folder = Places(Path(study.output).expanduser()).cell(cell)
-    began = time.monotonic()
+    places, began = Places(study.root), time.monotonic()
+    folder = places.cell(cell)
     try:
         source = source_of(study, cell)
-        if source is not None and read_record(Places(Path(study.output).expanduser()).cell(source)).get("state") != "done":
+        if source is not None and read_record(places.cell(source)).get("state") != "done":
             raise ValueError(f"it starts from {source.name}, which has failed.")
-        recipe = _recipe(study, cell)
-        if cell.stage == "reference":
-            if study.image_text is None:
-                measure_references(study, cell)
-        elif isinstance(recipe, CausalRecipe):
-            CausalRun(recipe)()
-        elif isinstance(recipe, Recipe):
-            Run(recipe)()
-        else:
-            RetrievalRun(recipe)()
+        recipe = recipe_of(study, cell)
+        if cell.stage != "reference":
+            _RUNS[type(recipe)](recipe)()
+        elif study.image_text is None:
+            measure_references(study, cell)
         measure_under_noise(study, cell)
         (write_cell_values if study.image_text is None else measure_image_text)(study, cell)
     except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
-        _record(
-            folder, "failed", time.monotonic() - began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc()
-        )
+        _record(folder, "failed", began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:
-        _record(folder, "done", time.monotonic() - began, recipe=_plain(recipe))
+        _record(folder, "done", began, recipe=_plain(recipe.to_dict()))
     gc.collect()
 
 
@@ -289,7 +248,7 @@ def carry_out_by_name(folder: Path, name: str) -> int:
     study = read_study(folder)
     cell = next(cell for cell in cells_of(study) if cell.name == name)
     carry_out(study, cell)
-    return 0 if read_record(Places(Path(study.output).expanduser()).cell(cell))["state"] == "done" else 1
+    return 0 if read_record(Places(study.root).cell(cell))["state"] == "done" else 1
 
 
 def read_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
@@ -306,29 +265,26 @@ def read_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
     return study
 
 
-def _recipe(study: Study, cell: Cell) -> Recipe | CausalRecipe | RetrievalRecipe:
-    if cell.stage == "causal":
-        return causal_recipe(study, cell)
-    return fine_tuning_recipe(study, cell) if cell.stage == "fine_tune" else distillation_recipe(study, cell)
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """As JSON has them, without tuples."""
+    return json.loads(json.dumps(values))
 
 
-def _plain(recipe: Recipe | CausalRecipe | RetrievalRecipe) -> dict[str, Any]:
-    return json.loads(json.dumps(recipe.to_dict()))
+def _record(folder: Path, state: str, began: float, **more: Any) -> None:
+    write_json(folder / CELL_RECORD, {"state": state, "seconds": round(time.monotonic() - began, 1)} | more)
 
 
-def _plain_yaml(file: Path) -> dict[str, Any]:
-    return json.loads(json.dumps(read_values(file)[0]))
-
-
-def _record(folder: Path, state: str, seconds: float, **more: Any) -> None:
-    record = {"state": state, "seconds": round(seconds, 1)} | more
-    write_text(folder / CELL_RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-
-
-def _updates(training: dict[str, Any]) -> str:
+def _cost(recipes: Sequence[AnyRecipe]) -> str:
+    """How many trainings these are, and how long each is."""
+    trainings = 0
+    for recipe in recipes:
+        trainings += 1 + len(recipe.baselines) if isinstance(recipe, Recipe) else 1
+        trainings += len(recipe.systems) - 1 if isinstance(recipe, CausalRecipe) else 0
+    training = recipes[0].training
     if training.get("max_steps", 0) > 0:
-        return f"{training['max_steps']:,} updates"
-    return f"{training['num_train_epochs']} epochs" if "num_train_epochs" in training else "as many epochs as the pairs need"
+        return f"{trainings} trainings of {training['max_steps']:,} updates"
+    epochs = training.get("num_train_epochs")
+    return f"{trainings} trainings of " + ("as many epochs as the pairs need" if epochs is None else f"{epochs} epochs")
 
 
 def _duration(seconds: float) -> str:

@@ -199,6 +199,11 @@ class Study:
         stages = [stage for stage in (self.distil, self.causal, self.fine_tune) if stage is not None]
         return {factor: stage.left_out.get(factor) for stage in stages for factor in stage.factors}
 
+    @property
+    def root(self) -> Path:
+        """The study's folder."""
+        return Path(self.output).expanduser()
+
     def to_yaml(self) -> str:
         """The study as YAML, its profile chosen."""
         return write_values(dataclasses.asdict(self))

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from modeling_optical.evaluation import holm
-
-from ...checked_yaml import build
-from ..reporting.comparisons import Estimate, difference, estimate, interval_columns, shown_system
-from ..reporting.document import MISSING, ReportDocument, colour, legend_below, look, number
+from ..reporting.comparisons import compared, with_holm
+from ..reporting.document import ReportDocument
+from ..reporting.estimates import NOTHING, Row, estimate, number
+from ..reporting.figures import beside, draw_bars, look, reach
+from ..reporting.over_languages import between, deviation, difference_of, mean
+from ..reporting.panel import estimates_of
 from ..reporting.results_table import StudyResults
-from .languages import Interval, Panel, Unit, deviation, difference_of, first_less_rest, mean
+from ..reporting.table import Format, numbers_of, pivoted, signed
+from .languages import ImagePanel
 
-_REFERENCES = {
-    "ceiling": "CLIP, English captions",
-    "translation": "CLIP, translated captions",
-    "clip": "CLIP, captions as they are",
-    "floor": "untrained student",
-}
+_MEAN, _DEVIATION, _UNSEEN, _LOSS = (
+    "mean with bitext",
+    "standard deviation with bitext",
+    "mean without bitext in the language",
+    "loss without bitext",
+)
+_PAIRED = ["collection", "bitext", "language", "against", "difference", "wins", "ties", "losses", "t_test", "randomisation",
+           "note", "images", "t_test_holm"]  # fmt: skip
 
 
 @dataclass
@@ -38,359 +42,212 @@ class ImageTextOptions:
     against: str = "pooled"
 
 
-def report_image_text(results: StudyResults, document: ReportDocument) -> str:
+def report_image_text(results: StudyResults, options: ImageTextOptions, document: ReportDocument) -> str:
     """Writes the report's body and returns the answer."""
-    options = build(ImageTextOptions, results.study.report_options, "report_options")
-    panels = [Panel(results, name) for name in results.queries["collection"].unique()]
+    panels = [ImagePanel(results, name) for name in results.queries["collection"].unique()]
     comparisons = [row for panel in panels for row in _comparisons(panel, options)]
-    answer = _answer(results, options, panels, comparisons)
-    document.text(f"**{answer}**")
-    _figures(document, panels, results)
-    _summary(document, panels, results)
-    _show_comparisons(document, results, options, comparisons)
-    _left_out(document, panels, results)
-    _recalls(document, panels, results)
-    kept = document.kept_table("languages", _languages(panels, results))
-    paired = document.kept_table("paired_by_language", _paired(panels, options))
+    answer = _answer(document, panels, options, comparisons)
+    _figures(document, panels)
+    _show_summary(document, panels)
+    caption = (
+        f"{panels[0].shown(options.main)} less each other arm, {panels[0].metric}, with 95 % intervals over seeds "
+        "and images. Loss without bitext: what a language loses when it is left out of the bitext, mean over those that were."
+    )
+    keys: dict[str, Format] = {"images": "collection", "against": lambda row: panels[0].shown(row["against"])}
+    shown = pivoted(comparisons, keys, "quantity", signed("difference"))
+    document.table("comparisons", caption, comparisons, shown)
+    _show_left_out(document, panels)
+    _show_recalls(document, panels)
+    languages = [row | {"images": row["queries"]} for row in estimates_of(_measured(panels), results.study.metrics)]
+    columns = ["collection", "bitext", "language", "system", "metric", "value", "seeds", "images"]
+    kept = document.kept_table("languages", languages, columns)
+    pairs = [
+        (
+            {"collection": panel.label, "bitext": setting, "language": code, "against": other},
+            *(panel.of(system, code, setting) for system in (options.main, other)),
+        )
+        for panel in panels
+        for setting in panel.settings
+        for code in panel.languages
+        for other in panel.systems
+        if other != options.main
+    ]
+    paired = with_holm([row | {"images": row["queries"]} for row in compared(pairs, panels[0].metric)], "t_test")
     document.text(
-        f"Every setting, language, system and metric with its interval: [{kept}]({kept}). Paired tests over images in every "
-        f"language and setting, Holm's correction over all of them: [{paired}]({paired})."
+        f"Every setting, language, system and metric with its interval: {kept}. Paired tests over images in every language and "
+        f"setting, Holm's correction over all of them: {document.kept_table('paired_by_language', paired, _PAIRED)}."
     )
     return answer
 
 
-def _shown(system: str, results: StudyResults) -> str:
-    return _REFERENCES.get(system) or shown_system(system, results.study.systems)
-
-
-def _references(panel: Panel) -> list[str]:
-    return [system for system in _REFERENCES if system in panel.references]
-
-
-def _units(setting: str, languages: Sequence[str]) -> list[Unit]:
-    return [(setting, language) for language in languages]
-
-
-def _summary(document: ReportDocument, panels: Sequence[Panel], results: StudyResults) -> None:
-    """A row per setting and system: languages with bitext, those without, how much they differ."""
-    shown, numbers = [], []
-    for panel in panels:
-        for setting in panel.settings:
-            seen, unseen = _units(setting, panel.seen_in(setting)), _units(setting, panel.unseen_in(setting))
-            for system in panel.systems:
-                found = {
-                    "seen": panel.value([system], seen, mean),
-                    "unseen": panel.value([system], unseen, mean),
-                    "gap": panel.value([system], [*seen, *unseen], first_less_rest(len(seen))) if unseen else (None, None),
-                    "deviation": panel.value([system], [*seen, *unseen], deviation) if len(panel.targets) > 1 else (None, None),
-                }
-                key = {"collection": panel.collection, "bitext": setting, "system": system}
-                numbers.append(key | {k: v for name, one in found.items() for k, v in interval_columns(name, *one).items()})
-                shown.append(
-                    {
-                        "images": f"{panel.collection} ({panel.images:,})",
-                        "bitext in": setting,
-                        "system": _shown(system, results),
-                        "languages with bitext": number(*found["seen"]),
-                        "without": number(*found["unseen"]),
-                        "with less without": number(*found["gap"], sign=True),
-                        "standard deviation": number(*found["deviation"]),
-                    }
-                )
-    if not shown:
-        return
-    metric = results.study.metrics[0]
-    targets = "; ".join(dict.fromkeys(", ".join(panel.targets) for panel in panels))
-    caption = (
-        f"{metric} over the target languages ({targets}), those with bitext and those without, with 95 % intervals over seeds "
-        "and images; the languages are taken as given. The draws' noise adds to a deviation, so its interval leans upwards."
-    )
-    document.table("summary", caption, pd.DataFrame(shown), pd.DataFrame(numbers))
-
-
-@dataclass
-class _Comparison:
-    """The main system less another, by one quantity."""
-
-    panel: Panel
-    other: str
-    quantity: str
-    value: float | None
-    interval: Interval
-
-    def verdict(self, main: str, fewer: bool) -> str:
-        """What the interval says; `fewer`: whether less of it is the point."""
-        if self.value is None or self.interval is None:
-            return "not known"
-        if self.interval[0] <= 0 <= self.interval[1]:
-            return "not distinguishable"
-        return f"{'smaller' if self.value < 0 else 'larger'} with {main}" if fewer else (
-            f"{'lower' if self.value < 0 else 'higher'} with {main}"
-        )  # fmt: skip
-
-
-_MEAN, _DEVIATION, _UNSEEN, _LOSS = (
-    "mean with bitext",
-    "standard deviation with bitext",
-    "mean without bitext in the language",
-    "loss without bitext",
-)
-
-
-def _comparisons(panel: Panel, options: ImageTextOptions) -> list[_Comparison]:
-    if not panel.settings:
-        return []
-    seen = _units(panel.settings[0], panel.seen_in(panel.settings[0]))
-    left_out = panel.left_out
-    with_bitext = _units(panel.settings[0], list(left_out))
-    found = []
-    for other in panel.systems:
-        if other == options.main:
-            continue
-        quantities: dict[str, tuple[list[Unit], Callable[[np.ndarray], np.ndarray]]] = {_MEAN: (seen, mean)}
-        if len(seen) > 1:
-            quantities[_DEVIATION] = (seen, deviation)
-        if left_out:
-            quantities[_UNSEEN] = (list(left_out.values()), mean)
-            quantities[_LOSS] = ([*with_bitext, *left_out.values()], first_less_rest(len(left_out)))
-        for name, (units, statistic) in quantities.items():
-            value, interval = panel.value([options.main, other], units, difference_of(statistic))
-            found.append(_Comparison(panel, other, name, value, interval))
-    return found
-
-
-def _show_comparisons(
-    document: ReportDocument, results: StudyResults, options: ImageTextOptions, comparisons: Sequence[_Comparison]
-) -> None:
-    shown: dict[tuple[str, str], dict[str, str]] = {}
-    numbers = []
-    for one in comparisons:
-        row = shown.setdefault(
-            (one.panel.collection, one.other), {"images": one.panel.collection, "against": _shown(one.other, results)}
-        )
-        row[one.quantity] = number(one.value, one.interval, sign=True)
-        key = {"collection": one.panel.collection, "main": options.main, "against": one.other, "quantity": one.quantity}
-        numbers.append(key | interval_columns("difference", one.value, one.interval))
-    if not shown:
-        return
-    caption = (
-        f"{_shown(options.main, results)} less each other arm, {results.study.metrics[0]}, with 95 % intervals over seeds "
-        "and images. Loss without bitext: what a language loses when it is left out of the bitext, mean over those that were."
-    )
-    document.table("comparisons", caption, pd.DataFrame(list(shown.values())).fillna(MISSING), pd.DataFrame(numbers))
-
-
-def _left_out(document: ReportDocument, panels: Sequence[Panel], results: StudyResults) -> None:
-    """A row per language and system: with bitext, without, and the difference."""
-    shown, numbers = [], []
-    for panel in panels:
-        for code, unit in panel.left_out.items():
-            for system in panel.systems:
-                seen = panel.of(system, (panel.settings[0], code))
-                unseen = panel.of(system, unit)
-                loss = panel.value([system], [(panel.settings[0], code), unit], first_less_rest(1))
-                own = _estimated("with_bitext", seen) | _estimated("without_bitext", unseen) | interval_columns("loss", *loss)
-                numbers.append({"collection": panel.collection, "language": code, "system": system, **own})
-                shown.append(
-                    {
-                        "images": panel.collection,
-                        "language": code,
-                        "system": _shown(system, results),
-                        "with bitext": _cell(seen),
-                        "without": _cell(unseen),
-                        "loss": number(*loss, sign=True),
-                    }
-                )
-    if shown:
-        caption = f"{results.study.metrics[0]} in each language when all have bitext, and when it alone has none."
-        document.table("left_out", caption, pd.DataFrame(shown), pd.DataFrame(numbers))
-
-
-def _cell(found: Estimate | None) -> str:
-    return MISSING if found is None else number(found.value, found.interval)
-
-
-def _estimated(name: str, found: Estimate | None) -> dict[str, float | None]:
-    return interval_columns(name, None, None) if found is None else interval_columns(name, found.value, found.interval)
-
-
-def _recalls(document: ReportDocument, panels: Sequence[Panel], results: StudyResults) -> None:
-    """All recalls in every language, of the students with all bitext and of the references."""
-    shown = []
+def _measured(panels: Sequence[ImagePanel]) -> Iterator[tuple[Row, pd.DataFrame]]:
+    """References, then trained systems in every setting, language by language."""
     for panel in panels:
         for code in panel.languages:
-            own = [(system, panel.reference_rows(system, code)) for system in _references(panel)]
-            own += [(system, panel.rows_of(system, (panel.settings[0], code))) for system in panel.systems if panel.settings]
-            for system, rows in own:
-                values = {metric: estimate(rows, metric) for metric in results.study.metrics}
-                if any(values.values()):
-                    cells = {_short(m): MISSING if one is None else number(one.value) for m, one in values.items()}
-                    note = "" if code in panel.targets else " (never bitext)"
-                    shown.append(
-                        {"images": panel.collection, "language": code + note, "system": _shown(system, results)} | cells
-                    )
-    sizes = ", ".join(f"k / {panel.images:,} on {panel.collection}" for panel in panels)
+            key = {"collection": panel.label, "bitext": "", "language": code}
+            for system in panel.references.systems:
+                yield key | {"system": system}, panel.references.of(system, code)
+            for setting in panel.settings:
+                for system in panel.systems:
+                    yield key | {"bitext": setting, "system": system}, panel.of(system, code, setting)
+
+
+def _show_summary(document: ReportDocument, panels: Sequence[ImagePanel]) -> None:
+    """A row per setting and system: languages with bitext, those without, how much they differ."""
+    rows: list[Row] = []
+    for panel in panels:
+        for setting in panel.settings:
+            seen, unseen = panel.units(setting, seen=True), panel.units(setting, seen=False)
+            every = [*seen, *unseen]
+            gap = between(range(len(seen)), range(len(seen), len(every)))
+            rows += [
+                {"collection": panel.label, "bitext": setting, "system": system}
+                | {"seen": panel.over(mean, [system], seen), "unseen": panel.over(mean, [system], unseen)}
+                | {"gap": panel.over(gap, [system], every) if unseen else NOTHING}
+                | {"deviation": panel.over(deviation, [system], every) if len(every) > 1 else NOTHING}
+                for system in panel.systems
+            ]
+    images = {panel.label: f"{panel.label} ({panel.images:,})" for panel in panels}
+    targets = "; ".join(dict.fromkeys(", ".join(panel.targets) for panel in panels))
+    caption = (
+        f"{panels[0].metric} over the target languages ({targets}), those with bitext and those without, with 95 % intervals "
+        "over seeds and images; the languages are taken as given. The draws' noise adds to a deviation, so its interval leans "
+        "upwards."
+    )
+    document.table("summary", caption, rows, {
+        "images": lambda row: images[row["collection"]], "bitext in": "bitext",
+        "system": lambda row: panels[0].shown(row["system"]), "languages with bitext": "seen", "without": "unseen",
+        "with less without": signed("gap"), "standard deviation": "deviation",
+    })  # fmt: skip
+
+
+def _comparisons(panel: ImagePanel, options: ImageTextOptions) -> Iterator[Row]:
+    """The main system less each other by quantity, all of them of the setting with most languages."""
+    if not panel.settings:
+        return
+    seen, left_out = panel.units(panel.settings[0], seen=True), list(panel.left_out.values())
+    count = len(left_out)
+    with_bitext = [(code, panel.settings[0]) for code in panel.left_out]
+    quantities = {_MEAN: (mean, seen)}
+    if len(seen) > 1:
+        quantities[_DEVIATION] = (deviation, seen)
+    if left_out:
+        loss = between(range(count), range(count, 2 * count))
+        quantities |= {_UNSEEN: (mean, left_out), _LOSS: (loss, [*with_bitext, *left_out])}
+    for other in panel.systems:
+        for quantity, (statistic, units) in quantities.items():
+            if other != options.main:
+                found = panel.over(difference_of(statistic), [options.main, other], units)
+                key = {"collection": panel.label, "main": options.main, "against": other, "quantity": quantity}
+                yield key | {"difference": found}
+
+
+def _show_left_out(document: ReportDocument, panels: Sequence[ImagePanel]) -> None:
+    """A row per language and system: with bitext, without, and the difference."""
+    rows = [
+        {"collection": panel.label, "language": code, "system": system}
+        | {"with_bitext": panel.estimate(system, code, panel.settings[0]), "without_bitext": panel.estimate(system, *unit)}
+        | {"loss": panel.over(between([0], [1]), [system], [(code, panel.settings[0]), unit])}
+        for panel in panels
+        for code, unit in panel.left_out.items()
+        for system in panel.systems
+    ]
+    caption = f"{panels[0].metric} in each language when all have bitext, and when it alone has none."
+    document.table("left_out", caption, rows, {
+        "images": "collection", "language": "language", "system": lambda row: panels[0].shown(row["system"]),
+        "with bitext": "with_bitext", "without": "without_bitext", "loss": signed("loss"),
+    })  # fmt: skip
+
+
+def _show_recalls(document: ReportDocument, panels: Sequence[ImagePanel]) -> None:
+    """All recalls in every language, of the students with all bitext and of the references."""
+    metrics, rows = panels[0].study.metrics, []
+    for panel in panels:
+        for key, own in _measured([panel]):
+            if key["bitext"] in ("", *panel.settings[:1]) and not own.empty:
+                note = "" if key["language"] in panel.targets else " (never bitext)"
+                shown = {"images": panel.label, "language": key["language"] + note, "system": panel.shown(key["system"])}
+                rows.append(shown | {_short(metric): number(estimate(own, metric).value) for metric in metrics})
+    sizes = ", ".join(f"k / {panel.images:,} on {panel.label}" for panel in panels)
     caption = (
         "Recall by language, students with bitext in all target languages: T→I text to image, I→T image to text. By chance "
         f"T→I R@k is {sizes}. Intervals are in the table that is linked below."
     )
-    document.table("recall", caption, pd.DataFrame(shown))
+    document.table("recall", caption, rows, {name: name for name in rows[0]} if rows else {})
 
 
 def _short(metric: str) -> str:
     return metric.replace("text to image", "T→I").replace("image to text", "I→T")
 
 
-def _languages(panels: Sequence[Panel], results: StudyResults) -> pd.DataFrame:
-    rows: list[dict[str, object]] = []
-
-    def add(panel: Panel, setting: str, code: str, system: str, own: pd.DataFrame) -> None:
-        for metric in results.study.metrics:
-            found = estimate(own, metric)
-            if found is not None:
-                key = {"collection": panel.collection, "bitext": setting, "language": code, "system": system, "metric": metric}
-                size = {"seeds": found.seeds, "images": found.queries}
-                rows.append({**key, **interval_columns("value", found.value, found.interval), **size})
-
-    for panel in panels:
-        for code in panel.languages:
-            for system in _references(panel):
-                add(panel, "", code, system, panel.reference_rows(system, code))
-            for setting in panel.settings:
-                for system in panel.systems:
-                    add(panel, setting, code, system, panel.rows_of(system, (setting, code)))
-    return pd.DataFrame(rows)
-
-
-def _paired(panels: Sequence[Panel], options: ImageTextOptions) -> pd.DataFrame:
-    rows: list[dict[str, object]] = []
-    chances: list[float | None] = []
-    for panel in panels:
-        for setting in panel.settings:
-            for code in panel.languages:
-                for other in panel.systems:
-                    unit = (setting, code)
-                    if other == options.main:
-                        continue
-                    found = difference(panel.rows_of(options.main, unit), panel.rows_of(other, unit), panel.metric)
-                    if found is None:
-                        continue
-                    key = {"collection": panel.collection, "bitext": setting, "language": code, "against": other}
-                    names = ("wins", "ties", "losses", "t_test", "randomisation", "note")
-                    test = {name: getattr(found.test, name) for name in names} | {"images": found.test.queries}
-                    rows.append(key | interval_columns("difference", found.value, found.interval) | test)
-                    chances.append(found.test.t_test)
-    return pd.DataFrame([row | {"t_test_holm": p} for row, p in zip(rows, holm(chances), strict=True)])
-
-
-def _figures(document: ReportDocument, panels: Sequence[Panel], results: StudyResults) -> None:
+def _figures(document: ReportDocument, panels: Sequence[ImagePanel]) -> None:
     bars, points = [], []
     for panel in panels:
         for code in panel.languages:
-            for system in _references(panel):
-                bars.append(_drawn(panel, code, system, estimate(panel.reference_rows(system, code), panel.metric)))
+            key = {"panel": panel.label, "language": code}
+            for system in panel.references.systems:
+                bars.append(key | {"system": system, "value": panel.references.estimate(system, code)})
             for system in panel.systems:
-                unit = (panel.settings[0], code)
-                bars.append(_drawn(panel, code, system, panel.of(system, unit)))
+                with_bitext = panel.estimate(system, code, panel.settings[0])
+                bars.append(key | {"system": system, "value": with_bitext})
                 if code in panel.left_out:
-                    points.append({"bitext": "with"} | _drawn(panel, code, system, panel.of(system, unit)))
-                    without = panel.of(system, panel.left_out[code])
-                    points.append({"bitext": "without"} | _drawn(panel, code, system, without))
-    metric = results.study.metrics[0]
+                    without = panel.estimate(system, *panel.left_out[code])
+                    points.append({"bitext": "with"} | key | {"system": system, "value": with_bitext})
+                    points.append({"bitext": "without"} | key | {"system": system, "value": without})
+    drawn, metric = {panel.label: panel for panel in panels}, panels[0].metric
+    bar_data, point_data = numbers_of(bars), numbers_of(points)
 
-    def draw_bars(axes: Sequence[Axes]) -> None:
-        for axis, panel in zip(axes, panels, strict=True):
-            _draw_languages(axis, panel, results)
-        legend_below(axes)
+    def draw_languages(axis: Axes, panel: ImagePanel) -> None:
+        own = bar_data[bar_data["panel"] == panel.label]
+        draw_bars(axis, own, panel.languages, {system: panel.shown(system) for system in panel.systems}, ("",))
+        for place, system, x, values in beside(axis, own, panel.languages, panel.references.systems, 0):
+            style: dict[str, Any] = {"color": "black", "linewidth": 0.9, "linestyle": ("-", "--", ":", "-.")[place % 4]}
+            for middle, value in zip(x, values["value"], strict=True):
+                axis.plot([middle - 0.42, middle + 0.42], [value] * 2, label=panel.shown(system), **style)
 
     caption = f"{metric} by language, bitext in all target languages, with 95 % intervals; marks are references."
-    document.figure("languages", caption, pd.DataFrame(bars), draw_bars, panels=len(panels))
-    if not points:
-        return
+    document.figure("languages", caption, bar_data, drawn, draw_languages, y=metric)
 
-    def draw_points(axes: Sequence[Axes]) -> None:
-        for axis, panel in zip(axes, panels, strict=True):
-            _draw_left_out(axis, panel, results)
-        legend_below(axes)
+    def draw_left_out(axis: Axes, panel: ImagePanel) -> None:
+        for bitext, own in point_data[point_data["panel"] == panel.label].groupby("bitext"):
+            for place, system, x, values in beside(axis, own, list(panel.left_out), panel.systems, 0.16):
+                filled = {"label": panel.shown(system)} if bitext == "with" else {"markerfacecolor": "white"}
+                style = look(place) | {"linestyle": "none"} | filled
+                axis.errorbar(x, values["value"], yerr=reach(values), capsize=2, **style)
 
-    caption = f"{metric} in each language with bitext (filled) and when it alone has none (hollow), with 95 % intervals."
-    document.figure("left_out", caption, pd.DataFrame(points), draw_points, panels=len(panels))
-
-
-def _drawn(panel: Panel, code: str, system: str, found: Estimate | None) -> dict[str, object]:
-    return {"panel": panel.collection, "language": code, "system": system, **_estimated("value", found)}
-
-
-def _draw_languages(axis: Axes, panel: Panel, results: StudyResults) -> None:
-    width = 0.8 / max(len(panel.systems), 1)
-    for place, code in enumerate(panel.languages):
-        for position, system in enumerate(panel.systems):
-            found = panel.of(system, (panel.settings[0], code))
-            if found is None:
-                continue
-            x = place + (position - (len(panel.systems) - 1) / 2) * width
-            label = _shown(system, results) if place == 0 else None
-            axis.bar(x, found.value, width * 0.92, color=colour(position), label=label, edgecolor="white", linewidth=0.4)
-            axis.errorbar(x, found.value, yerr=_reach(found), color="black", linewidth=0.7, capsize=1)
-        for number_, system in enumerate(_references(panel)):
-            found = estimate(panel.reference_rows(system, code), panel.metric)
-            if found is not None:
-                label = _shown(system, results)
-                axis.plot(
-                    [place - 0.42, place + 0.42], [found.value] * 2, color="black", linewidth=0.9,
-                    linestyle=("-", "--", ":", "-.")[number_ % 4], label=label,
-                )  # fmt: skip
-    axis.set_xticks(range(len(panel.languages)), panel.languages)
-    axis.set_title(panel.collection, fontsize=9)
-    axis.set_ylabel(panel.metric)
-
-
-def _draw_left_out(axis: Axes, panel: Panel, results: StudyResults) -> None:
-    codes = list(panel.left_out)
-    for position, system in enumerate(panel.systems):
-        for place, code in enumerate(codes):
-            x = place + (position - (len(panel.systems) - 1) / 2) * 0.16
-            for unit, filled in (((panel.settings[0], code), True), (panel.left_out[code], False)):
-                found = panel.of(system, unit)
-                if found is not None:
-                    style = look(position) | {"linestyle": "none"} | ({} if filled else {"markerfacecolor": "white"})
-                    label = _shown(system, results) if filled and place == 0 else None
-                    axis.errorbar(x, found.value, yerr=_reach(found), capsize=2, label=label, **style)
-    axis.set_xticks(range(len(codes)), codes)
-    axis.set_title(panel.collection, fontsize=9)
-    axis.set_ylabel(panel.metric)
-
-
-def _reach(found: Estimate) -> list[list[float]]:
-    low, high = found.interval or (found.value, found.value)
-    return [[max(found.value - low, 0)], [max(high - found.value, 0)]]
+    if points:
+        caption = f"{metric} in each language with bitext (filled) and when it alone has none (hollow), with 95 % intervals."
+        document.figure("left_out", caption, point_data, drawn, draw_left_out, y=metric)
 
 
 def _answer(
-    results: StudyResults, options: ImageTextOptions, panels: Sequence[Panel], comparisons: Sequence[_Comparison]
+    document: ReportDocument, panels: Sequence[ImagePanel], options: ImageTextOptions, comparisons: Sequence[Row]
 ) -> str:
-    main, against = _shown(options.main, results), _shown(options.against, results)
+    main, against = panels[0].shown(options.main), panels[0].shown(options.against)
+
+    def said(row: Row, lower: str, higher: str) -> str:
+        found = row["difference"]
+        if found.interval is None:
+            verdict = "not known"
+        elif not found.clear:
+            verdict = "not distinguishable"
+        else:
+            verdict = f"{lower if found.value < 0 else higher} with {main}"
+        return f"{verdict} ({found.signed})"
+
     parts = []
     for panel in panels:
-        own = {
-            one.quantity: one
-            for one in comparisons
-            if one.panel is panel and one.other == options.against and one.value is not None
-        }
+        asked = [row for row in comparisons if (row["collection"], row["against"]) == (panel.label, options.against)]
+        own = {row["quantity"]: row for row in asked if row["difference"]}
         if _MEAN not in own:
             continue
-        said = [f"with bitext in every language {results.study.metrics[0]} is {_said(own[_MEAN], main, False)}"]
+        text = f"on {panel.label}, with bitext in every language {panel.metric} is {said(own[_MEAN], 'lower', 'higher')}"
         if _DEVIATION in own:
-            count = len(panel.seen_in(panel.settings[0]))
-            said.append(f"its standard deviation over {count} languages is {_said(own[_DEVIATION], main, True)}")
+            count = len(panel.units(panel.settings[0], seen=True))
+            text += f"; its standard deviation over {count} languages is {said(own[_DEVIATION], 'smaller', 'larger')}"
         if _LOSS in own:
-            said.append(f"in a language without bitext it is {_said(own[_UNSEEN], main, False)}")
-            said.append(f"what a language loses without bitext is {_said(own[_LOSS], main, True)}")
-        parts.append(f"on {panel.collection}, " + "; ".join(said))
-    if not parts:
-        return f"{main} and {against} were not both measured, so the question is not answered."
-    return f"{main} against {against}: " + ". ".join(parts) + "."
-
-
-def _said(one: _Comparison, main: str, fewer: bool) -> str:
-    return f"{one.verdict(main, fewer)} ({number(one.value, one.interval, sign=True)})"
+            text += f"; in a language without bitext it is {said(own[_UNSEEN], 'lower', 'higher')}"
+            text += f"; what a language loses without bitext is {said(own[_LOSS], 'smaller', 'larger')}"
+        parts.append(text)
+    otherwise = f"{main} and {against} were not both measured, so the question is not answered."
+    return document.answer(parts, otherwise, lead=f"{main} against {against}: ", between=". ")

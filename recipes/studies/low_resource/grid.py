@@ -6,36 +6,24 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 
-from ..reporting.comparisons import in_order, selected, table_of
+from ..reporting.estimates import NOTHING, Estimate, estimate_of
+from ..reporting.panel import Panel, selected
 from ..reporting.results_table import REFERENCE_SEED, StudyResults
 
 NONE = "0"
 
 
-class Grid:
+class Grid(Panel):
     """The results of one language on one collection, by system, bitext and labelled pairs."""
 
-    def __init__(self, results: StudyResults, rows: pd.DataFrame, language: str, collection: str):
-        self.results, self.rows = results, rows
-        self.language, self.collection = language, collection
-        self.metric = results.study.metrics[0]
-
-    @property
-    def label(self) -> str:
-        """Collection and language."""
-        return f"{self.collection}, {self.language}"
-
-    @property
-    def systems(self) -> list[str]:
-        """Systems that have had bitext, in the report's order."""
-        found = [s for s in self.rows["system"].unique() if s in self.results.study.systems or s == "start"]
-        return in_order(found, self.results.study.systems)
-
-    def at(self, system: str, bitext: str, pairs: str) -> pd.DataFrame:
-        """Rows of a system; without bitext every system is the untrained student."""
-        return selected(self.rows, system="floor" if bitext == NONE else system, bitext=bitext, pairs=pairs)
+    def __init__(self, results: StudyResults, language: str, collection: str):
+        rows = selected(results.queries, language=language, collection=collection)
+        super().__init__(results, rows, f"{collection}, {language}", ("system", "bitext", "pairs"))
+        self.key = {"collection": collection, "language": language}
+        self.language = language
+        # Those that have had bitext; without it every system is the untrained student, `floor`.
+        self.systems = [system for system in self.systems if system in self.study.systems or system == "start"]
 
     def sizes(self, factor: str, **fixed: str) -> list[str]:
         """Values of a factor that were run, the smallest first."""
@@ -58,34 +46,29 @@ class Grid:
             if pairs < float(size)
         ]
 
-    def combined(self, points: Sequence[tuple[str, str, str]], weights: Sequence[float]) -> np.ndarray | None:
-        """Per seed and query, the weighted sum of the values at (system, bitext, pairs); None if some point was not run."""
-        tables = [table_of(self.at(*point), self.metric) for point in points]
-        if any(table is None for table in tables) or not tables:
-            return None
-        found = [table for table in tables if table is not None]
-        trained = [set(t.index) for t in found if t.index[0] != REFERENCE_SEED]
+    def combined(self, points: Sequence[tuple[str, str, str]], weights: Sequence[float]) -> Estimate:
+        """The weighted sum of the values at (system, bitext, pairs), over the seeds and queries that all of them have."""
+        tables = [table for point in points if (table := self.table(*point)) is not None]
+        if len(tables) < len(points):
+            return NOTHING
+        trained = [set(table.index) for table in tables if table.index[0] != REFERENCE_SEED]
         seeds = sorted(set.intersection(*trained)) if trained else [REFERENCE_SEED]
-        if not seeds:
-            return None
-        queries = found[0].columns
-        for table in found[1:]:
+        queries = tables[0].columns
+        for table in tables[1:]:
             queries = queries.intersection(table.columns)
+        if not seeds or not len(queries):
+            return NOTHING
         parts = [
             weight * table.loc[seeds if table.index[0] != REFERENCE_SEED else [REFERENCE_SEED] * len(seeds), queries].to_numpy()
-            for table, weight in zip(found, weights, strict=True)
+            for table, weight in zip(tables, weights, strict=True)
         ]
-        return np.sum(parts, axis=0) if len(queries) else None
+        return estimate_of(np.sum(parts, axis=0))
 
 
 def grids_of(results: StudyResults) -> list[Grid]:
     """All languages and collections of a study."""
-    keys = results.queries[["language", "collection"]].drop_duplicates().itertuples(index=False)
-    grids = [
-        Grid(results, selected(results.queries, language=key.language, collection=key.collection), key.language, key.collection)
-        for key in keys
-    ]
-    return sorted(grids, key=lambda grid: (grid.collection, grid.language))
+    keys = results.queries[["collection", "language"]].drop_duplicates().itertuples(index=False, name=None)
+    return [Grid(results, language, collection) for collection, language in sorted(keys)]
 
 
 def size_of(value: str) -> float:

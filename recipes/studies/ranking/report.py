@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from modeling_optical.evaluation import holm
-from recipes.studies.statistics.seeds_and_queries import bootstrap_over_languages
-
-from ...checked_yaml import build
-from ..reporting.comparisons import Estimate, difference, estimate, in_order, interval_columns, selected, shown_system, table_of
-from ..reporting.document import MISSING, ReportDocument, legend_below, look, number
+from ..reporting.comparisons import LEVEL, compared, is_significant, with_holm
+from ..reporting.document import ReportDocument
+from ..reporting.estimates import MISSING, Estimate, Row, number
+from ..reporting.figures import beside, look, reach
+from ..reporting.over_languages import mean, over_languages
+from ..reporting.panel import Panel, estimates_of, selected
 from ..reporting.results_table import REFERENCE_SEED, StudyResults
+from ..reporting.table import Format, numbers_of, pivoted, shown_table
 from ..study import ALL_LANGUAGES
 
-_LEVEL = 0.05
 # A table has some hundred tests, and Holm's correction multiplies the smallest p by their number.
 _RESAMPLES = 19_999
+_TESTS = ["panel", "system", "language", "difference", "low", "high", "queries", "wins", "losses", "t_test", "randomisation",
+          "holm"]  # fmt: skip
 
 
 @dataclass
@@ -38,238 +39,172 @@ class RankingOptions:
     macro: list[str] = field(default_factory=list)
 
 
-@dataclass
-class _Panel:
-    """Rows of one collection, and of one value of each factor; references stand in every panel."""
-
-    results: StudyResults
-    label: str
-    rows: pd.DataFrame
-
-    @property
-    def metric(self) -> str:
-        return self.results.study.metrics[0]
-
-    @property
-    def systems(self) -> list[str]:
-        return in_order(list(self.rows["system"].unique()), self.results.study.systems)
-
-    @property
-    def languages(self) -> list[str]:
-        there = set(self.rows["language"])
-        return [code for code in self.results.study.languages if code in there]
-
-    def of(self, system: str, language: str) -> pd.DataFrame:
-        return selected(self.rows, system=system, language=language)
-
-    def estimate(self, system: str, language: str, metric: str | None = None) -> Estimate | None:
-        return estimate(self.of(system, language), metric or self.metric)
-
-    def macro(self, system: str, languages: Sequence[str]) -> tuple[float, tuple[float, float] | None] | None:
-        """Mean over the languages, with its interval over seeds and queries; None unless all were measured."""
-        tables = {code: table_of(self.of(system, code), self.metric) for code in languages}
-        found = {code: {"own": table.to_numpy()} for code, table in tables.items() if table is not None}
-        if len(found) < len(languages) or not languages:
-            return None
-        value = float(np.mean([own["own"].mean() for own in found.values()]))
-        seeds = {own["own"].shape[0] for own in found.values()}
-        if len(seeds) > 1 or min(own["own"].shape[1] for own in found.values()) < 2:
-            return value, None
-        return value, bootstrap_over_languages(found, lambda means: means["own"].mean(axis=0))
-
-
-def report_ranking(results: StudyResults, document: ReportDocument) -> str:
+def report_ranking(results: StudyResults, options: RankingOptions, document: ReportDocument) -> str:
     """Writes the report's body and returns the answer."""
-    options = build(RankingOptions, results.study.report_options, "report_options")
     panels = list(_panels(results))
     tests = _tests(panels, options)
-    answer = _answer(panels, options, tests)
-    document.text(f"**{answer}**")
-    numbers = pd.DataFrame([row for panel in panels for row in _numbers(panel)])
+    macros = [{system: _macro(panel, system, options) for system in panel.systems} for panel in panels]
+    answer = _answer(document, panels, options, macros, tests)
     for count, panel in enumerate(panels, 1):
-        _show_panel(document, panel, options, count)
+        _show_panel(document, panel, options, macros[count - 1], count)
     _figure(document, panels, options)
     _show_tests(document, panels, options, tests)
-    kept = document.kept_table("values", numbers)
-    own = document.kept_table("tests", tests)
+    cases = [
+        ({"panel": panel.label, "system": system, "language": code}, panel.of(system, code))
+        for panel in panels
+        for system in panel.systems
+        for code in panel.languages
+    ]
+    kept = document.kept_table("values", estimates_of(cases, results.study.metrics), ends=("low", "high"))
+    own = document.kept_table("tests", pd.DataFrame(tests, columns=_TESTS))
     document.text(
-        f"Every system, language and metric ({', '.join(results.study.metrics)}) with its interval: [{kept}]({kept}). All "
-        f"paired tests, Holm's correction over all of them: [{own}]({own})."
+        f"Every system, language and metric ({', '.join(results.study.metrics)}) with its interval: {kept}. All "
+        f"paired tests, Holm's correction over all of them: {own}."
     )
     return answer
 
 
-def _panels(results: StudyResults) -> Iterator[_Panel]:
+def _panels(results: StudyResults) -> Iterator[Panel]:
+    """One for each collection and value of each factor; references are in every one."""
     queries = results.queries[results.queries["student"] != ALL_LANGUAGES]
     factors = list(results.study.factors)
-    trained = queries[queries["seed"] != REFERENCE_SEED]
-    references = queries[queries["seed"] == REFERENCE_SEED]
     for collection in queries["collection"].unique():
-        own = selected(trained, collection=collection)
-        shared = selected(references, collection=collection)
-        groups = own.groupby(factors, sort=False) if factors else [((), own)]
-        for values, rows in groups:
-            values = values if isinstance(values, tuple) else (values,)
+        rows = selected(queries, collection=collection)
+        is_reference = rows["seed"] == REFERENCE_SEED
+        trained = rows[~is_reference]
+        for values, own in trained.groupby(factors, sort=False) if factors else [((), trained)]:
             label = ", ".join([collection, *(f"{name} {value}" for name, value in zip(factors, values, strict=True))])
-            yield _Panel(results, label, pd.concat([shared, rows], ignore_index=True))
+            yield Panel(results, pd.concat([rows[is_reference], own], ignore_index=True), label)
 
 
-def _macro_languages(panel: _Panel, options: RankingOptions) -> list[str]:
+def _macro_languages(panel: Panel, options: RankingOptions) -> list[str]:
     """Those of `macro` that were run; all that were run, if none of them was."""
     return [code for code in panel.languages if code in options.macro] or panel.languages
 
 
-def _show_panel(document: ReportDocument, panel: _Panel, options: RankingOptions, count: int) -> None:
-    names = panel.results.study.systems
-    chosen = _macro_languages(panel, options)
-    mean = f"mean of {', '.join(chosen)}"
-    macros = {system: panel.macro(system, chosen) for system in panel.systems}
-    best = max((found[0] for system, found in macros.items() if found is not None and system in names), default=None)
-    shown: list[dict[str, object]] = []
-    plain: list[dict[str, object]] = []
-    for system, macro in macros.items():
-        found = [(code, panel.estimate(system, code)) for code in panel.languages]
-        text = MISSING if macro is None else number(*macro)
-        is_best = macro is not None and system in names and macro[0] == best
-        row: dict[str, object] = {"system": shown_system(system, names), mean: f"**{text}**" if is_best else text}
-        shown.append(row | {code: MISSING if one is None else number(one.value) for code, one in found})
-        row = {"system": system, **interval_columns("mean", *(macro or (None, None)))}
-        plain.append(row | {code: None if one is None else one.value for code, one in found})
+def _macro(panel: Panel, system: str, options: RankingOptions) -> Estimate:
+    """Mean over the languages, if all were measured; with its interval, if they have as many seeds."""
+    tables = {code: [panel.table(system, code)] for code in _macro_languages(panel, options)}
+    found = over_languages(tables, mean, one_training=False)
+    seeds = {panel.estimate(system, code).seeds for code in tables}
+    return found if len(seeds) == 1 else replace(found, interval=None)
+
+
+def _show_panel(
+    document: ReportDocument, panel: Panel, options: RankingOptions, macros: dict[str, Estimate], count: int
+) -> None:
+    heading = f"mean of {', '.join(_macro_languages(panel, options))}"
+    best = max((found.value for system, found in macros.items() if found and system in panel.study.systems), default=None)
+    rows: list[Row] = [
+        {"system": system, "mean": found} | {code: panel.estimate(system, code).value for code in panel.languages}
+        for system, found in macros.items()
+    ]
+
+    def shown_mean(row: Row) -> str:
+        is_best = row["system"] in panel.study.systems and row["mean"].value == best
+        return f"**{row['mean']}**" if is_best else str(row["mean"])
+
+    columns: dict[str, Format] = {"system": lambda row: panel.shown(row["system"]), heading: shown_mean}
+    shown = shown_table(rows, columns | {code: code for code in panel.languages})
     if options.main in panel.systems:
-        way: dict[str, object] = {code: _percent(_way(panel, options.main, code)) for code in panel.languages}
-        shown.append({"system": f"way from floor to ceiling, {shown_system(options.main, names)}", mean: MISSING} | way)
+        way = {code: _way(panel, options.main, code) for code in panel.languages}
+        name = f"way from floor to ceiling, {panel.shown(options.main)}"
+        shown = pd.concat([shown, pd.DataFrame([{"system": name, heading: MISSING} | way])])
     document.heading(panel.label)
-    document.table(f"panel_{count}", f"{panel.metric}, the best mean in bold.", pd.DataFrame(shown), pd.DataFrame(plain))
+    document.table(f"panel_{count}", f"{panel.metric}, the best mean in bold.", rows, shown)
 
 
-def _way(panel: _Panel, system: str, language: str) -> float | None:
-    """Share of the way from floor to ceiling; None where one of them is missing, or they are the same."""
+def _way(panel: Panel, system: str, language: str) -> str:
+    """Share of the way from floor to ceiling; missing where one of them is, or they are the same."""
     found = [panel.estimate(name, language) for name in ("floor", system, "ceiling")]
-    if any(one is None for one in found):
-        return None
-    floor, own, ceiling = (one.value for one in found if one is not None)
-    return None if ceiling <= floor else (own - floor) / (ceiling - floor)
+    floor, own, ceiling = (one.value for one in found)
+    return f"{(own - floor) / (ceiling - floor):.0%}" if all(found) and ceiling > floor else MISSING
 
 
-def _percent(share: float | None) -> str:
-    return MISSING if share is None else f"{share:.0%}"
+def _tests(panels: Sequence[Panel], options: RankingOptions) -> list[Row]:
+    """The main system less every other trained one, the start and BM25, by language; Holm's correction over all."""
+    cases = [
+        (
+            {"panel": panel.label, "system": system, "language": code},
+            *(panel.of(one, code) for one in (options.main, system)),
+        )
+        for panel in panels
+        for system in panel.systems
+        for code in panel.languages
+        if system != options.main and system in (*panel.study.systems, "start", "bm25")
+    ]
+    rows = with_holm(compared(cases, panels[0].metric, resamples=_RESAMPLES), "randomisation", "holm")
+    return [row | row["difference"].columns("difference", "low", "high") for row in rows]
 
 
-def _numbers(panel: _Panel) -> Iterator[dict[str, object]]:
-    for system in panel.systems:
-        for code in panel.languages:
-            for metric in panel.results.study.metrics:
-                found = panel.estimate(system, code, metric)
-                if found is not None:
-                    low, high = found.interval or (None, None)
-                    yield {"panel": panel.label, "system": system, "language": code, "metric": metric, "value": found.value,
-                           "low": low, "high": high, "seeds": found.seeds, "queries": found.queries}  # fmt: skip
-
-
-def _tests(panels: Sequence[_Panel], options: RankingOptions) -> pd.DataFrame:
-    """The main system less every other trained one and the start, by language; Holm's correction over all."""
-    rows: list[dict[str, object]] = []
-    for panel in panels:
-        for system in panel.systems:
-            if system == options.main or (system not in panel.results.study.systems and system not in ("start", "bm25")):
-                continue
-            for code in panel.languages:
-                found = difference(panel.of(options.main, code), panel.of(system, code), panel.metric, resamples=_RESAMPLES)
-                if found is not None:
-                    low, high = found.interval or (None, None)
-                    rows.append({"panel": panel.label, "system": system, "language": code, "difference": found.value,
-                                 "low": low, "high": high, "queries": found.test.queries, "wins": found.test.wins,
-                                 "losses": found.test.losses, "t_test": found.test.t_test,
-                                 "randomisation": found.test.randomisation})  # fmt: skip
-    corrected = holm([row["randomisation"] for row in rows])  # type: ignore[misc]
-    columns = ["panel", "system", "language", "difference", "low", "high", "queries", "wins", "losses", "t_test",
-               "randomisation", "holm"]  # fmt: skip
-    return pd.DataFrame([row | {"holm": p} for row, p in zip(rows, corrected, strict=True)], columns=columns)
-
-
-def _show_tests(document: ReportDocument, panels: Sequence[_Panel], options: RankingOptions, tests: pd.DataFrame) -> None:
-    if tests.empty:
+def _show_tests(document: ReportDocument, panels: Sequence[Panel], options: RankingOptions, tests: Sequence[Row]) -> None:
+    if not tests:
         return
-    shown = []
-    for panel in panels:
-        own = selected(tests, panel=panel.label)
-        for system in in_order(list(own["system"].unique()), panel.results.study.systems):
-            rows = selected(own, system=system)
-            row = {"": panel.label, "against": shown_system(system, panel.results.study.systems)}
-            row |= {
-                code: _difference(selected(rows, language=code)) for code in panel.languages if code in set(rows["language"])
-            }
-            shown.append(row)
-    main = shown_system(options.main, panels[0].results.study.systems)
-    document.heading(f"{main} less each other system")
+    names = panels[0].shown
+    # In the order of the study's languages in each row.
+    shown = pivoted(
+        tests,
+        {"": "panel", "against": lambda row: names(row["system"])},
+        "language",
+        lambda row: number(row["difference"], sign=True) + ("*" if is_significant(row["holm"]) else ""),
+    )
+    document.heading(f"{names(options.main)} less each other system")
     caption = (
-        f"Difference of {panels[0].metric}; * p < {_LEVEL} by the paired randomisation test over queries, Holm's correction "
+        f"Difference of {panels[0].metric}; * p < {LEVEL} by the paired randomisation test over queries, Holm's correction "
         "over all tests of this report."
     )
-    document.table("differences", caption, pd.DataFrame(shown).fillna(MISSING), tests)
+    document.table("differences", caption, tests, shown, _TESTS)
 
 
-def _difference(rows: pd.DataFrame) -> str:
-    row = rows.iloc[0]
-    star = "*" if row["holm"] is not None and not pd.isna(row["holm"]) and row["holm"] < _LEVEL else ""
-    return f"{number(row['difference'], sign=True)}{star}"
+def _figure(document: ReportDocument, panels: Sequence[Panel], options: RankingOptions) -> None:
+    names = panels[0].study.systems
+    rows = [
+        {"panel": panel.label, "system": system, "language": code, "value": found}
+        for panel in panels
+        for system in panel.systems
+        for code in panel.languages
+        if (found := panel.estimate(system, code))
+    ]
+    data = numbers_of(rows, ends=("low", "high"))
+    data["low"], data["high"] = (data[end].fillna(data["value"]) for end in ("low", "high"))
+    drawn = ["floor", "start", *dict.fromkeys(one for one in [options.main, *options.against] if one in names), "ceiling"]
+
+    def draw(axis: Axes, panel: Panel) -> None:
+        own = data[data["panel"] == panel.label]
+        for place, system, x, points in beside(axis, own, panel.languages, drawn, 0.1):
+            style = look(place) | {"linestyle": "none", "elinewidth": 0.8, "label": panel.shown(system)}
+            axis.errorbar(x, points["value"], yerr=reach(points, low="low", high="high"), **style)
+
+    caption, metric = f"{panels[0].metric} by language, with 95 % intervals.", panels[0].metric
+    shown = data.assign(system=[panels[0].shown(system) for system in data["system"]])
+    document.figure("systems", caption, shown, {panel.label: panel for panel in panels}, draw, y=metric)
 
 
-def _figure(document: ReportDocument, panels: Sequence[_Panel], options: RankingOptions) -> None:
-    names = panels[0].results.study.systems
-    data = []
-    for panel in panels:
-        for system in panel.systems:
-            for code in panel.languages:
-                found = panel.estimate(system, code)
-                if found is not None:
-                    low, high = found.interval or (found.value, found.value)
-                    data.append({"panel": panel.label, "system": shown_system(system, names), "language": code,
-                                 "value": found.value, "low": low, "high": high})  # fmt: skip
-    frame = pd.DataFrame(data)
-    drawn = [options.main, *options.against]
-    shown = ["floor", "start", *dict.fromkeys(s for s in drawn if s in names), "ceiling"]
-
-    def draw(axes: Sequence[Axes]) -> None:
-        for axis, panel in zip(axes, panels, strict=True):
-            for place, system in enumerate(shown):
-                own = selected(frame, panel=panel.label, system=shown_system(system, names))
-                if own.empty:
-                    continue
-                spread = (place - (len(shown) - 1) / 2) * 0.1
-                x = [panel.languages.index(code) + spread for code in own["language"]]
-                reach = [(own["value"] - own["low"]).clip(lower=0), (own["high"] - own["value"]).clip(lower=0)]
-                style = look(place) | {"linestyle": "none"}
-                axis.errorbar(x, own["value"], yerr=reach, label=shown_system(system, names), elinewidth=0.8, **style)
-            axis.set_xticks(range(len(panel.languages)), panel.languages)
-            axis.set_title(panel.label, fontsize=9)
-            axis.set_ylabel(panel.metric)
-        legend_below(axes)
-
-    document.figure("systems", f"{panels[0].metric} by language, with 95 % intervals.", frame, draw, panels=len(panels))
-
-
-def _answer(panels: Sequence[_Panel], options: RankingOptions, tests: pd.DataFrame) -> str:
-    names = panels[0].results.study.systems
+def _answer(
+    document: ReportDocument,
+    panels: Sequence[Panel],
+    options: RankingOptions,
+    macros: Sequence[dict[str, Estimate]],
+    tests: Sequence[Row],
+) -> str:
     parts = []
-    for panel in panels:
-        chosen = _macro_languages(panel, options)
-        macros = {s: m for s in panel.systems if s in names and (m := panel.macro(s, chosen)) is not None}
-        if not macros:
-            parts.append(f"on {panel.label}, no system was measured in all of {', '.join(chosen)}")
+    for panel, means in zip(panels, macros, strict=True):
+        measured = {system: found for system, found in means.items() if found and system in panel.study.systems}
+        if not measured:
+            chosen = ", ".join(_macro_languages(panel, options))
+            parts.append(f"on {panel.label}, no system was measured in all of {chosen}")
             continue
-        best = max(macros, key=lambda system: macros[system][0])
-        text = f"on {panel.label}, {shown_system(best, names)} has the highest mean {panel.metric} ({number(*macros[best])})"
-        counted = [_counted(tests, panel, system, names) for system in options.against if system in panel.systems]
-        if options.main in macros and counted:
-            text += f"; {shown_system(options.main, names)} is above {', '.join(counted)}"
+        best = max(measured, key=lambda system: measured[system].value)
+        text = f"on {panel.label}, {panel.shown(best)} has the highest mean {panel.metric} ({measured[best]})"
+        counted = [_counted(tests, panel, system) for system in options.against if system in panel.systems]
+        if options.main in measured and counted:
+            text += f"; {panel.shown(options.main)} is above {', '.join(counted)}"
         parts.append(text)
-    answer = "; ".join(parts) + "."
-    return answer[0].upper() + answer[1:]
+    return document.answer(parts, "")
 
 
-def _counted(tests: pd.DataFrame, panel: _Panel, system: str, names: dict[str, str]) -> str:
-    own = selected(tests, panel=panel.label, system=system)
-    above = own["difference"] > 0
-    clear = int((above & (own["holm"].astype(float) < _LEVEL)).sum())
-    return f"{shown_system(system, names)} in {int(above.sum())} of {len(own)} languages ({clear} beyond chance)"
+def _counted(tests: Sequence[Row], panel: Panel, system: str) -> str:
+    own = [row for row in tests if (row["panel"], row["system"]) == (panel.label, system)]
+    above = [row for row in own if row["difference"] > 0]
+    clear = sum(is_significant(row["holm"]) for row in above)
+    return f"{panel.shown(system)} in {len(above)} of {len(own)} languages ({clear} beyond chance)"

@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from modeling_optical.files.atomic_write import replacing_file, write_text
+from modeling_optical.files.atomic_write import write_text
+
+from .estimates import MISSING, Row
+from .figures import PanelT, save_figure
+from .table import Format, markdown_table, numbers_of, shown_table
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Okabe and Ito's colours, which the colour-blind tell apart; markers and lines differ, too, for print without colours.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), (0, (5, 5)))
-_STYLE = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "figure.dpi": 150,
-}
-MISSING = "–"
 
 
 class ReportDocument:
@@ -60,133 +48,82 @@ class ReportDocument:
         if lines:
             self._parts.append("\n".join(f"- {line}" for line in lines))
 
-    def table(self, name: str, caption: str, shown: pd.DataFrame, numbers: pd.DataFrame | None = None) -> None:
-        """Adds a table.
+    def answer(self, parts: Sequence[str], otherwise: str, *, lead: str = "", between: str = "; ") -> str:
+        """Adds the answer in bold, and gives it.
+
+        Args:
+            parts: what is said, one clause each.
+            otherwise: what is said without any.
+            lead: the answer's beginning.
+            between: what stands between the clauses.
+        """
+        said = f"{lead}{between.join(parts)}."
+        answer = (said if lead else said[0].upper() + said[1:]) if parts else otherwise
+        self.text(f"**{answer}**")
+        return answer
+
+    def table(
+        self,
+        name: str,
+        caption: str,
+        rows: Sequence[Row],
+        shown: Mapping[str, Format] | pd.DataFrame,
+        numbers: Sequence[str] | pd.DataFrame = (),
+        **ends: tuple[str, str],
+    ) -> None:
+        """Adds a table; none without a row.
 
         Args:
             name: of its files in `tables/`.
             caption: a line above it.
-            shown: its cells as they are read, texts.
-            numbers: the same as numbers, for the CSV; `shown` if None.
+            rows: what it is about.
+            shown: its columns as they are read, heading to what stands below it; or the texts.
+            numbers: those of the rows' columns that the CSV has; all if empty; or the CSV's table.
+            ends: see `numbers_of`.
         """
+        texts = shown if isinstance(shown, pd.DataFrame) else shown_table(rows, shown)
+        if texts.empty:
+            return
+        numbers = numbers if isinstance(numbers, pd.DataFrame) else numbers_of(rows, numbers, **ends)
         folder = self.folder / "tables"
-        write_text(folder / f"{name}.csv", (shown if numbers is None else numbers).to_csv(index=False))
-        plain = shown.astype(str).replace({MISSING: "--"})
+        write_text(folder / f"{name}.csv", numbers.to_csv(index=False))
+        plain = texts.astype(str).replace({MISSING: "--"})
         latex = plain.to_latex(index=False, escape=True, caption=_latex(_plain(caption)), label=f"tab:{name}", position="t")
         write_text(folder / f"{name}.tex", latex)
-        self._parts.append(f"{caption}\n\n{markdown_table(shown)}")
+        self._parts.append(f"{caption}\n\n{markdown_table(texts)}")
 
-    def kept_table(self, name: str, numbers: pd.DataFrame) -> str:
-        """Writes a table that is too long for the page, and gives its place for a link."""
-        write_text(self.folder / "tables" / f"{name}.csv", numbers.to_csv(index=False))
-        return f"tables/{name}.csv"
+    def kept_table(self, name: str, rows: Sequence[Row] | pd.DataFrame, columns: Sequence[str] = (), **ends: Any) -> str:
+        """Writes a table that is too long for the page, and gives a link to it; see `numbers_of`."""
+        numbers = rows if isinstance(rows, pd.DataFrame) else numbers_of(rows, columns, **ends)
+        place = f"tables/{name}.csv"
+        write_text(self.folder / place, numbers.to_csv(index=False))
+        return f"[{place}]({place})"
 
     def figure(
-        self, name: str, caption: str, data: pd.DataFrame, draw: Callable[[Sequence[Axes]], None], *, panels: int = 1
+        self,
+        name: str,
+        caption: str,
+        data: pd.DataFrame,
+        panels: Mapping[str, PanelT],
+        draw: Callable[[Axes, PanelT], None],
+        **labels: str,
     ) -> None:
         """Adds a figure.
 
         Args:
             name: of its files in `figures/`.
             caption: the line below it.
-            data: what is drawn.
-            draw: draws it on axes, one a panel.
-            panels: how many, side by side and then below each other.
-
-        Raises:
-            ImportError: without matplotlib; says how to install it.
+            data: what is drawn, for the CSV.
+            panels, draw, labels: see `save_figure`.
         """
-        folder = self.folder / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / f"{name}.csv", data.to_csv(index=False))
-        with _figure(panels) as (figure, axes):
-            draw(axes)
-            for ending in ("png", "pdf"):
-                with replacing_file(folder / f"{name}.{ending}") as scratch:
-                    figure.savefig(scratch, format=ending, bbox_inches="tight", metadata=_undated(ending))
-        self._parts.append(
-            f"![{_plain(caption)}](figures/{name}.png)\n\n*{caption}* Data: [figures/{name}.csv](figures/{name}.csv)."
-        )
+        place = f"figures/{name}"
+        write_text(self.folder / f"{place}.csv", data.to_csv(index=False))
+        save_figure(self.folder / place, panels, draw, **labels)
+        self._parts.append(f"![{_plain(caption)}]({place}.png)\n\n*{caption}* Data: [{place}.csv]({place}.csv).")
 
     def write(self) -> Path:
         """Writes the page."""
         return write_text(self.folder / "report.md", "\n\n".join(self._parts) + "\n")
-
-
-def _undated(ending: str) -> dict[str, Any]:
-    # So that the same results give the same files.
-    return {"CreationDate": None} if ending == "pdf" else {"Software": None}
-
-
-@contextmanager
-def _figure(panels: int) -> Any:
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError('the figures of a report need matplotlib: pip install "modeling-optical[studies]"') from error
-    columns = min(panels, 3)
-    rows = math.ceil(panels / columns)
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(max(3.4 * columns, 6.5), 2.9 * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, squeeze=False)
-        axes = [axis for row in grid for axis in row]
-        for axis in axes[panels:]:
-            axis.set_visible(False)
-        yield figure, axes[:panels]
-
-
-def legend_below(axes: Sequence[Axes]) -> None:
-    """One legend below all panels, of everything that is in any of them."""
-    found: dict[str, Any] = {}
-    for axis in axes:
-        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
-            found.setdefault(label, handle)
-    figure = axes[0].get_figure()
-    assert figure is not None
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=3, fontsize=7, handlelength=3.5)
-
-
-def look(number: int) -> dict[str, Any]:
-    """Colour, marker and line of the n-th system, for `Axes.errorbar` and `Axes.plot`."""
-    return {
-        "color": _COLOURS[number % len(_COLOURS)],
-        "marker": _MARKERS[number % len(_MARKERS)],
-        "linestyle": _LINES[number % len(_LINES)],
-        "markersize": 4,
-        "linewidth": 1.2,
-    }
-
-
-def colour(number: int) -> str:
-    """Colour of the n-th system."""
-    return _COLOURS[number % len(_COLOURS)]
-
-
-def markdown_table(table: pd.DataFrame) -> str:
-    """A table in Markdown; `|` in a cell is escaped."""
-    rows = [list(map(str, table.columns)), *([str(cell) for cell in row] for row in table.itertuples(index=False))]
-    lines = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(table.columns), *lines[1:]])
-
-
-def number(value: float | None, interval: tuple[float, float] | None = None, *, sign: bool = False, places: int = 3) -> str:
-    """A value with its interval as a text; a dash for what there is not."""
-    if value is None or not math.isfinite(value):
-        return MISSING
-
-    def written(one: float) -> str:
-        # What rounds to nothing is not below nothing.
-        return f"{one if round(one, places) else 0.0:{'+' if sign else ''}.{places}f}"
-
-    return written(value) if interval is None else f"{written(value)} [{written(interval[0])}, {written(interval[1])}]"
-
-
-def chance(p: float | None) -> str:
-    """A p as a text."""
-    if p is None:
-        return MISSING
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _latex(text: str) -> str:

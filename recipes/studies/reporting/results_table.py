@@ -14,6 +14,7 @@ from modeling_optical.evaluation import per_query
 from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.questions import ACCURACY, read_answers
 from modeling_optical.files.atomic_write import replacing_file, write_text
+from modeling_optical.files.json_files import read_json, write_json
 
 from ...runs.provenance import machine, package_versions
 from ...runs.report import HELD_OUT
@@ -38,7 +39,7 @@ _NOISE_COLUMNS = ["student", "seed", "collection", "language", NOISE, "level", "
 
 def write_cell_values(study: Study, cell: Cell) -> None:
     """Measures what a cell has found, query by query, and keeps it beside the cell."""
-    folder = Places(Path(study.output).expanduser()).cell(cell)
+    folder = Places(study.root).cell(cell)
     rows: list[dict[str, Any]] = []
     retrieval = [metric for metric in study.metrics if metric != ACCURACY]
     for judged in read_judged_runs([folder]) if retrieval else ():
@@ -62,10 +63,8 @@ def write_cell_values(study: Study, cell: Cell) -> None:
                 dict(zip(_KEYS, (*keys, query), strict=True)) | {ACCURACY: value} for query, value in answers.accuracy.items()
             ]
     if not rows:
-        raise ValueError(
-            f"{folder}: the run has measured nothing on a test collection; set `evaluation.collections` or "
-            "`evaluation.questions`."
-        )
+        what = "the run has measured nothing on a test collection; set `evaluation.collections` or `evaluation.questions`."
+        raise ValueError(f"{folder}: {what}")
     values = pd.DataFrame(rows)
     if study.query_noise is not None:
         noisy = [pd.read_parquet(file) for file in sorted((folder / NOISE).glob("*.parquet"))]
@@ -121,7 +120,7 @@ class StudyResults:
     @property
     def folder(self) -> Path:
         """The study's folder."""
-        return Path(self.study.output).expanduser()
+        return self.study.root
 
 
 def factor_text(value: Any) -> str:
@@ -131,59 +130,43 @@ def factor_text(value: Any) -> str:
 
 def gather(study: Study, cells: list[Cell]) -> None:
     """Writes `queries.parquet`, `results.csv`, `cells.csv` and `provenance.json` from the cells that are there."""
-    places = Places(Path(study.output).expanduser())
+    places = Places(study.root)
     frames: list[pd.DataFrame] = []
     states: list[dict[str, Any]] = []
-    not_run: list[dict[str, str]] = []
-    files: dict[str, str] = {}
-    pairs: dict[str, int] = {}
     noise: list[dict[str, Any]] = []
-    trainings: list[dict[str, Any]] = []
+    found: dict[str, Any] = {"files": {}, "training pairs": {}, "trainings": [], "not run": []}
     for cell in cells:
-        folder = places.cell(cell)
-        keys = _cell_keys(study, cell)
+        folder, keys = places.cell(cell), _cell_keys(study, cell)
         record = read_record(folder)
-        states.append(
-            keys | {"state": record.get("state", "to do"), "seconds": record.get("seconds"), "error": record.get("error", "")}
-        )
+        state = {"state": record.get("state", "to do"), "seconds": record.get("seconds"), "error": record.get("error", "")}
+        states.append(keys | state)
         if record.get("state") != "done":
             continue
-        values = pd.read_parquet(folder / CELL_VALUES)
-        frames.append(values.assign(**keys))
-        if (folder / NOISE / NOISE_COUNTS).is_file():
-            counts = json.loads((folder / NOISE / NOISE_COUNTS).read_text(encoding="utf-8"))["counts"]
-            noise += [{"student": cell.language, "seed": cell.seed} | one for one in counts]
-        if (folder / NOT_RUN).is_file():
-            not_run += json.loads((folder / NOT_RUN).read_text(encoding="utf-8"))
-        if (folder / COLLECTIONS).is_file():
-            files |= json.loads((folder / COLLECTIONS).read_text(encoding="utf-8"))
-        if (folder / "run.json").is_file():
-            run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-            files |= {str(name): value for name, value in run.get("files", {}).items()}
+        own = {"student": cell.language, "seed": cell.seed}
+        frames.append(pd.read_parquet(folder / CELL_VALUES).assign(**keys))
+        noise += [own | one for one in _read_if_there(folder / NOISE / NOISE_COUNTS).get("counts", [])]
+        found["not run"] += _read_if_there(folder / NOT_RUN)
+        found["files"] |= _read_if_there(folder / COLLECTIONS)
+        if run := _read_if_there(folder / "run.json"):
+            found["files"] |= run.get("files", {})
             if cell.stage == "distil":
-                trainings += [
-                    {"student": cell.language, "seed": cell.seed} | one
-                    for one in training_costs(record["recipe"], run["seconds"])
-                ]
-            pairs[cell.name] = run["data"].get("training pairs", run["data"].get("training examples", 0))
+                found["trainings"] += [own | one for one in training_costs(record["recipe"], run["seconds"])]
+            found["training pairs"][cell.name] = run["data"].get("training pairs", run["data"].get("training examples", 0))
     if not frames:
         raise ValueError(f"{places.root}: no run of the study has ended well, so there is nothing to report.")
     order = ["cell", "stage", "student", "seed", *study.factors, *_keys(study), *study.metrics]
     queries = pd.concat(frames, ignore_index=True)[order]
     write_frame(places.root / "queries.parquet", queries)
-    write_text(places.root / "results.csv", _tidy(study, queries).to_csv(index=False))
-    write_text(places.root / "cells.csv", pd.DataFrame(states).to_csv(index=False))
+    tables = {"results.csv": _tidy(study, queries), "cells.csv": pd.DataFrame(states)}
     if study.query_noise is not None:
-        write_text(places.root / "noise.csv", pd.DataFrame(noise, columns=_NOISE_COLUMNS).to_csv(index=False))
-    record = {
-        "versions": package_versions(),
-        "machine": machine(),
-        "files": files,
-        "training pairs": pairs,
-        "trainings": trainings,
-        "not run": not_run,
-    }
-    write_text(places.root / "provenance.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        tables["noise.csv"] = pd.DataFrame(noise, columns=_NOISE_COLUMNS)
+    for name, table in tables.items():
+        write_text(places.root / name, table.to_csv(index=False))
+    write_json(places.root / "provenance.json", {"versions": package_versions(), "machine": machine()} | found)
+
+
+def _read_if_there(path: Path) -> Any:
+    return read_json(path) if path.is_file() else {}
 
 
 def _cell_keys(study: Study, cell: Cell) -> dict[str, Any]:
@@ -204,7 +187,7 @@ def _tidy(study: Study, queries: pd.DataFrame) -> pd.DataFrame:
 def read_record(folder: Path) -> dict[str, Any]:
     """What became of a cell; empty if it was not begun, or its record is damaged."""
     try:
-        return json.loads((folder / CELL_RECORD).read_text(encoding="utf-8"))
+        return read_json(folder / CELL_RECORD)
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
 
@@ -215,12 +198,12 @@ def read_results_table(study: Study) -> StudyResults:
     Raises:
         FileNotFoundError: if it has not.
     """
-    folder = Path(study.output).expanduser()
+    folder = study.root
     noise_file = ["noise.csv"] if study.query_noise is not None else []
     for name in ("queries.parquet", "cells.csv", "provenance.json", *noise_file):
         if not (folder / name).is_file():
             raise FileNotFoundError(f"{folder}: {name} is missing; run the study first.")
-    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    provenance = read_json(folder / "provenance.json")
     cells = pd.read_csv(folder / "cells.csv", dtype=dict.fromkeys(study.factors, str), keep_default_na=False)
     noise = pd.read_csv(folder / "noise.csv", keep_default_na=False) if noise_file else pd.DataFrame()
     not_run = provenance.pop("not run")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -15,11 +16,11 @@ from ..low_resource.report import LowResourceOptions, report_low_resource
 from ..ranking.report import RankingOptions, report_ranking
 from ..study import Study
 from ..variance.report import VarianceOptions, report_variance
-from .comparisons import shown_system
 from .document import ReportDocument
+from .panel import shown_system
 from .results_table import StudyResults
 
-_REPORTS: dict[str, tuple[type, Callable[[StudyResults, ReportDocument], str]]] = {
+_REPORTS: dict[str, tuple[type, Callable[[StudyResults, Any, ReportDocument], str]]] = {
     "adversarial": (AdversarialOptions, report_adversarial),
     "domain": (DomainOptions, report_domain),
     "low_resource": (LowResourceOptions, report_low_resource),
@@ -37,7 +38,7 @@ def check_report(study: Study) -> None:
     """
     if study.report not in _REPORTS:
         raise ValueError(f"`report` is {study.report!r}; there are: {', '.join(_REPORTS)}.")
-    build(_REPORTS[study.report][0], study.report_options, "report_options")
+    _options(study)
     if study.report == "adversarial" and study.query_noise is None:
         raise ValueError("report: adversarial is about noisy queries: set `query_noise.levels`.")
     for key in ("main", "against", "plain", "arms"):
@@ -59,13 +60,17 @@ def write_report(results: StudyResults) -> str:
     study = results.study
     check_report(study)
     document = ReportDocument(results.folder / "report", study.question)
-    answer = _REPORTS[study.report][1](results, document)
+    answer = _REPORTS[study.report][1](results, _options(study), document)
     if study.limits:
         document.heading("What this does not show")
         document.bullets(study.limits)
     _gaps(results, document)
     _provenance(results, document)
     return f"{answer}\n\nReport: {document.write()}"
+
+
+def _options(study: Study) -> Any:
+    return build(_REPORTS[study.report][0], study.report_options, "report_options")
 
 
 def _gaps(results: StudyResults, document: ReportDocument) -> None:

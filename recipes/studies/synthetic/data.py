@@ -5,9 +5,9 @@ The figures that come of it mean nothing; every step of a study runs as on real 
 
 from __future__ import annotations
 
-import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,79 +16,40 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from modeling_optical import OpticalModel
 from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.json_files import write_json_lines
 
-from ..study import ALL_LANGUAGES
-
-_WORDS = [
-    "river",
-    "stone",
-    "bird",
-    "morning",
-    "teacher",
-    "window",
-    "market",
-    "bread",
-    "garden",
-    "winter",
-    "letter",
-    "bridge",
-    "doctor",
-    "summer",
-    "mountain",
-    "kitchen",
-    "paper",
-    "forest",
-    "village",
-    "horse",
-    "silver",
-    "island",
-    "mirror",
-    "candle",
-    "thunder",
-    "basket",
-    "copper",
-    "engine",
-    "feather",
-    "harbour",
-    "ladder",
-    "meadow",
-    "needle",
-    "ocean",
-    "pepper",
-    "quarry",
-    "ribbon",
-    "saddle",
-    "temple",
-    "umbrella",
-    "valley",
-    "whistle",
-    "yellow",
-    "anchor",
-    "blanket",
-    "castle",
-    "desert",
-    "evening",
-    "fountain",
-]
+_TEXT = """river stone bird morning teacher window market bread garden winter letter bridge doctor summer mountain kitchen
+paper forest village horse silver island mirror candle thunder basket copper engine feather harbour ladder meadow
+needle ocean pepper quarry ribbon saddle temple umbrella valley whistle yellow anchor blanket castle desert evening
+fountain"""
+_WORDS = _TEXT.split()
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PAIRS, _DOCUMENTS, _QUERIES = 60, 24, 24
 
 
 def write_synthetic_data(folder: Path, languages: Sequence[str]) -> dict[str, str | None]:
     """Writes it, unless it is there, and gives the names `teacher`, `bitext` and `collections` of a study's `paths`."""
-    places: dict[str, str | None] = {name: str(folder / name) for name in ("teacher", "bitext", "collections")}
+    places = places_in(folder, "teacher", "bitext", "collections")
     if folder.is_dir():
         return places
-    codes = [code for code in languages if code != ALL_LANGUAGES]
     with replacing_folder(folder) as scratch:
         _write_teacher(scratch / "teacher")
         generator = random.Random(0)
-        for number, code in enumerate(codes):
-            sentences = [sentence(generator) for _ in range(_PAIRS)]
-            rows = [{"en": text, code: cipher(text, number)} for text in sentences]
-            write_lines(scratch / "bitext" / "tiny" / f"{code}.jsonl", rows)
-        _write_collection(scratch / "collections" / "tiny", codes, generator)
+        write_bitext(scratch / "bitext" / "tiny", languages, _PAIRS, generator)
+        _write_collection(scratch / "collections" / "tiny", languages, generator)
     return places
+
+
+def places_in(folder: Path, *names: str) -> dict[str, str | None]:
+    """Names of a study's `paths` to what lies in the folder."""
+    return {name: str(folder / name) for name in names}
+
+
+def write_bitext(folder: Path, languages: Sequence[str], pairs: int, generator: random.Random) -> None:
+    """Sentences and their translations, a file for each language."""
+    for number, code in enumerate(languages):
+        texts = [sentence(generator) for _ in range(pairs)]
+        write_json_lines(folder / f"{code}.jsonl", [{"en": text, code: cipher(text, number)} for text in texts])
 
 
 def cipher(text: str, shift: int) -> str:
@@ -102,27 +63,29 @@ def sentence(generator: random.Random) -> str:
     return " ".join(generator.sample(_WORDS, generator.randint(4, 8)))
 
 
-def _write_collection(folder: Path, codes: Sequence[str], generator: random.Random) -> None:
+def _write_collection(folder: Path, languages: Sequence[str], generator: random.Random) -> None:
     documents = [sentence(generator) for _ in range(_DOCUMENTS)]
-    write_lines(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)])
+    write_json_lines(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": text} for i, text in enumerate(documents)])
     asked = [" ".join(documents[i % _DOCUMENTS].split()[:3]) for i in range(_QUERIES)]
-    for number, code in [(None, "en"), *enumerate(codes)]:
+    for number, code in [(None, "en"), *enumerate(languages)]:
         texts = asked if number is None else [cipher(text, number) for text in asked]
-        write_lines(folder / f"queries.{code}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(texts)])
+        write_json_lines(folder / f"queries.{code}.jsonl", [{"_id": f"q{i}", "text": text} for i, text in enumerate(texts)])
     lines = [f"q{i}\td{i % _DOCUMENTS}\t1" for i in range(_QUERIES)]
     write_text(folder / "qrels.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
 
 
-def write_lines(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    """Writes a JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Random weights that are the same every time; the generator of the caller is as it was afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
 
 
 def _write_teacher(folder: Path) -> None:
     backbone = folder.with_name("backbone")
     write_backbone(backbone)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         teacher = OpticalModel.from_backbone(str(backbone), embedding_dim=16)
     teacher.save_pretrained(folder)
 
@@ -141,8 +104,7 @@ def write_backbone(folder: Path) -> None:
         tokenizer_object=backend, model_max_length=64, **dict(zip(names, _SPECIAL, strict=True))
     )
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         backbone = BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes))
     with replacing_folder(folder) as scratch:
         backbone.save_pretrained(scratch)

@@ -22,16 +22,10 @@ from transformers.utils import logging
 from modeling_optical.files.atomic_write import replacing_folder
 
 from ..image_text_source import SyntheticImages
-from .data import cipher, write_backbone
+from .data import cipher, places_in, seeded, write_backbone
 
-_COLOURS = {
-    "red": "#d62728",
-    "green": "#2ca02c",
-    "blue": "#1f4fd8",
-    "yellow": "#f2d024",
-    "black": "#101010",
-    "white": "#f8f8f8",
-}
+_COLOURS = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f4fd8", "yellow": "#f2d024", "black": "#101010",
+            "white": "#f8f8f8"}  # fmt: skip
 _SHAPES = ("disc", "box", "bar")
 _SIZE = 32
 _LAYERS = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -47,7 +41,7 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
     Raises:
         ValueError: if more pictures are asked for than there are.
     """
-    places: dict[str, str | None] = {name: str(folder / name) for name in ("clip", "student", "multi30k", "images")}
+    places = places_in(folder, "clip", "student", "multi30k", "images")
     if folder.is_dir():
         return places
     scenes = list(itertools.product(itertools.product(_COLOURS, _SHAPES), repeat=2))
@@ -89,12 +83,8 @@ def _drawn(scene: _Scene) -> bytes:
     picture = Image.new("RGB", (_SIZE, _SIZE), "#808080")
     pen = ImageDraw.Draw(picture)
     for left, (colour, shape) in zip((1, 17), scene, strict=True):
-        if shape == "disc":
-            pen.ellipse((left, 9, left + 13, 22), fill=_COLOURS[colour])
-        elif shape == "box":
-            pen.rectangle((left, 9, left + 13, 22), fill=_COLOURS[colour])
-        else:
-            pen.rectangle((left + 4, 1, left + 8, 30), fill=_COLOURS[colour])
+        corners = (left + 4, 1, left + 8, 30) if shape == "bar" else (left, 9, left + 13, 22)
+        (pen.ellipse if shape == "disc" else pen.rectangle)(corners, fill=_COLOURS[colour])
     stream = io.BytesIO()
     picture.save(stream, "PNG")
     return stream.getvalue()
@@ -122,13 +112,13 @@ def _write_clip(folder: Path, scenes: Sequence[_Scene], steps: int) -> None:
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
     text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77} | ids | _LAYERS
     vision = {"image_size": _SIZE, "patch_size": 8} | _LAYERS
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    with seeded():
         model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32))
         if steps:
             _train(model, tokenizer, processor, scenes, steps)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    processor.save_pretrained(folder)
 
 
 def _train(model: CLIPModel, tokenizer: Any, processor: Any, scenes: Sequence[_Scene], steps: int) -> None:

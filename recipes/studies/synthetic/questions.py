@@ -9,15 +9,13 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from modeling_optical.files.atomic_write import replacing_folder
 
-from ..study import ALL_LANGUAGES
-from .data import cipher, sentence, write_lines
+from .data import cipher, places_in, seeded, sentence, write_bitext
 
 _SUBJECTS = ("virology", "nutrition", "philosophy", "astronomy")
 _PAIRS, _QUESTIONS_OF_A_SUBJECT = 40, 6
@@ -25,24 +23,20 @@ _PAIRS, _QUESTIONS_OF_A_SUBJECT = 40, 6
 
 def write_synthetic_questions(folder: Path, languages: Sequence[str]) -> dict[str, str | None]:
     """Writes it, unless it is there, and gives the names `mixed_bitext`, `questions` and `causal` of a study's `paths`."""
-    places: dict[str, str | None] = {name: str(folder / name) for name in ("mixed_bitext", "questions", "causal")}
+    places = places_in(folder, "mixed_bitext", "questions", "causal")
     if folder.is_dir():
         return places
-    codes = [code for code in languages if code != ALL_LANGUAGES]
     with replacing_folder(folder) as scratch:
         generator = random.Random(1)
         for kind in ("domain", "general"):
-            for number, code in enumerate(codes):
-                texts = [sentence(generator) for _ in range(_PAIRS)]
-                rows = [{"en": text, code: cipher(text, number)} for text in texts]
-                write_lines(scratch / "mixed_bitext" / kind / f"{code}.jsonl", rows)
+            write_bitext(scratch / "mixed_bitext" / kind, languages, _PAIRS, generator)
         for split in ("test", "dev"):
-            _write_questions(scratch / "questions", codes, split, generator)
+            _write_questions(scratch / "questions", languages, split, generator)
         _write_causal(scratch / "causal")
     return places
 
 
-def _write_questions(folder: Path, codes: Sequence[str], split: str, generator: random.Random) -> None:
+def _write_questions(folder: Path, languages: Sequence[str], split: str, generator: random.Random) -> None:
     rows = []
     for subject in _SUBJECTS:
         for number in range(_QUESTIONS_OF_A_SUBJECT):
@@ -51,7 +45,7 @@ def _write_questions(folder: Path, codes: Sequence[str], split: str, generator: 
             row = {"sample_id": f"{subject}/{split}/{number}", "subject": subject, "answer": "ABCD"[right]}
             texts = {f"option_{letter}": choice for letter, choice in zip("abcd", choices, strict=True)}
             rows.append((row, {"question": " ".join(choices[right].split()[:1])} | texts))
-    for shift, code in [(None, "en"), *enumerate(codes)]:
+    for shift, code in [(None, "en"), *enumerate(languages)]:
         own = [
             row | {key: text if shift is None else cipher(text, shift) for key, text in texts.items()} for row, texts in rows
         ]
@@ -65,9 +59,6 @@ def _write_causal(folder: Path) -> None:
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=256).save_pretrained(folder)
-    state = torch.random.get_rng_state()
-    torch.manual_seed(0)
-    GPT2LMHeadModel(GPT2Config(vocab_size=len(alphabet), n_positions=256, n_embd=16, n_layer=2, n_head=2)).save_pretrained(
-        folder
-    )
-    torch.random.set_rng_state(state)
+    with seeded():
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=len(alphabet), n_positions=256, n_embd=16, n_layer=2, n_head=2))
+    model.save_pretrained(folder)

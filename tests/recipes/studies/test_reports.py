@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from recipes.studies.low_resource.grid import weights_of_area, weights_of_slope
-from recipes.studies.reporting.comparisons import difference, estimate
-from recipes.studies.reporting.document import chance, markdown_table, number
+from recipes.studies.reporting.comparisons import difference
+from recipes.studies.reporting.estimates import Estimate, chance, estimate, number
 from recipes.studies.reporting.results_table import StudyResults
+from recipes.studies.reporting.table import markdown_table, numbers_of, pivoted, shown_table, signed
 from recipes.studies.reporting.write_report import write_report
 from recipes.studies.study import load_study
 
@@ -171,7 +172,7 @@ def test_a_seed_that_is_missing_is_left_out_of_a_difference():
     assert found.seeds == 2
     both = one[one["seed"] != 1]["nDCG@10"].to_numpy() - two[two["seed"] != 1]["nDCG@10"].to_numpy()
     assert found.value == pytest.approx(both.mean())
-    assert difference(one, two[two["seed"] > 5], "nDCG@10") is None
+    assert not difference(one, two[two["seed"] > 5], "nDCG@10")
 
 
 def test_a_reference_meets_every_seed():
@@ -203,6 +204,23 @@ def test_numbers_are_written_for_people():
     assert number(None) == "–"
     assert (chance(0.0001), chance(0.25), chance(None)) == ("< 0.001", "0.250", "–")
     assert markdown_table(pd.DataFrame({"a": ["x|y"]})).splitlines()[2] == "| x\\|y |"
+
+
+def test_rows_of_a_table_are_texts_on_the_page_and_numbers_in_the_csv():
+    rows = [
+        {"system": "a", "language": "sw", "gain": Estimate(0.12345, (0.1, 0.2))},
+        {"system": "a", "language": "de", "gain": Estimate()},
+        {"system": "b", "language": "de", "gain": Estimate(-0.5)},
+    ]
+    shown = shown_table(rows, {"name": lambda row: row["system"].upper(), "gain": "gain", "less": signed("gain")})
+    assert shown.iloc[0].tolist() == ["A", "0.123 [0.100, 0.200]", "+0.123 [+0.100, +0.200]"]
+    assert shown.iloc[1].tolist() == ["A", "–", "–"]
+    numbers = numbers_of(rows, ["gain", "system"])
+    assert list(numbers) == ["gain", "gain_low", "gain_high", "system"]
+    assert numbers.iloc[0].tolist() == [0.12345, 0.1, 0.2, "a"]
+    assert numbers["gain"].isna().tolist() == [False, True, False]
+    wide = pivoted(rows, {"system": "system"}, "language", signed("gain"))
+    assert wide.to_dict("list") == {"system": ["a", "b"], "sw": ["+0.123 [+0.100, +0.200]", "–"], "de": ["–", "-0.500"]}
 
 
 def test_a_failed_run_is_named_in_the_report(tmp_path):
