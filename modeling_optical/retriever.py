@@ -14,7 +14,7 @@ from transformers.utils import logging
 
 from .checkpoints import load_checkpoint
 from .encoding.batching import batched
-from .encoding.corpus import Corpus, CorpusStream
+from .encoding.corpus import CorpusSource, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
 from .encoding.token_pooling import pool_tokens
 from .explanation import Explanation, explain
@@ -117,7 +117,7 @@ class OpticalRetriever:
 
     def index(
         self,
-        corpus: Corpus,
+        corpus: CorpusSource,
         path: str | os.PathLike,
         *,
         engine: str = "exact",
@@ -177,7 +177,7 @@ class OpticalRetriever:
     def index_encoded(
         self,
         encoded: EncodedCorpus,
-        corpus: Corpus | None,
+        corpus: CorpusSource | None,
         path: str | os.PathLike,
         *,
         engine: str = "exact",
@@ -228,7 +228,7 @@ class OpticalRetriever:
         self._index = open_index(path, **settings)
         return self._index
 
-    def add(self, corpus: Corpus, *, batch_size: int = 32) -> int:
+    def add(self, corpus: CorpusSource, *, batch_size: int = 32) -> int:
         """Encodes documents and adds them to the open index, a thousand at a time.
 
         Returns:

@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from transformers.utils import logging
 
@@ -16,8 +16,19 @@ from .normal_forms import is_blank
 
 logger = logging.get_logger(__name__)
 
-Corpus = str | os.PathLike | Mapping[str, str] | Iterable[Any] | Callable[[], Iterable[Any]]
+CorpusSource = str | os.PathLike | Mapping[str, str] | Iterable[Any] | Callable[[], Iterable[Any]]
+"""Where documents come from, see `CorpusStream`."""
 _ID_KEYS = ("_id", "id", "docid")
+
+
+class Corpus(Protocol):
+    """Documents, as often as asked: a dictionary of id to text is one, `evaluation.StreamedCorpus` another."""
+
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Pairs of document id and text, in the same order every time."""
+        ...
+
+    def __len__(self) -> int: ...
 
 
 class CorpusStream:
@@ -38,7 +49,7 @@ class CorpusStream:
         ValueError: while iterating, for a record without id or text, an empty id or one that stands twice; the place is named.
     """
 
-    def __init__(self, corpus: Corpus):
+    def __init__(self, corpus: CorpusSource):
         self._records: Callable[[], Iterator[tuple[str, Any]]]
         if isinstance(corpus, str | os.PathLike):
             path = _corpus_file(Path(corpus).expanduser())

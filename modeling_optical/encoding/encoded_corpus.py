@@ -22,7 +22,7 @@ from ..files.lines import parse_json
 from ..files.lock import LOCK_FILE, locked
 from ..modeling_optical import OpticalModel
 from .batching import batched
-from .corpus import Corpus, CorpusStream
+from .corpus import CorpusSource, CorpusStream
 from .normal_forms import is_blank
 from .token_pooling import check_pool_factor, pool_tokens
 from .vector_shards import ShardDescription, VectorShard, check_storage_type, is_count, write_shard
@@ -87,7 +87,7 @@ class Encoder:
 
 def encode_corpus(
     model: OpticalModel,
-    documents: Corpus,
+    documents: CorpusSource,
     path: str | os.PathLike,
     *,
     kind: str = "document",
@@ -315,7 +315,7 @@ class EncodedCorpus:
         for _, array in self:
             yield array
 
-    def texts_of(self, corpus: Corpus) -> Iterator[str]:
+    def texts_of(self, corpus: CorpusSource) -> Iterator[str]:
         """The text of each document, in order, out of the corpus that was encoded.
 
         Raises:

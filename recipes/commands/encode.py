@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .launch import launch, process_rank
 
 if TYPE_CHECKING:
-    from modeling_optical.encoding.corpus import Corpus
+    from modeling_optical.encoding.corpus import CorpusSource
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -73,7 +73,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     return words + (["--verify"] if options.verify else [])
 
 
-def corpus_argument(corpus: str) -> Corpus:
+def corpus_argument(corpus: str) -> CorpusSource:
     """A path as it is, or the documents of a data set on the Hub, as a stream."""
     if Path(corpus).expanduser().exists() or corpus.startswith((".", "/", "~")) or corpus.endswith(".jsonl"):
         return corpus

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from . import africlirmatrix, beir, ciral, miracl, mteb, multi30k, trec, xtreme_r
 from .collection import Collection, Corpus, StreamedCorpus, texts_of
-from .files import CollectionLayout, HubFiles, LocalFiles, Request
+from .files import CollectionLayout, Request, find_layout
 
 LAYOUTS: tuple[CollectionLayout, ...] = (
     beir.LAYOUT,
@@ -52,32 +51,5 @@ def load_collection(
         FileNotFoundError: for a missing folder or file; it lists the languages that there are.
         ValueError: for a line that cannot be read (file and line named), duplicate ids, no judged query, an unknown format.
     """
-    written = os.fspath(path)
-    known = {layout.name: layout for layout in LAYOUTS}
-    if format is not None and format not in known:
-        raise ValueError(f"unknown format {format!r} of a collection. Known: {', '.join(known)}.")
-    folder = Path(written).expanduser()
-    if folder.is_dir():
-        folder = folder.resolve()
-        files = LocalFiles(folder)
-        layout = known[format] if format else _recognise(files)
-        return layout.read(Request(files, folder.name, language, split, corpus_revision))
-    if written.startswith((".", "/", "~")) or written.count("/") > 1:
-        raise FileNotFoundError(f"collection folder {written!r} does not exist.")
-    layout = known[format] if format else next((one for one in LAYOUTS if _named(written, one)), beir.LAYOUT)
-    return layout.read(Request(HubFiles(written, revision), written.rsplit("/", 1)[-1], language, split, corpus_revision))
-
-
-def _named(repo_id: str, layout: CollectionLayout) -> bool:
-    return repo_id.lower() in (known.lower() for known in layout.hub_ids)
-
-
-def _recognise(files: LocalFiles) -> CollectionLayout:
-    layout = next((one for one in LAYOUTS if one.recognises(files.names)), None)
-    if layout is None:
-        marks = "; ".join(f"{one.name}: {one.marks}" for one in LAYOUTS)
-        raise FileNotFoundError(
-            f"collection {files.label}: corpus.jsonl is missing, which BEIR's layout has, and the folder is in no other layout "
-            f"that is known. By these files they are recognised: {marks}. `format` names one outright."
-        )
-    return layout
+    layout, files, name = find_layout(path, LAYOUTS, "collection", format=format, revision=revision, otherwise=beir.LAYOUT)
+    return layout.read(Request(files, name, language, split, corpus_revision))

@@ -8,12 +8,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Collection as Container
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from transformers.utils import logging
 
-from ...encoding.corpus import check_identifier
+from ...encoding.corpus import Corpus, check_identifier
 from ...encoding.normal_forms import is_blank
 from ...processing_optical import replace_lone_surrogates
 
@@ -21,16 +20,6 @@ logger = logging.get_logger(__name__)
 
 IN_MEMORY_BYTES = 128 * 2**20
 """Corpora whose files are smaller (unpacked) are held as a dictionary; larger ones are read from their files each time."""
-
-
-class Corpus(Protocol):
-    """Documents, as often as asked: a dictionary of id to text is one, `StreamedCorpus` another."""
-
-    def items(self) -> Iterable[tuple[str, str]]:
-        """Pairs of document id and text, in the same order every time."""
-        ...
-
-    def __len__(self) -> int: ...
 
 
 class StreamedCorpus:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from ...files.lines import json_lines, text_lines
 from .collection import Collection
@@ -125,6 +125,57 @@ class Layout(Generic[RequestT, FoundT]):
 
 CollectionLayout = Layout[Request, Collection]
 """A published layout of test collections and its reader."""
+LayoutT = TypeVar("LayoutT", bound=Layout[Any, Any])
+
+
+def find_layout(
+    path: str | os.PathLike,
+    layouts: Sequence[LayoutT],
+    kind: str,
+    *,
+    format: str | None,
+    revision: str | None,
+    otherwise: LayoutT | None = None,
+) -> tuple[LayoutT, Files, str]:
+    """The layout of a folder or a data set on the Hub.
+
+    Args:
+        path: the folder, or the Hub id of the data set.
+        layouts: those that there are, in the order in which a folder is tried.
+        kind: what is read, for messages: `collection` or `question`.
+        format: a layout's name, where the files do not tell.
+        revision: of the data set.
+        otherwise: the layout of data sets that no layout names; None: there must be one that does.
+
+    Returns:
+        The layout, the files, and the last part of the folder's name or of the Hub id.
+
+    Raises:
+        FileNotFoundError: for a folder that is not there or is in no layout.
+        ValueError: for an unknown format, or a data set of an unknown layout.
+    """
+    written = os.fspath(path)
+    known = {layout.name: layout for layout in layouts}
+    if format is not None and format not in known:
+        raise ValueError(f"unknown format {format!r} of a {kind}. Known: {', '.join(known)}.")
+    folder = Path(written).expanduser()
+    if folder.is_dir():
+        local = LocalFiles(folder.resolve())
+        found = known[format] if format else next((one for one in layouts if one.recognises(local.names)), None)
+        if found is None:
+            marks = "; ".join(f"{one.name}: {one.marks}" for one in layouts)
+            raise FileNotFoundError(
+                f"{kind} folder {local.label}: there is no file by which a layout that is known is recognised. These are: "
+                f"{marks}. `format` names one outright."
+            )
+        return found, local, local.folder.name
+    if written.startswith((".", "/", "~")) or written.count("/") > 1 or (otherwise is None and "/" not in written):
+        raise FileNotFoundError(f"{kind} folder {written!r} does not exist.")
+    named = (one for one in layouts if written.lower() in (known_id.lower() for known_id in one.hub_ids))
+    found = known[format] if format else next(named, otherwise)
+    if found is None:
+        raise ValueError(f"the layout of {written!r} is not known: give `format`, one of {', '.join(known)}.")
+    return found, HubFiles(written, revision), written.rsplit("/", 1)[-1]
 
 
 def ending(names: Iterable[str], relative: str) -> str | None:

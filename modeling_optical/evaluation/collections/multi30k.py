@@ -14,47 +14,65 @@ research.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...files.lines import text_lines
 from .collection import Collection, assemble, read_queries
-from .files import Layout, Request, needed, no_queries, unpacked_bytes
+from .files import Files, Layout, Request, needed, no_queries, unpacked_bytes
 
 _ENGLISH = "en"
 _FILE = re.compile(r"(?:^|/)task([12])/raw/([\w.]+?)\.([a-z]{2})(?:\.gz)?$")
 
 
+def caption_files(files: Files, language: str, split: str) -> list[Path]:
+    """The files of a set's captions in a language: one, or one for each description of an image (`task2-…`).
+
+    Raises:
+        FileNotFoundError: for an unknown set or a language that it lacks; it lists those that there are.
+    """
+    task = "2" if split.startswith("task2-") else "1"
+    part = re.compile(re.escape(split.removeprefix("task2-")) + (r"\.\d" if task == "2" else ""))
+    there = [found.groups() for found in map(_FILE.search, files.names) if found]
+    own = [(name, code) for number, name, code in there if number == task and part.fullmatch(name)]
+    if not own:
+        known = {name if number == "1" else f"task2-{re.sub(r'[.][0-9]$', '', name)}" for number, name, _ in there}
+        raise FileNotFoundError(f"collection {files.label}: there is no set {split!r}. Sets here: {', '.join(sorted(known))}.")
+    sets = sorted({name for name, code in own if code == language})
+    if not sets:
+        raise no_queries(files, language, (code for _, code in own))
+    return [needed(files, f"task{task}/raw/{name}.{language}") for name in sets]
+
+
+def caption_lines(paths: Sequence[Path], expected: Path) -> list[list[str]]:
+    """The captions in each file, image by image.
+
+    Raises:
+        ValueError: for a file that has not as many lines as `expected`.
+    """
+    found = [[line.strip() for _, line in text_lines(path)] for path in paths]
+    count = sum(1 for _ in text_lines(expected))
+    for path, lines in zip(paths, found, strict=True):
+        if len(lines) != count:
+            raise ValueError(f"{path} has {len(lines)} lines and {expected} has {count}: line i must be image i.")
+    return found
+
+
 def read(request: Request) -> Collection:
     """Reads the captions of one language as queries, the English ones as corpus."""
-    files, language, split = request.files, request.language, request.split or "test_2016_flickr"
-    task = 2 if split.startswith("task2-") else 1
-    name = split.removeprefix("task2-")
-    parts = [found.groups() for found in map(_FILE.search, files.names) if found]
-    there = {(part, code) for number, part, code in parts if int(number) == task}
-    pattern = re.compile(re.escape(name) + (r"\.\d" if task == 2 else ""))
-    sets = sorted(part for part, code in there if code == language and pattern.fullmatch(part))
-    if not sets:
-        if any(pattern.fullmatch(part) for part, _ in there):
-            raise no_queries(files, language, (code for part, code in there if pattern.fullmatch(part)))
-        known = {part for number, part, _ in parts if number == "1"}
-        known |= {f"task2-{re.sub(r'[.][0-9]$', '', part)}" for number, part, _ in parts if number == "2"}
-        raise FileNotFoundError(f"collection {files.label}: there is no set {split!r}. Sets here: {', '.join(sorted(known))}.")
-    queries = [needed(files, f"task{task}/raw/{part}.{language}") for part in sets]
-    documents = [needed(files, f"task{task}/raw/{part}.{_ENGLISH}") for part in sets]
-    images = _count(documents[0])
-    for path in (*queries, *documents):
-        if _count(path) != images:
-            raise ValueError(f"{path} has {_count(path)} lines and {documents[0]} has {images}: line i must be image i.")
+    split = request.split or "test_2016_flickr"
+    queries = caption_files(request.files, request.language, split)
+    documents = caption_files(request.files, _ENGLISH, split)
+    images = len(caption_lines([*queries, *documents], documents[0])[0])
     qrels = (
-        (f"{queries[one]}:{image + 1}", f"{image}-{one}", f"{image}-{other}", "1")
+        (f"{path}:{image + 1}", f"{image}-{one}", f"{image}-{other}", "1")
         for image in range(images)
-        for one in range(len(sets))
-        for other in range(len(sets))
+        for one, path in enumerate(queries)
+        for other in range(len(documents))
     )
     return assemble(
         f"multi30k-{split}",
-        language,
+        request.language,
         read_corpus=lambda: _captions(documents),
         corpus_bytes=unpacked_bytes(documents),
         queries=read_queries(_captions(queries)),
@@ -68,10 +86,6 @@ def _captions(paths: list[Path]) -> Iterator[tuple[str, str, str]]:
     for description, path in enumerate(paths):
         for image, (place, line) in enumerate(text_lines(path)):
             yield place, f"{image}-{description}", line.strip()
-
-
-def _count(path: Path) -> int:
-    return sum(1 for _ in text_lines(path))
 
 
 LAYOUT = Layout(

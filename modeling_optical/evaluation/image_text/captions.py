@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..collections.files import LocalFiles, ending, needed, text_lines
+from ...files.lines import text_lines
+from ..collections.files import LocalFiles, needed
+from ..collections.multi30k import caption_files, caption_lines
 
 KARPATHY_FILE = "dataset_flickr30k.json"
 _TASK2_IMAGES = {"test_2016": "test_2016_flickr", "val": "val"}
@@ -81,30 +82,16 @@ def load_captions(path: str | os.PathLike, language: str, split: str = "test_201
 
 
 def _multi30k(files: LocalFiles, language: str, split: str) -> CaptionedImages:
-    if split.startswith("task2-"):
-        name = split.removeprefix("task2-")
-        image_set = _TASK2_IMAGES.get(name, name)
-        parts = [f"task2/raw/{name}.{number}.{language}" for number in range(1, 6)]
-    else:
-        image_set, parts = split, [f"task1/raw/{split}.{language}"]
-    if ending(files.names, parts[0]) is None:
-        stem = re.escape(parts[0].removesuffix(f".{language}"))
-        there = {m[1] for name in files.names if (m := re.search(rf"(?:^|/){stem}\.([a-z]{{2}})(?:\.gz)?$", name))}
-        what = f"the set {split!r} has no captions in {language!r}; languages: {', '.join(sorted(there))}" if there else (
-            f"there is no set {split!r} in {language!r} ({parts[0]} is missing)"
-        )  # fmt: skip
-        raise FileNotFoundError(f"captions {files.label}: {what}.")
+    name = split.removeprefix("task2-")
+    image_set = _TASK2_IMAGES.get(name, name) if split != name else split
+    paths = caption_files(files, language, split)
     advice = "It comes with github.com/multi30k/dataset and names the image of every line."
     splits = needed(files, f"task1/image_splits/{image_set}.txt", advice)
     names = [line.partition("#")[0].strip() for _, line in text_lines(splits)]
     captions: dict[str, list[str]] = {name: [] for name in names}
-    for part in parts:
-        file = needed(files, part)
-        lines = [line.strip() for _, line in text_lines(file)]
-        if len(lines) != len(names):
-            raise ValueError(f"{file} has {len(lines)} lines and {splits} has {len(names)}: line i must be image i.")
-        for name, line in zip(names, lines, strict=True):
-            captions[name].append(line)
+    for lines in caption_lines(paths, splits):
+        for image, line in zip(names, lines, strict=True):
+            captions[image].append(line)
     return CaptionedImages(split, language, captions)
 
 

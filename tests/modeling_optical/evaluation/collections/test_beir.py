@@ -207,7 +207,7 @@ def test_a_collection_without_any_queries_says_so(tmp_path: Path):
 
 
 def test_a_folder_without_a_corpus_is_told_what_is_missing(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"animals: corpus\.jsonl is missing.*BEIR"):
+    with pytest.raises(FileNotFoundError, match=r"animals: there is no file by which a layout .*beir: corpus\.jsonl"):
         load_collection(folder(tmp_path, {"corpus.jsonl": None}), "sw")
 
 

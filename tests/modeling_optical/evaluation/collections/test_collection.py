@@ -75,7 +75,7 @@ def test_an_unknown_format_names_the_known_ones(write):
 
 
 def test_a_folder_in_no_layout_is_told_how_layouts_are_recognised(write):
-    with pytest.raises(FileNotFoundError, match=r"no other layout that is known.*topics\.miracl-v1\.0.*tatoeba"):
+    with pytest.raises(FileNotFoundError, match=r"a layout that is known.*corpus.*topics\.miracl-v1\.0.*tatoeba"):
         load_collection(write({"readme.txt": "hello"}))
 
 

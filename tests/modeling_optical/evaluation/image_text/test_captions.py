@@ -45,9 +45,9 @@ def test_karpathys_split_is_read_from_its_json(tmp_path):
 
 
 def test_what_is_missing_is_named(multi30k):
-    with pytest.raises(FileNotFoundError, match=r"no captions in 'cs'; languages: de, en"):
+    with pytest.raises(FileNotFoundError, match=r"no queries in 'cs'. Languages here: de, en"):
         load_captions(multi30k, "cs")
-    with pytest.raises(FileNotFoundError, match=r"no set 'test_2017_flickr' in 'de' \(task1/raw/test_2017_flickr.de"):
+    with pytest.raises(FileNotFoundError, match=r"no set 'test_2017_flickr'\. Sets here: task2-test_2016, test_2016_flickr"):
         load_captions(multi30k, "de", "test_2017_flickr")
     with pytest.raises(FileNotFoundError, match="no such folder or file"):
         load_captions(multi30k / "nowhere", "de")
