@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -46,10 +46,8 @@ def check_image_text(study: Study) -> None:
     for metric in study.metrics:
         if metric not in METRICS:
             raise ValueError(unknown_key("metrics", metric, METRICS))
-    source = study.image_text.located(study.paths)
-    sets = list(_sets(study, source))
-    files = source.files()
-    for captioned in sets:
+    files = study.image_text.located(study.paths).files()
+    for captioned in _sets(study):
         check_images(files, captioned.images)
     for recipe in (distillation_recipe(study, cell) for cell in cells_of(study) if cell.stage == "distil"):
         if recipe.student.start != "teacher" and not recipe.student.config.get("project_pooled"):
@@ -65,25 +63,24 @@ def prepare_images(study: Study, say: Callable[[str], None]) -> None:
     Raises:
         FileNotFoundError, ValueError, OSError: for images that are missing or no images, or a full disk.
     """
-    if study.image_text is None:
-        return
+    if study.image_text is not None:
+        source = study.image_text.located(study.paths)
+        names = dict.fromkeys(name for captioned in _sets(study) for name in captioned.images)
+        files = source.files()
+        made = _vectors(study, source).build(files, list(names), batch_size=source.batch_size)
+        say(f"Images: {len(names):,} of {files.label}, {made:,} encoded now")
+
+
+def _sets(study: Study) -> list[CaptionedImages]:
+    assert study.image_text is not None
     source = study.image_text.located(study.paths)
-    files, vectors = source.files(), _vectors(study, source)
-    names = dict.fromkeys(name for captioned in _sets(study, source) for name in captioned.images)
-    made = vectors.build(files, list(names), batch_size=source.batch_size)
-    say(f"Images: {len(names):,} of {files.label}, {made:,} encoded now")
-
-
-def _sets(study: Study, source: ImageTextSource) -> Iterator[CaptionedImages]:
-    for split in source.splits:
-        for language in dict.fromkeys(one for sweep in study.sweeps for one in sweep["language"]):
-            for tested in tested_languages(study, language):
-                yield source.load(tested, split)
+    trained = dict.fromkeys(one for sweep in study.sweeps for one in sweep["language"])
+    tested = [code for language in trained for code in tested_languages(study, language)]
+    return [source.load(code, split) for split in source.splits for code in tested]
 
 
 def _vectors(study: Study, source: ImageTextSource) -> ImageVectors:
-    folder = Places(study.root).root / "image_vectors"
-    return ImageVectors(folder, source.clip, revision=source.revision)
+    return ImageVectors(study.root / "image_vectors", source.clip, revision=source.revision)
 
 
 def measure_image_text(study: Study, cell: Cell) -> None:
@@ -107,8 +104,10 @@ def measure_image_text(study: Study, cell: Cell) -> None:
             _measure_references(study, cell, captioned, english, measured)
     rows = pd.concat(measured.rows, ignore_index=True)
     write_frame(folder / CELL_VALUES, rows[["system", "collection", "language", "query", *study.metrics]])
-    seen = {f"{captioned.name}.{captioned.language}": _fingerprint(captioned) for captioned in sets}
-    write_json(folder / COLLECTIONS, seen)
+    # First 16 digits of the SHA-256 of images' names and captions.
+    digests = [hashlib.sha256(json.dumps(captioned.captions).encode()).hexdigest()[:16] for captioned in sets]
+    names = [f"{captioned.name}.{captioned.language}" for captioned in sets]
+    write_json(folder / COLLECTIONS, dict(zip(names, digests, strict=True)))
     write_json(folder / NOT_RUN, [dataclasses.asdict(one) for one in measured.not_run])
 
 
@@ -120,9 +119,12 @@ class _Measured:
         self.not_run: list[NotRun] = []
         self._folder, self._files, self._vectors = folder, files, vectors
 
-    def add(self, system: str, captioned: CaptionedImages, texts: torch.Tensor) -> None:
-        """Measures a system's unit vectors (captions, dim) of a set's captions."""
-        runs = image_text_runs(captioned, texts, self._vectors.of(self._files, captioned.images))
+    def add(self, system: str, captioned: CaptionedImages, model: OpticalModel, texts: list[str], length: int) -> None:
+        """Measures a system with these texts for a set's captions."""
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        encoded = model.encode_pooled(texts, max_length=length, show_progress_bar=False)
+        unit = functional.normalize(encoded, dim=-1)
+        runs = image_text_runs(captioned, unit, self._vectors.of(self._files, captioned.images))
         captions = dict(zip(runs["text_to_image"][0], captioned.texts, strict=True))
         queries = {"text_to_image": captions, "image_to_text": {image: image for image in captioned.images}}
         for way, (qrels, run) in runs.items():
@@ -142,7 +144,7 @@ def _measure_students(study: Study, cell: Cell, sets: list[CaptionedImages], mea
     for system in ("optical", *recipe.baselines):
         student = load_checkpoint(places.student(cell, system))
         for captioned in sets:
-            measured.add(system, captioned, _encoded(student, captioned.texts, recipe.student.max_length))
+            measured.add(system, captioned, student, captioned.texts, recipe.student.max_length)
 
 
 def _measure_references(
@@ -152,11 +154,11 @@ def _measure_references(
     length = recipe.student.max_length
     teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments())
     if english.image_of == captioned.image_of and english.images == captioned.images:
-        measured.add("ceiling", captioned, _encoded(teacher, english.texts, length))
+        measured.add("ceiling", captioned, teacher, english.texts, length)
     else:
         measured.leave_out("ceiling", captioned, "the set has other images or numbers of captions in English")
     if captioned.language != recipe.teacher.language:
-        measured.add("clip", captioned, _encoded(teacher, captioned.texts, length))
+        measured.add("clip", captioned, teacher, captioned.texts, length)
         translator = study.references.translator
         if translator is None:
             measured.leave_out("translation", captioned, "no model")
@@ -164,18 +166,7 @@ def _measure_references(
             source, target = study.references.translator_languages.get(captioned.language, (None, None))
             device = "cuda" if torch.cuda.is_available() else "cpu"
             texts = translate(captioned.texts, translator, source=source, target=target, device=device)
-            measured.add("translation", captioned, _encoded(teacher, texts, length))
+            measured.add("translation", captioned, teacher, texts, length)
     if recipe.student.start != "teacher":  # else it is CLIP's own text tower
         untrained = load_start(recipe, teacher.config.vector_dim).eval()
-        measured.add("floor", captioned, _encoded(untrained, captioned.texts, length))
-
-
-def _encoded(model: OpticalModel, texts: list[str], length: int) -> torch.Tensor:
-    """Unit vectors of texts: (texts, dim)."""
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
-    return functional.normalize(model.encode_pooled(texts, max_length=length, show_progress_bar=False), dim=-1)
-
-
-def _fingerprint(captioned: CaptionedImages) -> str:
-    """First 16 digits of the SHA-256 of images' names and captions."""
-    return hashlib.sha256(json.dumps(captioned.captions).encode()).hexdigest()[:16]
+        measured.add("floor", captioned, untrained, captioned.texts, length)

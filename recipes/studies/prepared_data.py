@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import random
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 
-from modeling_optical.evaluation import Collection, texts_of
+from modeling_optical.evaluation import Collection, load_collection, texts_of
 from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.files.json_files import read_json, write_json, write_json_lines
 
@@ -117,35 +115,15 @@ def _source(study: Study, source: CollectionSource, language: str, split: str | 
 def _write_pairs(study: Study, name: str, languages: list[str], places: Places) -> None:
     """Labelled pairs, a query and one relevant document each, in an order drawn by the seed: fewer are a part of more."""
     folder = places.prepared / name
-    missing = [
-        (language, seed) for language in languages for seed in study.seeds if not places.pairs(name, language, seed).is_file()
-    ]
-    if not missing:
-        return
-    labelled = _read_judgements(folder / "qrels" / "train.tsv")
-    best = {query: max(grades, key=lambda document: grades[document]) for query, grades in labelled.items()}
-    texts = texts_of(dict(_read_texts(folder / "corpus.jsonl")), set(best.values()))
-    for language, seed in missing:
-        queries = dict(_read_texts(folder / f"queries.{language}.jsonl"))
-        known = [query for query in best if query in queries and best[query] in texts]
-        if not known:
-            raise ValueError(f"collection {name}: there is no labelled query in {language!r}.")
-        random.Random(seed).shuffle(known)
-        rows = ({"query": queries[query], "positive": texts[best[query]]} for query in known)
-        write_json_lines(places.pairs(name, language, seed), rows)
-
-
-def _read_texts(path: Path) -> Iterable[tuple[str, str]]:
-    with open(path, encoding="utf-8") as stream:
-        for line in stream:
-            record = json.loads(line)
-            yield record["_id"], record["text"]
-
-
-def _read_judgements(path: Path) -> Judgements:
-    qrels: Judgements = {}
-    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
-        query, document, grade = line.split("\t")
-        if int(grade) > 0:
-            qrels.setdefault(query, {})[document] = int(grade)
-    return qrels
+    for language in languages:
+        missing = [seed for seed in study.seeds if not places.pairs(name, language, seed).is_file()]
+        if not missing:
+            continue
+        labelled = load_collection(folder, language, format="beir", split="train")
+        best = {query: max(grades, key=grades.__getitem__) for query, grades in labelled.qrels.items()}
+        texts = texts_of(labelled.corpus, set(best.values()))
+        for seed in missing:
+            known = [query for query in best if best[query] in texts]
+            random.Random(seed).shuffle(known)
+            rows = ({"query": labelled.queries[query], "positive": texts[best[query]]} for query in known)
+            write_json_lines(places.pairs(name, language, seed), rows)

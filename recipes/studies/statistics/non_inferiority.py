@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .seeds_and_queries import checked_table
+
 
 @dataclass(frozen=True)
 class MeanDifference:
@@ -64,9 +66,7 @@ def mean_difference(differences: Sequence[Sequence[float]] | np.ndarray) -> Mean
     Raises:
         ValueError: for an empty table or a value that is not finite.
     """
-    table = np.atleast_2d(np.asarray(differences, dtype=float))
-    if not table.size or not np.isfinite(table).all():
-        raise ValueError("differences must be a table without gaps: (seeds, queries), all finite.")
+    table = checked_table(differences)
     table = np.where(np.abs(table) < 1e-12, 0.0, table)  # ties that differ by rounding only are ties
     seeds, queries = table.shape
     mean = float(table.mean())

@@ -29,7 +29,7 @@ def nested_bootstrap(
 
     See `resampled_means` for what is drawn.
     """
-    table = _checked(values)
+    table = checked_table(values)
     if table.shape[1] == 1:
         return None
     return percentile_interval(resampled_means(table, resamples=resamples, seeds=[seed, 0], queries=[seed, 1]), level)
@@ -51,7 +51,7 @@ def resampled_means(
     sqrt(S / (S - 1)) first, since S of them show only (S - 1) / S of their variance (Davison and Hinkley 1997, section 3.8):
     with three seeds that matters. One seed says nothing about seeds, and only queries are drawn.
     """
-    table = _checked(values)
+    table = checked_table(values)
     down, across = table.shape
     if down > 1:
         table = table + (np.sqrt(down / (down - 1)) - 1) * (table.mean(1, keepdims=True) - table.mean())
@@ -95,7 +95,7 @@ def bootstrap_over_languages(
     means: dict[str, list[np.ndarray]] = {}
     for number, systems in enumerate(values.values()):
         for system, table in systems.items():
-            if _checked(table).shape[1] == 1:
+            if checked_table(table).shape[1] == 1:
                 return None
             drawn = resampled_means(
                 table, resamples=resamples, seeds=[seed, 0 if one_training else number + 2], queries=[seed, 1]
@@ -110,7 +110,8 @@ def percentile_interval(samples: np.ndarray, level: float = 0.95) -> tuple[float
     return float(low), float(high)
 
 
-def _checked(values: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+def checked_table(values: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
+    """The values as a table (seeds, queries); one row is one seed."""
     table = np.atleast_2d(np.asarray(values, dtype=float))
     if not table.size or not np.isfinite(table).all():
         raise ValueError("values of seeds and queries must be a table without gaps: (seeds, queries), all finite.")
