@@ -18,20 +18,8 @@ from __future__ import annotations
 
 import re
 
-from .collection import Collection, assemble, read_queries
-from .files import (
-    Files,
-    HubFiles,
-    Layout,
-    Request,
-    json_documents,
-    json_lines,
-    needed,
-    no_queries,
-    tab_topics,
-    trec_judgements,
-    unpacked_bytes,
-)
+from .collection import Collection
+from .files import Files, HubFiles, Layout, Request, json_lines, needed, no_queries, with_topics
 
 _TOPICS = re.compile(r"(?:^|/)topics\.africlirmatrix-v1\.0\.en\.([a-z]{3})\.tsv$")
 _THREE = {"af": "afr", "am": "amh", "ha": "hau", "ig": "ibo", "sn": "sna", "so": "som", "sw": "swa", "ti": "tir", "tw": "twi",
@@ -61,14 +49,8 @@ def read(request: Request) -> Collection:
     path = documents.path(_corpus(documents, code))
     first = next(json_lines(path))[1]
     identifier, text = ("id" if "id" in first else "docid"), ("contents" if "contents" in first else "text")
-    return assemble(
-        "africlirmatrix",
-        request.language,
-        read_corpus=lambda: json_documents([path], identifier, text),
-        corpus_bytes=unpacked_bytes([path]),
-        queries=read_queries(tab_topics(topics)),
-        judgements=trec_judgements(qrels),
-        query_language="en",
+    return with_topics(
+        "africlirmatrix", request.language, [path], topics, qrels, identifier=identifier, text=text, query_language="en"
     )
 
 

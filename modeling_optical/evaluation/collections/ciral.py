@@ -16,19 +16,8 @@ from __future__ import annotations
 
 import re
 
-from .collection import Collection, assemble, read_queries
-from .files import (
-    HubFiles,
-    Layout,
-    Request,
-    ending,
-    json_documents,
-    needed,
-    no_queries,
-    tab_topics,
-    trec_judgements,
-    unpacked_bytes,
-)
+from .collection import Collection
+from .files import HubFiles, Layout, Request, ending, needed, no_queries, with_topics
 
 _NAMES = {"ha": "hausa", "so": "somali", "sw": "swahili", "yo": "yoruba"}
 _TOPICS = re.compile(r"(?:^|/)topics\.ciral-v1\.0-([a-z]+)-[\w-]+\.tsv$")
@@ -47,15 +36,7 @@ def read(request: Request) -> Collection:
     if ending(documents.names, passages) is None:
         raise FileNotFoundError(f"collection {documents.label}: {passages} is missing; it is in CIRAL/ciral-corpus on the Hub.")
     path = needed(documents, passages)
-    return assemble(
-        f"ciral-{split}",
-        code,
-        read_corpus=lambda: json_documents([path], "docid", "text"),
-        corpus_bytes=unpacked_bytes([path]),
-        queries=read_queries(tab_topics(topics)),
-        judgements=trec_judgements(qrels),
-        query_language="en",
-    )
+    return with_topics(f"ciral-{split}", code, [path], topics, qrels, query_language="en")
 
 
 LAYOUT = Layout(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 from ...files.lines import json_lines, text_lines
-from .collection import Collection
+from .collection import Collection, assemble, read_queries
 
 
 class Files(Protocol):
@@ -244,6 +244,29 @@ def trec_judgements(path: Path, iteration: str | None = None) -> Iterator[tuple[
             raise ValueError(f"{place}: expected `query 0 document grade`.")
         if iteration in (None, columns[1]):
             yield place, columns[0], columns[2], columns[3]
+
+
+def with_topics(
+    name: str,
+    language: str,
+    passages: Sequence[Path],
+    topics: Path,
+    qrels: Path,
+    *,
+    identifier: str = "docid",
+    text: str = "text",
+    query_language: str = "",
+) -> Collection:
+    """A collection of passages in JSON (see `json_documents`), topics with a tab, and judgements as TREC has them."""
+    return assemble(
+        name,
+        language,
+        read_corpus=lambda: json_documents(passages, identifier, text),
+        corpus_bytes=unpacked_bytes(passages),
+        queries=read_queries(tab_topics(topics)),
+        judgements=trec_judgements(qrels),
+        query_language=query_language,
+    )
 
 
 def unpacked_bytes(paths: Iterable[Path]) -> int:

@@ -16,20 +16,8 @@ from __future__ import annotations
 
 import re
 
-from .collection import Collection, assemble, read_queries
-from .files import (
-    Files,
-    HubFiles,
-    Layout,
-    Request,
-    ending,
-    json_documents,
-    needed,
-    no_queries,
-    tab_topics,
-    trec_judgements,
-    unpacked_bytes,
-)
+from .collection import Collection
+from .files import Files, HubFiles, Layout, Request, ending, needed, no_queries, with_topics
 
 _TOPICS = re.compile(r"(?:^|/)topics\.miracl-v1\.0-([a-z]+)-([\w-]+)\.tsv$")
 _SHARD = "(?:^|/)miracl-corpus-v1\\.0-{}/docs-(\\d+)\\.jsonl(?:\\.gz)?$"
@@ -49,14 +37,7 @@ def read(request: Request) -> Collection:
     topics_path, qrels_path = needed(files, topics, advice), needed(files, qrels, advice)
     documents, shards = _shards(files, language, request.corpus_revision)
     paths = [documents.path(name) for name in shards]
-    return assemble(
-        f"miracl-{split}",
-        language,
-        read_corpus=lambda: json_documents(paths, "docid", "text"),
-        corpus_bytes=unpacked_bytes(paths),
-        queries=read_queries(tab_topics(topics_path)),
-        judgements=trec_judgements(qrels_path),
-    )
+    return with_topics(f"miracl-{split}", language, paths, topics_path, qrels_path)
 
 
 def _shards(files: Files, language: str, revision: str | None) -> tuple[Files, list[str]]:
