@@ -13,6 +13,7 @@ import torch
 from transformers.utils import logging
 
 from .checkpoints import load_checkpoint
+from .checkpoints.names import brought_name, recorded_name
 from .encoding.batching import batched
 from .encoding.corpus import CorpusSource, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
@@ -292,22 +293,33 @@ def _check_free(folder: Path, overwrite: bool) -> None:
 
 
 def retriever_for_index(
-    path: str | os.PathLike, queries: str | os.PathLike | None = None, *, device: torch.device | str = "cpu", **settings: Any
+    path: str | os.PathLike,
+    queries: str | os.PathLike | None = None,
+    documents: str | os.PathLike | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    **settings: Any,
 ) -> OpticalRetriever:
-    """A retriever with an index open, its documents' model taken from the index.
+    """A retriever with an index open.
 
     Args:
         path: folder of the index.
-        queries: encodes the queries. None: the model that made the index.
+        queries: encodes the queries. None: the documents' model.
+        documents: the model that made the index. None: the one that the index names, if it is one that may be loaded unasked
+            (see `brought_name`).
         device: where the models run.
         **settings: of the engine.
 
     Raises:
         FileNotFoundError: if there is no index, or the model that made it is not to be had.
-        ValueError: as for `OpticalRetriever.open`.
+        ValueError: as for `OpticalRetriever.open`, or if the index names a model that is not loaded unasked.
     """
     made_by = IndexManifest.read(Path(path).expanduser()).encoder
-    symmetric = queries is None or os.fspath(queries) == made_by.name
-    retriever = OpticalRetriever.from_pretrained(queries or made_by.name, None if symmetric else made_by.name, device=device)
+    if documents is None and queries is not None and recorded_name(os.fspath(queries)) == made_by.name:
+        documents = queries
+    if documents is None:
+        documents = brought_name(made_by.name, f"the index {path}", "documents=… (--documents-model)")
+    symmetric = queries is None or os.fspath(queries) == os.fspath(documents)
+    retriever = OpticalRetriever.from_pretrained(queries or documents, None if symmetric else documents, device=device)
     retriever.open(path, **settings)
     return retriever

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Lock
 
 from modeling_optical import OpticalModel, OpticalRetriever, load_checkpoint
+from modeling_optical.checkpoints.names import teacher_of
 from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.explanation import Explanation
 from modeling_optical.retriever import Passage
@@ -78,10 +79,8 @@ class DemoEngine:
         self.settings = settings
         self._students: dict[str, OpticalModel] = {}
         self._lock = Lock()
-        first = self.student(next(iter(settings.students.values())))
-        name = settings.teacher or first.config.teacher
-        if name is None:
-            raise ValueError("the student does not say what it was distilled from: give its teacher with --teacher.")
+        first = next(iter(settings.students.values()))
+        name = teacher_of(self.student(first).config.teacher, first, settings.teacher)
         self.teacher = load_checkpoint(name)
         self._index = Path(settings.index) if settings.index else self._make_index(name)
 

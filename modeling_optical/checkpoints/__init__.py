@@ -2,7 +2,8 @@
 
 from .exporting import EXPORT_FORMATS, add_sentence_transformers, export_checkpoint
 from .faithfulness import Change
-from .loading import FORMATS, load_checkpoint, resolve_model_path
+from .loading import FORMATS, load_checkpoint
+from .names import resolve_model_path
 
 __all__ = [
     "EXPORT_FORMATS",

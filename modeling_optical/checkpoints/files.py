@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +14,9 @@ from safetensors.torch import load_file
 from transformers.utils import cached_file
 
 from ..pretrained import hub_arguments
+from .names import is_inside
+
+_LARGEST_JSON = 64 * 2**20
 
 
 class CheckpointFiles:
@@ -66,8 +69,7 @@ class CheckpointFiles:
         Raises:
             ValueError: then.
         """
-        windows = PureWindowsPath(file)  # knows drives and both slashes
-        if "\0" in file or windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts:
+        if not is_inside(file):
             raise ValueError(f"{self.name!r} names the file {file!r}, which is outside of it: such a checkpoint is refused.")
 
     def modules(self) -> list[tuple[str, str]]:
@@ -116,6 +118,22 @@ class CheckpointFiles:
             raise ValueError(f"{place} is not a JSON list.")
         return values
 
+    def shards(self, file: str) -> dict[str, str] | None:
+        """File of each tensor, by an index of weight files; None if there is no such index.
+
+        Raises:
+            ValueError: if it has no `weight_map`, or names a file outside of the checkpoint.
+        """
+        index = self.json(file)
+        if index is None:
+            return None
+        shards = index.get("weight_map")
+        if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
+            raise ValueError(f"{self.name!r}: {file} has no `weight_map` of tensors to files.")
+        for shard in set(shards.values()):
+            self.check_inside(shard)
+        return shards
+
     def weights(self, folder: str = "", keys: tuple[str, ...] | None = None) -> dict[str, torch.Tensor]:
         """Tensors of a small or single-file checkpoint: safetensors first, else a pickle that holds tensors alone.
 
@@ -127,11 +145,8 @@ class CheckpointFiles:
             ValueError: if there are no weights, the file is damaged, or a pickle holds more than tensors.
         """
         prefix = f"{folder}/" if folder else ""
-        index = self.json(f"{prefix}model.safetensors.index.json")
-        if index is not None:
-            shards = index.get("weight_map")
-            if not isinstance(shards, dict) or not all(isinstance(shard, str) for shard in shards.values()):
-                raise ValueError(f"{self.name!r}: model.safetensors.index.json has no `weight_map` of tensors to files.")
+        shards = self.shards(f"{prefix}model.safetensors.index.json")
+        if shards is not None:
             wanted = sorted({shards[key] for key in keys or shards if key in shards})
             places = [self.find(prefix + shard) for shard in wanted]
             if None in places:
@@ -163,6 +178,8 @@ def _http_status(error: BaseException | None) -> int | None:
 
 
 def _parse(place: Path) -> Any:
+    if place.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{place} has more than {_LARGEST_JSON // 2**20} MiB, so it holds no settings.")
     try:
         return json.loads(place.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:

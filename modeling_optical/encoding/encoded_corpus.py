@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from transformers.utils import logging
 
+from ..checkpoints.names import recorded_name
 from ..files.atomic_write import write_text
 from ..files.fingerprint import file_checksum, model_fingerprint
 from ..files.lines import parse_json
@@ -37,7 +38,7 @@ class Encoder:
     """Who made vectors, as stored with them.
 
     Attributes:
-        name: the model's folder or Hub id.
+        name: the model's folder (its whole path), Hub id or `package:NAME/PATH`.
         dim: size of a token vector.
         fingerprint: of weights, settings and tokenizer (`model_fingerprint`); None for vectors made elsewhere.
         pool_factor: token pooling, None for none.
@@ -77,7 +78,7 @@ class Encoder:
     @classmethod
     def of(cls, model: OpticalModel, kind: str = "document", pool_factor: int | None = None) -> Encoder:
         """The encoder that a loaded model is."""
-        name = model.config._name_or_path or type(model).__name__
+        name = recorded_name(model.config._name_or_path or type(model).__name__)
         return cls(name, model.config.vector_dim, model_fingerprint(model, kind), pool_factor)
 
     def __str__(self) -> str:
@@ -133,7 +134,7 @@ def encode_corpus(
     folder = Path(path).expanduser()
     encoder = Encoder.of(model, kind, pool_factor)
     if name is not None:
-        encoder = Encoder(name, encoder.dim, encoder.fingerprint, pool_factor)
+        encoder = Encoder(recorded_name(name), encoder.dim, encoder.fingerprint, pool_factor)
     plan = {"format": _FORMAT, "encoder": asdict(encoder), "kind": kind, "dtype": dtype, "shard_size": shard_size}
     with locked(folder) if rank == 0 else nullcontext():
         _claim(folder, plan, first=rank == 0)

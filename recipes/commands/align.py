@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from .evaluate import device
-
-if TYPE_CHECKING:
-    from modeling_optical import OpticalModel
 
 _PICTURES = (".png", ".svg", ".pdf")
 _PAGES = (".html", ".htm")
@@ -42,9 +38,10 @@ def _align(options: argparse.Namespace) -> int:
     from hub_cards.alignment import align
     from hub_cards.alignment_page import write_alignment_page
     from modeling_optical import load_checkpoint
+    from modeling_optical.checkpoints.names import teacher_of
 
     student = load_checkpoint(options.model)
-    teacher = load_checkpoint(teacher_of(student, options.model, options.teacher))
+    teacher = load_checkpoint(teacher_of(student.config.teacher, options.model, options.teacher))
     for model in (student, teacher):
         model.to(device())
     plans = [(options.model, align(student, teacher, options.translation, options.sentence))]
@@ -70,15 +67,3 @@ def _align(options: argparse.Namespace) -> int:
             print(f"  {token:16} {plan.teacher_tokens[best]:16} {plan.shares[row, best]:.2f}")
     print(output)
     return 0
-
-
-def teacher_of(student: OpticalModel, name: str, given: str | None) -> str:
-    """The teacher of a student: what the user gives, or what the student's configuration names.
-
-    Raises:
-        ValueError: if neither does.
-    """
-    teacher = given or student.config.teacher
-    if teacher is None:
-        raise ValueError(f"{name} does not say what it was distilled from: give its teacher with --teacher.")
-    return teacher

@@ -29,6 +29,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument("index", help="folder of the index")
     search.add_argument("query", nargs="?", help="the query; without it, queries are read line by line")
     search.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    search.add_argument("--documents-model", help="the model that made the index (default: the one that the index names)")
     search.add_argument("-k", type=int, default=5, help="passages per query (5)")
     search.add_argument("--setting", action="append", default=[], metavar="key=value", help="setting of the engine")
     search.add_argument("--json", action="store_true", help="one JSON object per query")
@@ -39,7 +40,7 @@ def _search(options: argparse.Namespace) -> int:
     from modeling_optical.retriever import retriever_for_index
 
     settings = engine_settings(options.setting)
-    retriever = retriever_for_index(options.index, options.model, device=device(), **settings)
+    retriever = retriever_for_index(options.index, options.model, options.documents_model, device=device(), **settings)
     if options.query is not None:
         _answer(retriever, options.query, options)
         return 0

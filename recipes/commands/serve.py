@@ -16,6 +16,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     serve.add_argument("index", help="folder of the index")
     serve.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    serve.add_argument("--documents-model", help="the model that made the index (default: the one that the index names)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 for every interface)")
     serve.add_argument("--port", type=int, default=8000)
     serve.add_argument(
@@ -41,6 +42,6 @@ def _serve(options: argparse.Namespace) -> int:
         max_batch=options.max_batch,
     )
     settings = engine_settings(options.setting)
-    retriever = retriever_for_index(options.index, options.model, device=device(), **settings)
+    retriever = retriever_for_index(options.index, options.model, options.documents_model, device=device(), **settings)
     serve(retriever, host=options.host, port=options.port, limits=limits, allowed_hosts=options.allowed_host)
     return 0

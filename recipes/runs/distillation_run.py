@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
+from modeling_optical.checkpoints.names import recorded_name
 from trainer import (
     InverseDocumentFrequencies,
     OpticalTrainer,
@@ -197,7 +198,7 @@ class Run(FolderRun[Recipe, Report]):
             model = OpticalModel.from_pretrained(self.start_folder)
             model.load_state_dict(student.state_dict())
             model.config.transport = student.config.transport
-            model.config.teacher = recipe.teacher.model
+            model.config.teacher = recorded_name(recipe.teacher.model)
             model.save_pretrained(folder)
             _copy_vocabulary_record(self.start_folder, folder)
 

@@ -199,3 +199,69 @@ def test_a_depth_that_no_model_has_is_refused_before_anything_is_built(good, spo
         spoil(good[name], spoilt, "config.json", json.dumps(values).encode())
         with pytest.raises(ValueError, match=r"asks for num_hidden_layers=1000000000"):
             load_checkpoint(spoilt)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("index", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_no_weights_outside_of_a_checkpoint_are_read_by_an_index_of_shards(name, index, good, tmp_path):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(good[name], folder)
+    shutil.move(folder / "model.safetensors", tmp_path / "outside.safetensors")
+    tensors = load_file(tmp_path / "outside.safetensors")
+    for path in ("../outside.safetensors", str(tmp_path / "outside.safetensors"), "..\\outside.safetensors"):
+        (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(tensors, path)}))
+        with pytest.raises(ValueError, match="outside of it"):
+            load_checkpoint(folder)
+
+
+OTHER_REPOSITORIES = [
+    ("attn_implementation", "org/kernel"),
+    ("_attn_implementation", "org/kernel@main:run"),
+    ("attn_implementation", {"": "org/kernel"}),
+    ("experts_implementation", "org/kernel"),
+    ("use_pretrained_backbone", True),
+    ("num_labels", 10**9),
+    ("max_position_embeddings", 10**9),
+    ("vocab_size", 10**12),
+]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("key", "value"), OTHER_REPOSITORIES, ids=str)
+def test_settings_that_fetch_other_code_or_fill_the_memory_are_refused_before_anything_is_built(name, key, value, good, spoilt):
+    values = json.loads((good[name] / "config.json").read_text())
+    for place in (values, values.get("backbone_config")):
+        if place is not None:
+            before = dict(place)
+            place[key] = value
+            spoil(good[name], spoilt, "config.json", json.dumps(values).encode())
+            with pytest.raises(ValueError, match=rf"spoilt.*config\.json has {key}="):
+                load_checkpoint(spoilt)
+            place.clear()
+            place.update(before)
+
+
+def test_an_adapter_is_refused_because_it_loads_another_model_by_name(good, spoilt):
+    spoil(good["encoder"], spoilt, "adapter_config.json", json.dumps({"base_model_name_or_path": "org/other"}).encode())
+    with pytest.raises(ValueError, match=r"spoilt.*it is an adapter"):
+        load_checkpoint(spoilt)
+
+
+def test_a_file_of_settings_of_any_size_is_not_read(good, spoilt):
+    spoil(good["encoder"], spoilt, "config.json", b"{")
+    with open(spoilt / "config.json", "r+b") as stream:
+        stream.truncate(2**33)
+    with pytest.raises(ValueError, match=r"spoilt.*more than 64 MiB"):
+        load_checkpoint(spoilt)
+
+
+@pytest.mark.parametrize("key", ["_name_or_path", "name_or_path"])
+def test_the_processor_comes_from_the_folder_that_was_given_whatever_its_files_name(key, good, spoilt):
+    for file in ("config.json", "tokenizer_config.json", "processor_config.json"):
+        values = json.loads((good["optical"] / file).read_text()) | {key: "/elsewhere"}
+        if "backbone_config" in values:
+            values["backbone_config"][key] = "/elsewhere"
+        spoil(good["optical"], spoilt, file, json.dumps(values).encode())
+        model = load_checkpoint(spoilt)
+        assert model.config._name_or_path == str(spoilt)
+        assert OpticalModel.from_pretrained(spoilt).get_processor().tokenizer.name_or_path == str(spoilt)
