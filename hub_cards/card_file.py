@@ -8,17 +8,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
 from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.bounded_yaml import parse_yaml
 
 CARD_FILE = "README.md"
+_LONGEST_CARD = 2_000_000
 # What a snippet calls the model until it has a name on the Hub.
 PLACEHOLDER = "PATH_OR_ID_OF_THIS_MODEL"
 # The oldest transformers that loads a model with the code beside it, from a folder, too (docs/versions.md).
 LOWEST_TRANSFORMERS = "5.10"
-_SECTION = re.compile(r"<!-- optical:(?P<name>[\w-]+)\b.*?-->\n(?P<text>.*?)<!-- /optical:(?P=name) -->", re.DOTALL)
+# A mark stands at the start of a line: no value that a template prints does.
+_SECTION = re.compile(
+    r"^<!-- optical:(?P<name>[\w-]+)\b[^\n]*-->\n(?P<text>.*?)^<!-- /optical:(?P=name) -->", re.DOTALL | re.MULTILINE
+)
 _HEADER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
 # Whatever stood there, these are read from the run again. The others are added to what stood there.
 _ALWAYS_OURS = ("language", "language_bcp47", "library_name", "pipeline_tag", "base_model", "model-index")
@@ -91,12 +95,11 @@ def _parts(card: str) -> tuple[dict[str, Any], str]:
     header = _HEADER.match(card)
     if header is None:
         return {}, card
+    text = header.group(0).lstrip("\ufeff").strip().strip("-")
     try:
-        data = yaml.safe_load(header.group(0).lstrip("\ufeff").strip().strip("-"))
-    except yaml.YAMLError as error:
-        raise ValueError(
-            f"the metadata at the top of the card is not YAML ({' '.join(str(error).split())}). Mend it."
-        ) from None
+        data = parse_yaml(text, "the metadata at the top of the card is not YAML that can be read")
+    except ValueError as error:
+        raise ValueError(f"{' '.join(str(error).split())} Mend it.") from None
     if data is not None and not isinstance(data, dict):
         raise ValueError("the metadata at the top of the card is not a mapping of keys to values. Mend it.")
     return data or {}, card[header.end() :].lstrip("\r\n")
@@ -122,16 +125,17 @@ def _merge_metadata(old: Mapping[str, Any], fresh: Mapping[str, Any]) -> dict[st
     return merged
 
 
-def load_card(folder: str | os.PathLike) -> ModelCard | None:
-    """The card of a folder; None if it has none.
+def card_metadata(path: str | os.PathLike) -> dict[str, Any]:
+    """The metadata of a card's file; empty if it has none.
 
     Raises:
-        ValueError: if its metadata is not valid.
+        ValueError: if it is not valid.
     """
-    path = Path(folder) / CARD_FILE
-    if not path.is_file():
-        return None
     try:
-        return ModelCard.load(path)
-    except (ValueError, yaml.YAMLError) as error:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            text = stream.read(_LONGEST_CARD + 1)
+        if len(text) > _LONGEST_CARD:
+            raise ValueError(f"the card has more than {_LONGEST_CARD:,} characters. Shorten it.")
+        return _parts(text)[0]
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .markdown import Markdown, code, plain
+
 # The identifiers that the Hub takes for `license`; any other licence is `other` with a `license_name`
 # (https://huggingface.co/docs/hub/repositories-licenses).
 _IDENTIFIERS = """
@@ -68,8 +70,8 @@ def hub_metadata(licence: str | None) -> dict[str, str]:
     return {"license": "other", "license_name": name}
 
 
-def warnings(licence: str | None, inputs: Sequence[CardInput]) -> list[str]:
-    """A sentence for every input whose licence may bind the model.
+def warnings(licence: str | None, inputs: Sequence[CardInput]) -> list[Markdown]:
+    """A sentence, in Markdown, for every input whose licence may bind the model.
 
     Args:
         licence: the model's own; None if it is not chosen yet.
@@ -78,16 +80,16 @@ def warnings(licence: str | None, inputs: Sequence[CardInput]) -> list[str]:
     said = []
     for one in inputs:
         if one.license is None:
-            said.append(f"The licence of `{one.name}` is not stated. Find it out before you publish or use this model.")
+            said.append(f"The licence of {code(one.name)} is not stated. Find it out before you publish or use this model.")
             continue
         asked = sorted(demands(one.license))
         if not asked:
             continue
-        sentence = f"`{one.name}` is under {one.license}, which is {' and '.join(asked)}."
+        sentence = f"{code(one.name)} is under {plain(one.license)}, which is {' and '.join(asked)}."
         lacking = [demand for demand in asked if demand not in demands(licence)]
         if licence is not None and lacking:
-            sentence += f" This model's own licence, {licence}, is not {' and '.join(lacking)}: check that it may be so."
+            sentence += f" This model's own licence, {plain(licence)}, is not {' and '.join(lacking)}: check that it may be so."
         elif licence is None:
             sentence += " That may bind this model, too: choose its licence accordingly."
         said.append(sentence)
-    return said
+    return list(map(Markdown, said))

@@ -8,14 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
+from modeling_optical.checkpoints.names import is_hub_id
 from modeling_optical.evaluation import ResultRow
 from modeling_optical.files.atomic_write import write_text
 
 from .card_file import CARD_FILE, LOWEST_TRANSFORMERS, replace_section, write_card
 from .languages import bcp47, hub_languages, language_name
 from .licences import CardInput, hub_metadata, warnings
+from .markdown import Markdown, code, fenced, one_line, plain, render, table
 from .results import (
     CEILING,
     FEWEST_QUERIES,
@@ -138,24 +140,26 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         raise ValueError("a student's card needs its teacher among `inputs`.")
     metrics = [m for m in _SHOWN if any(row.metric == m for row in card.rows)]
     few = sorted({row.collection for row in card.rows if row.queries < FEWEST_QUERIES and row.system == STUDENT})
-    content = ModelCard.from_template(
-        _metadata(card, start),
-        template_path=str(TEMPLATE),
+    content = render(
+        TEMPLATE,
+        card_data=Markdown(_metadata(card, start).to_yaml()),
         card=card,
         names=[_named(code) for code in card.languages],
         teacher=teacher,
         teacher_reference=_TEACHER if teacher.local else teacher.name,
         lowest=LOWEST_TRANSFORMERS,
         teacher_language=language_name(card.teacher_language),
-        sentence_transformers=sentence_transformers_section((folder / "modules.json").is_file()),
+        sentence_transformers=Markdown(sentence_transformers_section((folder / "modules.json").is_file())),
         language_table=_language_table(card),
         language_notes=_language_notes(card),
         headline=headline(card.rows),
         results_table=comparison_table(card.rows, metrics, STUDENT) if card.rows else "",
-        systems="\n".join(
-            f"- `{name}`{' (this model)' if name == STUDENT else ''}: {what}"
-            for name, what in sorted(card.systems.items(), key=lambda item: item[0] == CEILING)
-            if any(row.system == name for row in card.rows)
+        systems=Markdown(
+            "\n".join(
+                f"- {code(name)}{' (this model)' if name == STUDENT else ''}: {plain(what)}"
+                for name, what in sorted(card.systems.items(), key=lambda item: item[0] == CEILING)
+                if any(row.system == name for row in card.rows)
+            )
         ),
         few=few,
         fewest=FEWEST_QUERIES,
@@ -170,8 +174,9 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         if card.license
         else "The licence of this model is not chosen yet (`license:` in the recipe).",
         warnings=warnings(card.license, card.inputs),
+        recipe=fenced(card.recipe, "yaml"),
     )
-    return str(content).rstrip() + "\n"
+    return content.rstrip() + "\n"
 
 
 def sentence_transformers_section(there: bool) -> str:
@@ -204,18 +209,9 @@ def note_sentence_transformers(folder: str | os.PathLike) -> None:
         write_text(path, replace_section(card, "sentence-transformers", sentence_transformers_section(True)))
 
 
-def is_hub_id(name: str) -> bool:
-    """Whether a model's name stands for a repository on the Hub."""
-    return not name.startswith(("package:", "/", ".", "~")) and name.count("/") <= 1 and not os.path.isdir(name)
-
-
-def shown_name(name: str) -> str:
-    """What a card calls a model: its Hub id or package, or the last part of its path, which says nothing of this machine."""
-    return name if name.startswith("package:") or is_hub_id(name) else Path(name).name
-
-
 def _metadata(card: CardData, start: CardInput) -> ModelCardData:
-    datasets = [one.name for one in card.inputs if one.role == "bitext" and "/" in one.name]
+    on_hub = [one.name for one in card.inputs if one.role == "bitext" and not one.local and is_hub_id(one.name)]
+    datasets = [name for name in on_hub if "/" in name]
     return ModelCardData(
         **hub_languages([*card.languages, card.teacher_language]),
         **hub_metadata(card.license),
@@ -224,7 +220,7 @@ def _metadata(card: CardData, start: CardInput) -> ModelCardData:
         tags=list(_TAGS),
         base_model=start.name if not start.local and is_hub_id(start.name) else None,
         datasets=datasets or None,
-        model_name=card.name,
+        model_name=one_line(card.name),
         eval_results=model_index(card.rows, STUDENT, card.collections) or None,
     )
 
@@ -234,16 +230,16 @@ def _named(code: str) -> str:
     return name if name == code else f"{name} ({bcp47(code)})"
 
 
-def _reference(one: CardInput) -> str:
-    return f"`{one.name}`" + (f", revision {one.revision}" if one.revision else "")
+def _reference(one: CardInput) -> Markdown:
+    return Markdown(code(one.name) + (f", revision {plain(one.revision)}" if one.revision else ""))
 
 
-def _language_table(card: CardData) -> str:
+def _language_table(card: CardData) -> Markdown:
     metric = headline(card.rows)
-    lines = ["| language | training pairs | measured on | share of the ceiling |", "|---|---|---|---|"]
+    rows = []
     ceilings = {row.collection: row.value for row in card.rows if row.system == CEILING and row.metric == metric}
-    for code in card.languages:
-        own = [row for row in card.rows if row.system == STUDENT and row.language == code and row.metric == metric]
+    for language in card.languages:
+        own = [row for row in card.rows if row.system == STUDENT and row.language == language and row.metric == metric]
         told = [row for row in own if row.queries >= FEWEST_QUERIES]
         measured = ", ".join(f"{row.collection} ({row.queries:,} queries)" for row in told) or "nothing"
         shares = [
@@ -251,9 +247,9 @@ def _language_table(card: CardData) -> str:
             for row in told
             if ceilings.get(row.collection, 0) > 0
         ]
-        pairs = card.pairs.get(code)
-        lines.append(f"| {_named(code)} | {'–' if pairs is None else f'{pairs:,}'} | {measured} | {', '.join(shares) or '–'} |")
-    return "\n".join(lines)
+        pairs = card.pairs.get(language)
+        rows.append([_named(language), "–" if pairs is None else f"{pairs:,}", measured, ", ".join(shares) or "–"])
+    return table(["language", "training pairs", "measured on", "share of the ceiling"], rows)
 
 
 def _language_notes(card: CardData) -> list[str]:
@@ -277,10 +273,10 @@ def _cost(cost: Cost) -> list[str]:
     return lines
 
 
-def _inputs_table(inputs: Sequence[CardInput]) -> str:
-    lines = ["| what | name | revision | licence | pairs read | pairs after cleaning |", "|---" * 6 + "|"]
-    for one in inputs:
-        cells = [one.role, f"`{one.name}`", one.revision or "–", one.license or "not stated"]
-        cells += ["–" if count is None else f"{count:,}" for count in (one.read, one.kept)]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def _inputs_table(inputs: Sequence[CardInput]) -> Markdown:
+    rows = [
+        [one.role, code(one.name), one.revision or "–", one.license or "not stated"]
+        + ["–" if count is None else f"{count:,}" for count in (one.read, one.kept)]
+        for one in inputs
+    ]
+    return table(["what", "name", "revision", "licence", "pairs read", "pairs after cleaning"], rows)

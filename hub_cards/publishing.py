@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +28,28 @@ from huggingface_hub.utils import validate_repo_id
 from modeling_optical import load_checkpoint
 from modeling_optical.adapters import ADAPTER_FILE
 from modeling_optical.checkpoints.exporting import add_sentence_transformers
+from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id
 
-from .card_file import CARD_FILE, merge_card, named
-from .model_card import is_hub_id, note_sentence_transformers
+from .card_file import CARD_FILE, card_metadata, merge_card, named
+from .model_card import note_sentence_transformers
 
-# Nobody's business on the Hub: checkpoints, caches and hidden files, except the results that the Hub reads.
-_LEFT_OUT = ("checkpoint-", "__pycache__", "runs")
-_HIDDEN_KEPT = ".eval_results"
+# What this package, transformers and sentence-transformers write into a model's folder, and what the Hub reads there.
+_MODEL = (
+    r"(config|generation_config|processor_config|preprocessor_config|sentence_bert_config|tokenizer|tokenizer_config"
+    r"|special_tokens_map|added_tokens|vocab)\.json|chat_template\.jinja|(vocab|merges)\.txt"
+    r"|(sentencepiece\.bpe|spiece|tokenizer)\.model|(source|target)\.spm"
+    r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|adapter_config\.json|adapter_model\.safetensors"
+)
+_WRITTEN = re.compile(
+    rf"README\.md|LICENSE(\.md|\.txt)?|\.eval_results/[^/]+\.yaml|(0_Transformer/)?({_MODEL})"
+    r"|(training_log|vocabulary|projection|modules|config_sentence_transformers)\.json"
+    r"|\d+_(Dense|MultiVectorMask|Normalize|Pooling)/(config\.json|model\.safetensors)"
+)
 # A repository that holds no more than this is as good as new.
 _EMPTY = {".gitattributes"}
+_SHOWN = re.compile(r"!\[[^\]\n]*\]\(([\w./-]+\.(?:png|jpe?g|svg|webp|gif))\)", re.IGNORECASE)
+_IMPORTED = re.compile(r"^\s*from \.(\w+) import", re.MULTILINE)
+NOT_OF_THE_MODEL = "not a part of the model"
 _TRY_AGAIN = "Start the same command again: what has arrived is not sent twice."
 
 
@@ -48,6 +63,7 @@ class Push:
         card: the card as it will stand there.
         notes: what the owner should know before.
         repo_type: `model` or `space`.
+        left_out: files of the folder that stay here, with the reason.
     """
 
     repo_id: str
@@ -55,6 +71,7 @@ class Push:
     card: str
     notes: list[str] = field(default_factory=list)
     repo_type: str = "model"
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def sizes(self) -> dict[str, int]:
         """Bytes of every file."""
@@ -75,7 +92,7 @@ def prepared(folder: str | Path, *, also_sentence_transformers: bool = False) ->
         return
     with tempfile.TemporaryDirectory() as scratch:
         copy = Path(scratch) / folder.name
-        shutil.copytree(folder, copy)
+        shutil.copytree(folder, copy, symlinks=True)
         add_sentence_transformers(load_checkpoint(copy), copy)
         note_sentence_transformers(copy)
         yield copy
@@ -108,23 +125,99 @@ def _check_adapter(folder: Path) -> None:
         )
 
 
-def plan_push(folder: Path, repo_id: str) -> Push:
+def plan_push(folder: Path, repo_id: str, *, also: Sequence[str] = ()) -> Push:
     """What a push of a folder would send; asks nobody.
 
+    Sent is what this package and transformers write into a model's folder, the code that travels with the model, and the
+    pictures that the card shows. All else stays here, and so does whatever lies outside of the folder and is only linked.
+
+    Args:
+        folder: of the model.
+        repo_id: `organisation/name`.
+        also: paths in the folder of other files to send.
+
     Raises:
-        ValueError: for a name that the Hub does not take, or a card whose metadata is not valid.
+        ValueError: for a name that the Hub does not take, a card whose metadata is not valid, or a file among `also` that
+            is not in the folder.
     """
     check_repo_id(repo_id)
-    files: dict[str, Path | bytes] = {}
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") and part != _HIDDEN_KEPT for part in parts)
-        if path.is_file() and not hidden and not any(part.startswith(_LEFT_OUT) for part in parts):
-            files["/".join(parts)] = path
-    card = named((folder / CARD_FILE).read_text(encoding="utf-8"), repo_id)
+    text = (folder / CARD_FILE).read_text(encoding="utf-8")
+    card_metadata(folder / CARD_FILE)
+    card = named(text, repo_id)
     _check_card(card, folder / CARD_FILE)
+    expected = {f"{module}.py" for module in _code_of(folder)} | set(_SHOWN.findall(text))
+    files: dict[str, Path | bytes] = {}
+    left_out: dict[str, str] = {}
+    for path in _files_below(folder):
+        name = path.relative_to(folder).as_posix()
+        reason = None
+        if not _lies_in(path, folder):
+            reason = "a link that leads out of the folder"
+        elif _WRITTEN.fullmatch(name) is None and name not in expected and name not in also:
+            reason = NOT_OF_THE_MODEL
+        if reason is None:
+            files[name] = path
+        else:
+            left_out[name] = reason
+    missing = [name for name in also if name not in files]
+    if missing:
+        why = left_out.get(missing[0], "not a file in the folder")
+        raise ValueError(f"{missing[0]} cannot be sent: it is {why}. Give paths as they stand below {folder}.")
     files[CARD_FILE] = card.encode()
-    return Push(repo_id, files, card, _notes(folder, card))
+    notes = _notes(folder, card)
+    if "config.json" in files:
+        files["config.json"] = _config_without_local_teacher(folder)
+    return Push(repo_id, files, card, notes, left_out=left_out)
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """All files of a folder; linked folders count as files, so that nothing behind them is looked at."""
+    found = []
+    for root, folders, names in os.walk(folder):
+        links = [name for name in folders if Path(root, name).is_symlink()]
+        found += [Path(root, name) for name in [*names, *links]]
+    return sorted(found)
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    """Whether a file, all links followed, is an ordinary file of the folder."""
+    target = path.resolve()
+    return target.is_file() and target.is_relative_to(folder.resolve())
+
+
+def _code_of(folder: Path) -> set[str]:
+    """Modules that `config.json` and the processor name as the model's own code, with those that they import from beside."""
+    mapped: list[str] = []
+    for file in ("config.json", "processor_config.json", "tokenizer_config.json"):
+        if (folder / file).is_file():
+            values = json.loads((folder / file).read_text(encoding="utf-8")).get("auto_map", {})
+            entries = values.values() if isinstance(values, dict) else values if isinstance(values, list) else []
+            mapped += [
+                one for entry in entries for one in (entry if isinstance(entry, list) else [entry]) if isinstance(one, str)
+            ]
+    found: set[str] = set()
+    waiting = {name.rpartition("--")[2].partition(".")[0] for name in mapped}
+    while waiting:
+        module = waiting.pop()
+        place = folder / f"{module}.py"
+        if module in found or not module.isidentifier() or not place.is_file() or not _lies_in(place, folder):
+            continue
+        found.add(module)
+        waiting |= set(_IMPORTED.findall(place.read_text(encoding="utf-8")))
+    return found
+
+
+def _config_without_local_teacher(folder: Path) -> bytes:
+    """`config.json`; a folder of this machine, which nobody else can load, is not named in it."""
+    text = (folder / "config.json").read_text(encoding="utf-8")
+    values = json.loads(text)
+    if not _is_local(values.get("teacher")):
+        return text.encode()
+    return (json.dumps(values | {"teacher": None}, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _is_local(teacher: object) -> bool:
+    return isinstance(teacher, str) and not teacher.startswith(PACKAGE_PREFIX) and not is_hub_id(teacher)
 
 
 def send(
@@ -258,9 +351,9 @@ def _notes(folder: Path, card: str) -> list[str]:
     notes = []
     config = folder / "config.json"
     teacher = json.loads(config.read_text(encoding="utf-8")).get("teacher") if config.is_file() else None
-    if teacher and (teacher.startswith((".", "/", "~")) or Path(teacher).is_dir()):
+    if _is_local(teacher):
         notes.append(
-            f"config.json names a folder of this machine as the teacher ({teacher}): push the teacher, too, and name it."
+            f"the teacher is a folder of this machine ({teacher}), which is not named on the Hub: push it, too, and name it."
         )
     if ModelCard(card).data.license is None:
         notes.append("the card names no licence: set `license` in the recipe, or write it into the card's metadata.")

@@ -11,6 +11,8 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 
 from modeling_optical.evaluation import ResultRow
 
+from .markdown import Markdown, code, table
+
 # Fewer tell nothing: a perfect score on six queries is no result to publish.
 FEWEST_QUERIES = 50
 # The first of these that was measured stands for a collection.
@@ -115,7 +117,7 @@ def eval_results_files(
     return files
 
 
-def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: str) -> str:
+def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: str) -> Markdown:
     """A Markdown table with a line per collection, language and metric; the systems side by side, from floor to ceiling.
 
     The ceiling asks in the teacher's language, so it stands beside every language of its collection.
@@ -126,7 +128,7 @@ def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: 
     cells = {(row.system, row.collection, row.language, row.metric): row for row in rows if row.system != CEILING}
     ceilings = {(row.collection, row.metric): row for row in rows if row.system == CEILING}
     header = ["collection", "language", "queries", "metric", *(_column(name, system) for name in systems)]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    lines: list[list[str]] = []
     places = sorted(dict.fromkeys((r.collection, r.language, r.queries) for r in rows if r.system != CEILING))
     for collection, language, queries in places:
         for metric in metrics:
@@ -135,28 +137,24 @@ def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: 
                 for name in systems
             ]
             if any(found):
-                values = ["–" if row is None else str(row) for row in found]
-                lines.append("| " + " | ".join([collection, language, f"{queries:,}", metric, *values]) + " |")
-    return "\n".join(lines)
+                values = ["–" if row is None else Markdown(row) for row in found]
+                lines.append([collection, language, f"{queries:,}", metric, *values])
+    return table(header, lines)
 
 
-def results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> str:
+def results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> Markdown:
     """A Markdown table with a line per collection, language and system."""
-    lines = ["| collection | language | system | queries |" + "".join(f" {metric} |" for metric in metrics)]
-    lines.append("|---" * (4 + len(metrics)) + "|")
+    lines = []
     keys = list(dict.fromkeys((row.collection, row.language, row.system, row.queries) for row in rows))
     cells = {(row.collection, row.language, row.system, row.metric): row for row in rows}
     for collection, language, system, queries in sorted(keys, key=lambda key: key[0]):
-        line = f"| {collection} | {language} | {system} | {queries} |"
-        for metric in metrics:
-            row = cells.get((collection, language, system, metric))
-            line += f" {'–' if row is None else row} |"
-        lines.append(line)
-    return "\n".join(lines)
+        found = [cells.get((collection, language, system, metric)) for metric in metrics]
+        lines.append([collection, language, system, queries, *("–" if row is None else Markdown(row) for row in found)])
+    return table(["collection", "language", "system", "queries", *metrics], lines)
 
 
-def _column(name: str, system: str) -> str:
-    return "**this model**" if name == system else f"`{name}`"
+def _column(name: str, system: str) -> Markdown:
+    return Markdown("**this model**") if name == system else code(name)
 
 
 def _bounds(rows: Sequence[ResultRow]) -> Callable[[ResultRow], dict[str, float]]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import ModelCard, ModelCardData
+from huggingface_hub import ModelCardData
 
+from modeling_optical.checkpoints.names import is_hub_id, shown_name
 from modeling_optical.evaluation import ResultRow
 
 from .card_file import LOWEST_TRANSFORMERS, write_card
 from .languages import hub_languages
-from .model_card import is_hub_id, shown_name
+from .markdown import Markdown, one_line, render
 from .results import model_index, results_table
 
 TEMPLATE = Path(__file__).parent / "retriever_card.md.jinja"
@@ -54,13 +55,13 @@ def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id
         pipeline_tag="feature-extraction",
         tags=["optical", "late-interaction", "colbert", "multi-vector"],
         base_model=card.start if is_hub_id(card.start) else None,
-        model_name=card.name,
+        model_name=one_line(card.name),
         eval_results=model_index(card.rows, "trained") or None,
     )
     metrics = [metric for metric in _SHOWN if any(row.metric == metric for row in card.rows)]
-    content = ModelCard.from_template(
-        data,
-        template_path=str(TEMPLATE),
+    content = render(
+        TEMPLATE,
+        card_data=Markdown(data.to_yaml()),
         card=card,
         start=shown_name(card.start),
         documents=shown_name(card.documents or ""),
@@ -68,4 +69,4 @@ def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id
         results_table=results_table(card.rows, metrics),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
     )
-    return write_card(folder, str(content), repo_id)
+    return write_card(folder, content, repo_id)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from importlib import metadata
 from pathlib import Path
 
-import jinja2
-
 from modeling_optical import __version__
+from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id, resolve_model_path
 
 from .languages import language_name
+from .markdown import literal, render
 from .publishing import Push, check_repo_id
 from .space.engine import SETTINGS_FILE, DemoSettings
 
@@ -32,16 +31,17 @@ def plan_space(model_id: str, settings: DemoSettings, *, licence: str | None = N
     repo_id = f"{model_id}-demo"
     check_repo_id(repo_id)
     teacher = settings.teacher
-    if teacher is not None and (teacher.startswith((".", "/", "~")) or Path(teacher).is_dir()):
+    if teacher is not None and not teacher.startswith(PACKAGE_PREFIX) and not is_hub_id(teacher):
         raise ValueError(
             f"the Space could not load the teacher {teacher}, a folder of this machine: push it and name its Hub id."
         )
     languages = list(settings.students)
     remote = DemoSettings(dict.fromkeys(languages, model_id), teacher, "corpus.jsonl", None, settings.examples)
-    card = jinja2.Template((SPACE / "README.md.jinja").read_text(encoding="utf-8")).render(
-        title=json.dumps(f"{model_id.partition('/')[2]} demo"),
+    card = render(
+        SPACE / "README.md.jinja",
+        title=literal(f"{model_id.partition('/')[2]} demo"),
         gradio_version=_gradio_version(),
-        models=[model_id],
+        model=model_id,
         languages=[language_name(code) for code in languages],
         licence=licence,
     )
@@ -59,8 +59,9 @@ def plan_space(model_id: str, settings: DemoSettings, *, licence: str | None = N
 def requirements(teacher: str | None) -> str:
     """The Space's own requirements: this package, and the one that a teacher named `package:…` comes in."""
     lines = [f"modeling-optical=={__version__}"]
-    if teacher is not None and teacher.startswith("package:"):
-        module = teacher.removeprefix("package:").partition("/")[0]
+    if teacher is not None and teacher.startswith(PACKAGE_PREFIX):
+        resolve_model_path(teacher)  # a name that came with the student: of an installed package, or refused
+        module = teacher.removeprefix(PACKAGE_PREFIX).partition("/")[0]
         package = metadata.packages_distributions().get(module, [module])[0]
         lines.append(f"{package}=={metadata.version(package)}")
     return "\n".join(lines) + "\n"

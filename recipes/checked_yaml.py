@@ -14,13 +14,12 @@ from typing import Any
 
 import yaml
 
-_MOST_VALUES = 100_000
-# PyYAML's own errors, and what it raises where a value does not fit its explicit tag (`!!bool maybe`) or nesting is too deep.
-_YAML_ERRORS = (yaml.YAMLError, ValueError, KeyError, IndexError, AttributeError, TypeError, RecursionError)
+from modeling_optical.files.bounded_yaml import BoundedLoader, parse_yaml
+
 PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(BoundedLoader):
     """Safe YAML in which `1e-4` is a number, and a key that stands twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
@@ -36,33 +35,6 @@ class _Loader(yaml.SafeLoader):
                 raise ValueError(f"line {line}: the key {key!r} stands twice.")
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None:
-            _expanded_size(node, {}, ())
-        return node
-
-
-def _expanded_size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...]) -> int:
-    """Values below a node where every alias stands for a copy.
-
-    Raises:
-        ValueError: if an anchor contains itself, or ten lines of aliases stand for more than any recipe holds.
-    """
-    line = node.start_mark.line + 1
-    if id(node) in above:
-        raise ValueError(f"line {line}: the anchor here contains itself.")
-    if id(node) not in known:
-        children: list[yaml.Node] = []
-        if isinstance(node, yaml.SequenceNode):
-            children = node.value
-        elif isinstance(node, yaml.MappingNode):
-            children = [child for pair in node.value for child in pair]
-        known[id(node)] = 1 + sum(_expanded_size(child, known, (*above, id(node))) for child in children)
-    if known[id(node)] > _MOST_VALUES:
-        raise ValueError(f"line {line}: more than {_MOST_VALUES:,} values, aliases counted as often as they stand there.")
-    return known[id(node)]
 
 
 _Loader.add_implicit_resolver(
@@ -113,9 +85,10 @@ def read_values(path: str | Path, overrides: Sequence[str] = ()) -> tuple[dict[s
     """
     path = find_recipe(str(path))
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except _YAML_ERRORS as error:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not a YAML file: {error}") from None
+    values = parse_yaml(text, f"{path} is not a YAML file", _Loader)
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds no recipe: a mapping of keys is expected.")
     for item in overrides:
@@ -161,11 +134,7 @@ def override(values: dict[str, Any], item: str) -> None:
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise ValueError(f"override {item!r}: the form is key=value, for instance training.learning_rate=1e-4.")
-    try:
-        value = yaml.load(text, _Loader)
-    except _YAML_ERRORS as error:
-        raise ValueError(f"override {item!r}: the value is not YAML: {error}") from None
-    set_key(values, key, value, item)
+    set_key(values, key, parse_yaml(text, f"override {item!r}: the value is not YAML", _Loader), item)
 
 
 def set_key(values: dict[str, Any], key: str, value: Any, item: str) -> None:

@@ -112,6 +112,9 @@ def _shown(text: str) -> str:
 
 def _sentence(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    from modeling_optical.files.lines import printable
+
+    text = "\n".join(map(printable, text.split("\n")))
     if isinstance(error, (TypeError, RuntimeError, KeyError)):
         return f"{type(error).__name__}: {text}"
     return text or type(error).__name__

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from hub_cards.card_file import load_card
+from hub_cards.card_file import CARD_FILE, card_metadata
 from hub_cards.space.engine import DemoSettings, languages_of
 from modeling_optical.files.atomic_write import write_text
 
@@ -46,8 +46,9 @@ def students_by_language(names: Sequence[str], language: str | None) -> dict[str
     """
     students: dict[str, str] = {}
     for name in names:
-        card = None if language is not None else load_card(Path(name).expanduser())
-        codes = [language] if language is not None else [] if card is None else languages_of(card.data.to_dict())
+        card = Path(name).expanduser() / CARD_FILE
+        stated = card_metadata(card) if language is None and card.is_file() else {}
+        codes = [language] if language is not None else languages_of(stated)
         if not codes:
             raise ValueError(f"{name} has no card that says its language: give it with --language.")
         students |= {code: name for code in codes if code not in students}

@@ -14,7 +14,7 @@ from ..modeling_optical import OpticalModel
 from ..pretrained import split_arguments
 from . import clip, pylate, sentence_transformers, stanford
 from .files import CheckpointFiles
-from .names import resolve_model_path
+from .names import brought_name, resolve_model_path
 from .settings import check_settings
 
 _DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
@@ -119,8 +119,15 @@ def load_checkpoint(
     if adapter is not None and files.find("config.json") is None:
         elsewhere = given | {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
         elsewhere |= {"language": language} if language is not None else {}
-        base = load_checkpoint(str(adapter["base_model_name_or_path"]), model_class=model_class, **elsewhere)
-        return with_adapter(base, path, files.given).eval()
+        # The user trusts the code of the adapter's folder, not of whatever model it names.
+        elsewhere["trust_remote_code"] = False
+        base = brought_name(
+            str(adapter.get("base_model_name_or_path")), f"{ADAPTER_FILE} of {files.name}", "write its whole path there"
+        )
+        if CheckpointFiles(base, resolve_model_path(base), elsewhere).find("config.json") is None:
+            raise ValueError(f"{ADAPTER_FILE} of {files.name!r} names {base!r}, which has no config.json, so it is no model.")
+        model = load_checkpoint(base, model_class=model_class, **elsewhere)
+        return with_adapter(model, path, files.given).eval()
     chosen = checkpoint_format or detect_format(files)
     _check_layers(files)
     check_settings(files)

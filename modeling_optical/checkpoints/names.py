@@ -91,6 +91,11 @@ def recorded_name(name: str) -> str:
     return str(Path(name).expanduser().resolve()) if os.path.isdir(os.path.expanduser(name)) else name
 
 
+def shown_name(name: str) -> str:
+    """What a card calls a model: its Hub id or package, or the last part of its path, which says nothing of this machine."""
+    return name if name.startswith(PACKAGE_PREFIX) or is_hub_id(name) else Path(name).name
+
+
 def brought_name(name: str, brought_by: str, remedy: str) -> str:
     """A model's name that a file brings, if it is one that may be loaded without asking the user.
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from ..adapters import ADAPTER_FILE
 from .files import CheckpointFiles
 from .names import is_inside
 
@@ -22,10 +23,10 @@ def check_settings(files: CheckpointFiles) -> None:
     Raises:
         ValueError: naming the file and the key.
     """
-    if files.find("adapter_config.json") is not None:
+    if files.find(ADAPTER_FILE) is not None:
         raise ValueError(
-            f"{files.name!r} has adapter_config.json: it is an adapter, which loads another model by name. Merge the adapter "
-            "into its model (peft's merge_and_unload), save that, and give that folder."
+            f"{files.name!r} has {ADAPTER_FILE} beside a whole model: it is not clear which of the two is meant, and the adapter "
+            "loads another model by name. Keep them in folders of their own."
         )
     for folder in dict.fromkeys(["", *(f"{path}/" for _, path in files.modules() if path)]):
         for name in _SHARDS:

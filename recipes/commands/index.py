@@ -74,12 +74,12 @@ def _index(options: argparse.Namespace) -> int:
 
 def engine_settings(words: list[str]) -> dict[str, Any]:
     """`key=value` words; values are read as YAML."""
-    import yaml
+    from modeling_optical.files.bounded_yaml import parse_yaml
 
     settings = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise ValueError(f"--setting {word!r}: key=value is needed, for instance nprobes=40.")
-        settings[key.replace("-", "_")] = yaml.safe_load(value)
+        settings[key.replace("-", "_")] = parse_yaml(value, f"--setting {word!r}: the value is not YAML")
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     push = commands.add_parser(
         "push",
         help="put a student on the Hugging Face Hub",
-        description="Sends a folder in one commit. Broken off, the same command goes on. With --dry-run nothing is sent.",
+        description="Lists the files of the model, asks, and sends them in one commit; other files in the folder stay. Broken "
+        "off, the same command goes on.",
     )
     push.add_argument("folder", help="the student's folder")
     push.add_argument("name", help="organisation/name on the Hub")
@@ -23,6 +25,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     push.add_argument("--update", action="store_true", help="add a commit to a repository that is there")
     push.add_argument("--also", choices=("sentence-transformers",), help="with the files that this package reads, too")
     push.add_argument("--space", action="store_true", help="also a Space, NAME-demo, where emoji can be searched with it")
+    push.add_argument("--include", action="append", default=[], metavar="FILE", help="also send this file of the folder")
+    push.add_argument("--yes", action="store_true", help="do not ask before sending")
     push.add_argument("--dry-run", action="store_true", help="list the files and print the card")
     push.set_defaults(work=_push)
 
@@ -34,7 +38,7 @@ def _push(options: argparse.Namespace) -> int:
         tempfile.TemporaryDirectory() as scratch,
         prepared(options.folder, also_sentence_transformers=options.also is not None) as folder,
     ):
-        planned = [plan_push(folder, options.name)]
+        planned = [plan_push(folder, options.name, also=options.include)]
         if options.space:
             planned.append(_space(options.name, folder, Path(scratch)))
         for push in planned:
@@ -42,9 +46,23 @@ def _push(options: argparse.Namespace) -> int:
         if options.dry_run:
             print("Nothing was sent (--dry-run).")
             return 0
+        if not options.yes and not _confirmed():
+            print("Nothing was sent.")
+            return 1
         for push in planned:
             print(send(push, private=options.private or None, update=options.update))
     return 0
+
+
+def _confirmed() -> bool:
+    """Asks on the terminal.
+
+    Raises:
+        ValueError: if nobody is there to answer.
+    """
+    if not sys.stdin.isatty():
+        raise ValueError("nothing was sent: nobody can be asked here. Look at --dry-run, then give --yes.")
+    return input("Send these files? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _space(name: str, folder: Path, scratch: Path) -> Push:
@@ -61,11 +79,18 @@ def _space(name: str, folder: Path, scratch: Path) -> Push:
 
 
 def _tell(push: Push, *, with_card: bool) -> None:
+    from hub_cards.publishing import NOT_OF_THE_MODEL
+    from modeling_optical.files.lines import printable
+
     sizes = push.sizes()
     print(f"{push.repo_type} {push.repo_id}: {len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB")
     for name, size in sizes.items():
-        print(f"  {size:>12,}  {name}")
+        print(f"  {size:>12,}  {printable(name)}")
+    for name, reason in push.left_out.items():
+        print(f"  stays here    {printable(name)} ({reason})")
+    if any(reason == NOT_OF_THE_MODEL for reason in push.left_out.values()):
+        print("  (--include FILE sends one of these, too)")
     for note in push.notes:
-        print(f"note: {note}")
+        print(f"note: {printable(note)}")
     if with_card:
         print(f"\n{push.card}")

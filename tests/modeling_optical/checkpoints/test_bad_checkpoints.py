@@ -241,10 +241,15 @@ def test_settings_that_fetch_other_code_or_fill_the_memory_are_refused_before_an
             place.update(before)
 
 
-def test_an_adapter_is_refused_because_it_loads_another_model_by_name(good, spoilt):
+def test_an_adapter_loads_no_other_model_beside_a_whole_one_and_none_by_a_name_that_is_not_plain(good, spoilt):
     spoil(good["encoder"], spoilt, "adapter_config.json", json.dumps({"base_model_name_or_path": "org/other"}).encode())
-    with pytest.raises(ValueError, match=r"spoilt.*it is an adapter"):
+    with pytest.raises(ValueError, match=r"spoilt.*beside a whole model"):
         load_checkpoint(spoilt)
+    (spoilt / "config.json").unlink()
+    for name in ("../other", "other/model/here", "package:evil.inner/x", str(spoilt), None, 1):
+        (spoilt / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+        with pytest.raises((ValueError, OSError), match="spoilt"):
+            load_checkpoint(spoilt)
 
 
 def test_a_file_of_settings_of_any_size_is_not_read(good, spoilt):

@@ -86,7 +86,7 @@ def test_a_dry_run_of_a_push_with_a_space_lists_both(bert, tmp_path, capsys):
     folder = tmp_path / "student"
     student(folder, ["sw", "en"])
     model.save_pretrained(folder)
-    assert main(["push", str(folder), "org/tiny", "--space", "--dry-run"]) == 0
+    assert main(["push", "--yes", str(folder), "org/tiny", "--space", "--dry-run"]) == 0
     out = capsys.readouterr().out
     assert "model org/tiny:" in out
     assert "space org/tiny-demo: 5 files" in out

@@ -87,7 +87,7 @@ def test_an_encoding_made_before_is_indexed_and_documents_are_added(workshop, ca
     index[3] = "student"
     index[5] = "other"
     assert main(index) == 2
-    assert "was encoded by teacher" in capsys.readouterr().err
+    assert f"was encoded by {workshop / 'teacher'}" in capsys.readouterr().err
 
 
 def test_mistakes_are_told(workshop, capsys):
