@@ -40,10 +40,10 @@ PRIVATE = ("token.txt", "id_rsa", "credentials.json", "train.jsonl", "notes.md",
 def test_only_what_belongs_to_the_model_is_sent_and_the_rest_is_listed(hub, student, tmp_path, capsys):
     outside = tmp_path / "outside"
     outside.mkdir()
-    (outside / "secret.safetensors").write_bytes(b"secret")
+    (outside / "secret.safetensors").write_bytes(b"s3cr3t")
     for name in PRIVATE:
         (student / name).parent.mkdir(exist_ok=True)
-        (student / name).write_text("secret")
+        (student / name).write_text("s3cr3t")
     (student / "pictures" / "plan.png").write_bytes(b"png")
     with open(student / "README.md", "a") as card:
         card.write("\n![plan](pictures/plan.png)\n![x](../outside/secret.safetensors)\n")
@@ -54,14 +54,14 @@ def test_only_what_belongs_to_the_model_is_sent_and_the_rest_is_listed(hub, stud
     (student / "loop").symlink_to(student)
     assert main(["push", "--yes", str(student), "org/tiny"]) == 0
     sent, out = hub.model("org/tiny").files, capsys.readouterr().out
-    assert not any(b"secret" in content for content in sent.values())
+    assert not any(b"s3cr3t" in content for content in sent.values())
     assert {"model.safetensors", "config.json", "tokenizer.json", "modeling_optical.py", "pictures/plan.png"} <= set(sent)
     for name in (*PRIVATE, "vocab.txt", "LICENSE", "0_Transformer", "loop"):
         assert name not in sent
         assert f"stays here    {name} (" in out
     assert "vocab.txt (a link that leads out of the folder)" in out
     assert main(["push", "--yes", str(student), "org/tiny", "--update", "--include", "notes.md"]) == 0
-    assert hub.model("org/tiny").files["notes.md"] == b"secret"
+    assert hub.model("org/tiny").files["notes.md"] == b"s3cr3t"
     for name in ("vocab.txt", "../outside/secret.safetensors", "nothing"):
         assert main(["push", "--yes", str(student), "org/tiny", "--update", "--include", name]) == 2
         assert "cannot be sent" in capsys.readouterr().err
