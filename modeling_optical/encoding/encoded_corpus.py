@@ -18,15 +18,16 @@ from transformers.utils import logging
 
 from ..checkpoints.names import recorded_name
 from ..files.atomic_write import write_text
-from ..files.fingerprint import file_checksum, model_fingerprint
+from ..files.fingerprint import model_fingerprint
 from ..files.lines import parse_json
 from ..files.lock import LOCK_FILE, locked
 from ..modeling_optical import OpticalModel
 from .batching import batched
 from .corpus import CorpusSource, CorpusStream
 from .normal_forms import is_blank
+from .shard_folder import ShardFolder
 from .token_pooling import check_pool_factor, pool_tokens
-from .vector_shards import ShardDescription, VectorShard, check_storage_type, is_count, write_shard
+from .vector_shards import ShardDescription, VectorShard, check_storage_type, is_count
 
 logger = logging.get_logger(__name__)
 
@@ -132,6 +133,7 @@ def encode_corpus(
     if shard_size < 1:
         raise ValueError(f"shard_size is {shard_size}; a shard holds at least one document.")
     folder = Path(path).expanduser()
+    shards = ShardFolder(folder)
     encoder = Encoder.of(model, kind, pool_factor)
     if name is not None:
         encoder = Encoder(recorded_name(name), encoder.dim, encoder.fingerprint, pool_factor)
@@ -148,18 +150,17 @@ def encode_corpus(
                 counts["documents"] += len(chunk)
                 counts["empty"] += sum(is_blank(text) for _, text in chunk)
                 counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
-                if number % num_processes == rank and not _is_done(folder, names[-1], chunk):
+                if number % num_processes == rank and not shards.is_whole(names[-1], _digest(chunk)):
                     vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
                     # What is there is another corpus's, or damaged: until this ends, the folder holds no encoding.
                     (folder / "manifest.json").unlink(missing_ok=True)
-                    described = write_shard(folder / names[-1], [identifier for identifier, _ in chunk], vectors, dtype)
-                    _write_description(folder, described, _digest(chunk))
+                    shards.write(names[-1], _digest(chunk), [identifier for identifier, _ in chunk], vectors, dtype)
                 bar.update(len(chunk))
         if rank == 0:
-            _wait_for([folder / f"{name}.json" for name in names])
-            shards = [asdict(_read_description(folder, name)) for name in names]
-            _drop_other_shards(folder, set(names))
-            write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": shards}, indent=1) + "\n")
+            _wait_for([shards.record(name) for name in names])
+            described = [asdict(shards.describe(name)) for name in names]
+            shards.keep(set(names))
+            write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": described}, indent=1) + "\n")
             if counts["cut"]:
                 logger.warning(
                     f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what "
@@ -205,41 +206,11 @@ def _digest(chunk: list[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
-def _is_done(folder: Path, name: str, chunk: list[tuple[str, str]]) -> bool:
-    """Whether a shard is there, whole, and made of these documents."""
-    place = folder / f"{name}.json"
-    if not place.exists():
-        return False
-    if _read_json(place).get("texts") != _digest(chunk):
-        logger.warning(f"{folder / name} was made of other documents and is made again.")
-        return False
-    described = _read_description(folder, name)
-    if not (folder / name).is_file() or file_checksum(folder / name) != described.sha256:
-        logger.warning(f"{folder / name} is missing or damaged and is made again.")
-        return False
-    return True
-
-
-def _write_description(folder: Path, described: ShardDescription, texts: str) -> None:
-    write_text(folder / f"{described.file}.json", json.dumps({"shard": asdict(described), "texts": texts}) + "\n")
-
-
-def _read_description(folder: Path, name: str) -> ShardDescription:
-    return ShardDescription.read(_read_json(folder / f"{name}.json").get("shard"))
-
-
 def _read_json(place: Path) -> dict[str, Any]:
     values = parse_json(place.read_text(encoding="utf-8"), str(place))
     if not isinstance(values, dict):
         raise ValueError(f"{place} is no JSON object. Encode the corpus again.")
     return values
-
-
-def _drop_other_shards(folder: Path, names: set[str]) -> None:
-    """Removes what a killed or a longer run left."""
-    for path in [*folder.glob("shard-*"), *folder.glob(".shard-*")]:
-        if path.name.removesuffix(".json") not in names:
-            path.unlink()
 
 
 def _wait_for(paths: list[Path]) -> None:
@@ -322,12 +293,12 @@ class EncodedCorpus:
         Raises:
             ValueError: at the first shard that was made of other documents than the corpus has.
         """
-        documents = iter(CorpusStream(corpus))
+        documents, folder = iter(CorpusStream(corpus)), ShardFolder(self.path)
         for description in self.shards:
             chunk = list(islice(documents, description.documents))
             ids = VectorShard(self.path / description.file).identifiers()
-            place = self.path / f"{description.file}.json"
-            made_of = _read_json(place).get("texts") if place.is_file() else _digest(chunk)
+            known = folder.record(description.file).is_file()
+            made_of = folder.made_of(description.file) if known else _digest(chunk)
             if [identifier for identifier, _ in chunk] != ids or made_of != _digest(chunk):
                 raise ValueError(
                     f"{self.path} was encoded from another corpus: the documents of {description.file} ({ids[:1]} …) differ. "
@@ -343,9 +314,8 @@ class EncodedCorpus:
         Raises:
             ValueError: naming the shards that differ; `encode_corpus` makes them again.
         """
-        damaged = [
-            s.file for s in self.shards if not (self.path / s.file).is_file() or file_checksum(self.path / s.file) != s.sha256
-        ]
+        folder = ShardFolder(self.path)
+        damaged = [shard.file for shard in self.shards if folder.differs(shard)]
         if damaged:
             raise ValueError(
                 f"{self.path}: {', '.join(damaged)} missing or damaged. Encode the same corpus into the same folder again: "

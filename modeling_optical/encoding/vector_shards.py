@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +20,7 @@ from ..files.atomic_write import replacing_file
 from ..files.fingerprint import file_checksum
 
 STORAGE_TYPES = {"float32": torch.float32, "float16": torch.float16, "int8": torch.int8}
+_TENSOR_TYPES = STORAGE_TYPES | {"bfloat16": torch.bfloat16}  # of caches alone: no engine multiplies it as it is stored
 
 _FILE_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -71,7 +72,8 @@ class VectorShard:
     """A shard on disk. Its vectors are mapped, not read: they take memory only while the system has it to spare.
 
     The file holds `vectors` (tokens of all texts, dim), `lengths` (texts,), `positions` (texts,): the place of each text in the
-    order that the shard was given, `id_bytes` and `id_ends`: the ids in UTF-8; for int8 also `scales` (tokens,).
+    order that the shard was given, `id_bytes` and `id_ends`: the ids in UTF-8; for int8 also `scales` (tokens,). Further
+    columns are called `token.NAME` (tokens,) or `text.NAME` (texts, any size).
 
     Args:
         path: the file.
@@ -100,7 +102,7 @@ class VectorShard:
     def _fault(self) -> str | None:
         """What does not fit together, before anything is computed with it."""
         texts, vectors, scales = len(self.lengths), self._vectors, self._scales
-        if vectors.ndim != 2 or vectors.dtype not in STORAGE_TYPES.values():
+        if vectors.ndim != 2 or vectors.dtype not in _TENSOR_TYPES.values():
             return "its vectors are not a matrix of a known type"
         if any(tensor.ndim != 1 for tensor in (self.lengths, self.positions, self._id_bytes, self._id_ends)):
             return "its lengths, positions and ids are not lists"
@@ -122,7 +124,7 @@ class VectorShard:
             ValueError: naming the file.
         """
         there = (len(self), len(self._vectors), self.dim, self._vectors.dtype)
-        told = (description.documents, description.tokens, dim, STORAGE_TYPES[dtype])
+        told = (description.documents, description.tokens, dim, _TENSOR_TYPES[dtype])
         if there != told:
             raise ValueError(
                 f"{self.path} is not what the manifest names: (texts, vectors, dimension, type) {there}, not {told}."
@@ -145,12 +147,31 @@ class VectorShard:
         """Size of the vectors."""
         return self._vectors.nbytes
 
+    @cached_property
+    def columns(self) -> dict[str, torch.Tensor]:
+        """What is stored for every token or text beside its vectors.
+
+        Raises:
+            ValueError: if a column has not a value for each.
+        """
+        with safe_open(str(self.path), framework="pt") as handle:
+            found = {name: handle.get_tensor(name) for name in handle.keys() if name.startswith(("token.", "text."))}  # noqa: SIM118
+        for name, values in found.items():
+            whole = values.shape == (len(self._vectors),) if name.startswith("token.") else values.shape[:1] == (len(self),)
+            if not whole or values.ndim > 2:
+                raise ValueError(f"{self.path} is damaged (its {name} is of the shape {tuple(values.shape)}). Make it again.")
+        return found
+
+    def span(self, row: int) -> slice:
+        """Places of one text's tokens; `row` counts in the order of the file."""
+        stop = int(self._ends[row])
+        return slice(stop - int(self.lengths[row]), stop)
+
     def document(self, row: int) -> torch.Tensor:
         """Vectors (tokens, dim) of one text, float32; `row` counts in the order of the file."""
-        stop = int(self._ends[row])
-        start = stop - int(self.lengths[row])
-        vectors = self._vectors[start:stop].float()
-        return vectors if self._scales is None else vectors.mul_(self._scales[start:stop].float().unsqueeze(1))
+        span = self.span(row)
+        vectors = self._vectors[span].float()
+        return vectors if self._scales is None else vectors.mul_(self._scales[span].float().unsqueeze(1))
 
     def identifier(self, row: int) -> str:
         """Id of one text; `row` counts in the order of the file."""
@@ -178,7 +199,13 @@ class VectorShard:
 
 
 def write_shard(
-    path: str | os.PathLike, ids: Sequence[str], arrays: Sequence[Any], dtype: str, *, by_length: bool = False
+    path: str | os.PathLike,
+    ids: Sequence[str],
+    arrays: Sequence[Any],
+    dtype: str,
+    *,
+    by_length: bool = False,
+    columns: Mapping[str, torch.Tensor] | None = None,
 ) -> ShardDescription:
     """Writes a shard beside its place and moves it there.
 
@@ -188,6 +215,7 @@ def write_shard(
         arrays: one array (tokens, dim) per text.
         dtype: `"float32"`, `"float16"`, or `"int8"` (each vector divided by its largest component, kept in half precision).
         by_length: whether texts of like length stand side by side in the file, as `ragged_maxsim` likes them.
+        columns: `token.NAME` (tokens,) and `text.NAME` (texts, any size), in the order given (not with `by_length`).
 
     Raises:
         OSError: if the disk is full; it says how much is needed. Nothing is left half written.
@@ -201,6 +229,7 @@ def write_shard(
         "positions": torch.tensor(order, dtype=torch.int32),
         "id_bytes": torch.frombuffer(bytearray(b"".join(names)), dtype=torch.uint8),
         "id_ends": torch.tensor([len(name) for name in names]).cumsum(0),
+        **(columns or {}),
     }
     require_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()))
     try:
@@ -234,7 +263,7 @@ def check_storage_type(dtype: str) -> None:
 
 def _stored(vectors: torch.Tensor, dtype: str) -> dict[str, torch.Tensor]:
     if dtype != "int8":
-        return {"vectors": vectors.to(STORAGE_TYPES[dtype])}
+        return {"vectors": vectors.to(_TENSOR_TYPES[dtype])}
     vectors = vectors.float()
     # At least the smallest normal number of half precision, so that a zero vector divides to zero.
     scales = (vectors.abs().amax(1) / 127).clamp_min(6.2e-5).half()

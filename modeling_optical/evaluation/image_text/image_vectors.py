@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +17,9 @@ from transformers.utils import logging
 from ...checkpoints import resolve_model_path
 from ...checkpoints.clip_towers import load_image_tower
 from ...encoding.batching import batched
-from ...encoding.vector_shards import ShardDescription, VectorShard, write_shard
-from ...files.atomic_write import write_text
-from ...files.fingerprint import digest_of_weights, file_checksum
+from ...encoding.shard_folder import KeyedVectors
+from ...files.fingerprint import digest_of_weights
 from .image_files import ImageFiles
-
-logger = logging.get_logger(__name__)
 
 
 class ImageVectors:
@@ -68,12 +63,11 @@ class ImageVectors:
         self.processor = CLIPImageProcessorPil.from_pretrained(name, **hub)
         self.shard_size = shard_size
         self.folder = Path(folder).expanduser() / self._key()
-        self._shards: dict[str, ShardDescription] = {}
-        self._places: dict[str, tuple[str, int]] = {}
-        self._load()
+        key = self.folder.name
+        self._kept = KeyedVectors(self.folder, "image vectors", made_of=key, dim=self.dim, dtype="float32")
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._kept)
 
     @property
     def dim(self) -> int:
@@ -98,13 +92,11 @@ class ImageVectors:
         """
         check_images(files, names)
         wanted = set(names)
-        missing = [name for name in files.names if name in wanted and self._identifier(files, name) not in self._places]
-        if missing:
-            self.folder.mkdir(parents=True, exist_ok=True)
+        missing = [name for name in files.names if name in wanted and self._identifier(files, name) not in self._kept]
         with logging.tqdm(total=len(missing), desc="Images", unit="image", disable=not show_progress_bar or not missing) as bar:
             for chunk in batched(missing, self.shard_size):
                 vectors = torch.cat([self._encode(files, part, bar) for part in batched(chunk, batch_size)])
-                self._write([self._identifier(files, name) for name in chunk], vectors)
+                self._kept.add([self._identifier(files, name) for name in chunk], list(vectors.unsqueeze(1)))
         return len(missing)
 
     def of(self, files: ImageFiles, names: Sequence[str]) -> torch.Tensor:
@@ -113,15 +105,13 @@ class ImageVectors:
         Raises:
             KeyError: for an image that was not encoded.
         """
-        open_shards: dict[str, VectorShard] = {}
         rows = []
         for name in names:
-            place = self._places.get(self._identifier(files, name))
-            if place is None:
+            found = self._kept.find(self._identifier(files, name))
+            if found is None:
                 raise KeyError(f"the image {name!r} was not encoded; call build() with it first.")
-            if place[0] not in open_shards:
-                open_shards[place[0]] = VectorShard(self.folder / place[0])
-            rows.append(open_shards[place[0]].document(place[1])[0])
+            shard, row = found
+            rows.append(shard.document(row)[0])
         return functional.normalize(torch.stack(rows), dim=-1)
 
     @torch.inference_mode()
@@ -138,39 +128,6 @@ class ImageVectors:
         digest = digest_of_weights(self.tower)
         digest.update(json.dumps(self.processor.to_dict(), sort_keys=True, default=str).encode())
         return digest.hexdigest()[:20]
-
-    @property
-    def _manifest(self) -> Path:
-        return self.folder / "manifest.json"
-
-    def _write(self, identifiers: list[str], vectors: torch.Tensor) -> None:
-        name = f"shard-{hashlib.sha256(chr(10).join(identifiers).encode()).hexdigest()[:16]}.safetensors"
-        described = write_shard(self.folder / name, identifiers, list(vectors.unsqueeze(1)), "float32")
-        self._shards[name] = described
-        self._register(name, identifiers)
-        write_text(self._manifest, json.dumps({"shards": [asdict(shard) for shard in self._shards.values()]}, indent=1) + "\n")
-
-    def _register(self, name: str, identifiers: list[str]) -> None:
-        self._places |= {identifier: (name, row) for row, identifier in enumerate(identifiers)}
-
-    def _load(self) -> None:
-        if not self._manifest.is_file():
-            return
-        try:
-            described = json.loads(self._manifest.read_text(encoding="utf-8"))["shards"]
-            shards = [ShardDescription.read(shard) for shard in described]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError):
-            logger.warning(f"image vectors {self.folder}: manifest.json is damaged; all vectors are computed again.")
-            return
-        for shard in shards:
-            path = self.folder / shard.file
-            if not path.is_file() or file_checksum(path) != shard.sha256:
-                logger.warning(
-                    f"image vectors {self.folder}: {shard.file} is missing or damaged; its images are computed again."
-                )
-                continue
-            self._shards[shard.file] = shard
-            self._register(shard.file, VectorShard(path).identifiers())
 
 
 def check_images(files: ImageFiles, names: Sequence[str]) -> None:

@@ -102,17 +102,17 @@ def test_an_encoded_corpus_holds_what_the_model_says_in_the_order_of_the_corpus(
 
 _KILLED = """
 import os, signal, sys
-import modeling_optical.encoding.encoded_corpus as encoding
+import modeling_optical.encoding.encoded_corpus as encoding, modeling_optical.encoding.shard_folder as folders
 from modeling_optical import load_checkpoint
 from tests_texts import texts
-write, calls = encoding.write_shard, []
-def killing(*arguments):
-    described = write(*arguments)
+write, calls = folders.write_shard, []
+def killing(*arguments, **options):
+    described = write(*arguments, **options)
     calls.append(1)
     if len(calls) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
     return described
-encoding.write_shard = killing
+folders.write_shard = killing
 encoding.encode_corpus(load_checkpoint(sys.argv[1]), texts(25), sys.argv[2], shard_size=5, name="m")
 """
 

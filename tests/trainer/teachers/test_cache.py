@@ -1,6 +1,7 @@
 """The teacher's vectors on disk: the same numbers, never stale, never half written."""
 
 import errno
+import hashlib
 import json
 import pickle
 from collections import namedtuple
@@ -8,8 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from modeling_optical import OpticalModel
+from modeling_optical.encoding import shard_folder
 from trainer import Teacher, TeacherCache, TeacherOfTexts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -75,20 +78,23 @@ def test_a_damaged_shard_is_named_dropped_and_computed_again(teacher, tmp_path, 
     shard.write_bytes(bytes(content))
     damaged = TeacherCache(tmp_path, teacher)
     assert shard.name in caplog.text
-    assert "computed again" in caplog.text
+    assert "made again" in caplog.text.replace("\n", " ")
     assert 0 < damaged.build(TEXTS, show_progress_bar=False) < len(TEXTS)
     for text in TEXTS:
         torch.testing.assert_close(damaged[text].vectors.float(), good[text].float(), atol=1e-3, rtol=0)
 
 
-@pytest.mark.parametrize("damage", ["{", '{"shards": 3}', "[]"])
-def test_a_damaged_manifest_means_starting_over_not_a_crash(teacher, tmp_path, damage):
-    cache = TeacherCache(tmp_path, teacher)
+@pytest.mark.parametrize("damage", ["{", '{"shard": 3}', "[]", '{"shard": {"file": "../x.safetensors"}, "texts": "KEY"}'])
+def test_a_damaged_record_costs_its_shard_alone(teacher, tmp_path, damage, caplog):
+    cache = TeacherCache(tmp_path, teacher, shard_size=2)
     cache.build(TEXTS, show_progress_bar=False)
-    (cache.folder / "manifest.json").write_text(damage)
-    again = TeacherCache(tmp_path, teacher)
-    assert len(again) == 0
-    assert again.build(TEXTS, show_progress_bar=False) == len(TEXTS)
+    record = sorted(cache.folder.glob("*.json"))[0]
+    record.write_text(damage.replace("KEY", cache.folder.name))
+    again = TeacherCache(tmp_path, teacher, shard_size=2)
+    assert record.name.removesuffix(".json") in caplog.text
+    assert 0 < len(again) < len(TEXTS)
+    again.build(TEXTS, show_progress_bar=False)
+    assert len(TeacherCache(tmp_path, teacher)) == len(TEXTS)
 
 
 def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_path, monkeypatch):
@@ -96,8 +102,8 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     cache.build(TEXTS[:2], show_progress_bar=False)
     before = sorted(p.name for p in cache.folder.iterdir())
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr("trainer.teachers.cache.shutil.disk_usage", lambda _: usage(10, 10, 0))
-    with pytest.raises(OSError, match=r"no space for .* MB of teacher vectors") as caught:
+    monkeypatch.setattr("modeling_optical.encoding.vector_shards.shutil.disk_usage", lambda _: usage(10, 10, 0))
+    with pytest.raises(OSError, match=r"no space for .* MB in .*Free some space") as caught:
         cache.build(TEXTS, show_progress_bar=False)
     assert caught.value.errno == errno.ENOSPC
     monkeypatch.undo()
@@ -105,8 +111,8 @@ def test_a_full_disk_is_said_so_and_leaves_nothing_half_written(teacher, tmp_pat
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("modeling_optical.files.atomic_write.save_file", full)
-    with pytest.raises(OSError, match="Free some space"):
+    monkeypatch.setattr("modeling_optical.encoding.vector_shards.save_file", full)
+    with pytest.raises(OSError, match="free space and run again"):
         cache.build(TEXTS, show_progress_bar=False)
     monkeypatch.undo()
     assert sorted(p.name for p in cache.folder.iterdir()) == before
@@ -121,13 +127,73 @@ def test_a_cache_travels_to_the_workers_of_a_data_loader(teacher, tmp_path):
     assert torch.equal(travelled[TEXTS[0]].vectors, cache[TEXTS[0]].vectors)
 
 
-def test_the_manifest_lists_a_checksum_for_every_shard(teacher, tmp_path):
+def test_every_shard_has_a_small_record_with_its_checksum(teacher, tmp_path):
     cache = TeacherCache(tmp_path, teacher, shard_size=2)
     cache.build(TEXTS, show_progress_bar=False)
-    manifest = json.loads((cache.folder / "manifest.json").read_text())
-    assert set(manifest["shards"]) == {p.name for p in cache.folder.glob("shard-*")}
-    assert manifest["fingerprint"] == teacher.fingerprint
-    assert all(len(shard["sha256"]) == 64 for shard in manifest["shards"].values())
+    shards = sorted(cache.folder.glob("shard-*.safetensors"))
+    assert len(shards) == 3
+    for shard in shards:
+        record = json.loads((shard.parent / f"{shard.name}.json").read_text())
+        assert record["shard"]["sha256"] == hashlib.sha256(shard.read_bytes()).hexdigest()
+
+
+def test_a_shard_more_writes_a_shard_and_a_record_however_many_there_are(teacher, tmp_path, monkeypatch):
+    written = []
+    write = shard_folder.write_text
+    monkeypatch.setattr(shard_folder, "write_text", lambda path, text: written.append(len(text)) or write(path, text))
+    cache = TeacherCache(tmp_path, teacher, shard_size=1)
+    cache.build([f"the cat {number}" for number in range(200)], show_progress_bar=False)
+    assert len(written) == 200
+    assert max(written) < 400, "a record grows with the cache"
+    assert sum(path.suffix == ".json" for path in cache.folder.iterdir()) == 200
+
+
+def test_what_an_older_version_or_a_killed_run_left_is_swept_and_made_again(teacher, tmp_path):
+    cache = TeacherCache(tmp_path, teacher, shard_size=2)
+    cache.build(TEXTS, show_progress_bar=False)
+    first = sorted(cache.folder.glob("shard-*.safetensors"))[0]
+    Path(f"{first}.json").unlink()
+    (cache.folder / ".shard-0.safetensors.tmp").write_text("half a shard")
+    (cache.folder / "shard-old.safetensors").write_text("an older version's")
+    again = TeacherCache(tmp_path, teacher, shard_size=2)
+    assert 0 < again.build(TEXTS, show_progress_bar=False) < len(TEXTS)
+    assert not {"shard-old.safetensors", ".shard-0.safetensors.tmp"} & {path.name for path in cache.folder.iterdir()}
+
+
+# What a hostile folder may say, its checksum right: never garbage from unset memory, always a sentence.
+_FALSE = {
+    "lengths": torch.tensor([2, -2, 9, 1, 5]),
+    "positions": torch.tensor([0, 0, 1, 2, 3]),
+    "id_ends": torch.tensor([32, 64, 96, 128, 1000]),
+    "vectors": torch.zeros(3, 8, dtype=torch.float16),
+    "token.input_ids": torch.zeros(2, dtype=torch.int32),
+    "token.content_mask": torch.zeros(2, 2, dtype=torch.uint8),
+    "id_bytes": torch.full((160,), 0xFF, dtype=torch.uint8),
+}
+
+
+@pytest.mark.parametrize("name", [*_FALSE, "another dimension", "without a column"])
+def test_a_shard_that_does_not_fit_together_is_named_and_computed_again(teacher, tmp_path, name, caplog):
+    cache = TeacherCache(tmp_path, teacher)
+    cache.build(TEXTS, show_progress_bar=False)
+    (shard,) = cache.folder.glob("shard-*.safetensors")
+    tensors = load_file(shard)
+    if name == "another dimension":
+        tensors["vectors"] = tensors["vectors"][:, :4].contiguous()
+    elif name == "without a column":
+        del tensors["token.input_ids"]
+    else:
+        tensors[name] = _FALSE[name]
+    save_file(tensors, shard)
+    place = Path(f"{shard}.json")
+    record = json.loads(place.read_text())
+    record["shard"]["sha256"] = hashlib.sha256(shard.read_bytes()).hexdigest()
+    place.write_text(json.dumps(record))
+    again = TeacherCache(tmp_path, teacher)
+    assert shard.name in caplog.text
+    assert len(again) == 0
+    assert again.build(TEXTS, show_progress_bar=False) == len(TEXTS)
+    assert torch.equal(again[TEXTS[0]].vectors, cache[TEXTS[0]].vectors)
 
 
 def test_an_unknown_storage_type_is_refused(teacher, tmp_path):
