@@ -52,9 +52,15 @@ _LOADING_ARGUMENTS = (
 _PROBES = 256
 
 
-def hub_arguments(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the arguments of `from_pretrained` that say where files are, for everything else that is read from there."""
-    return {key: given[key] for key in HUB_ARGUMENTS if given.get(key) is not None}
+def hub_arguments(given: Mapping[str, Any], *, elsewhere: bool = False) -> dict[str, Any]:
+    """Those of the arguments of `from_pretrained` that say where files are, for everything else that is read from there.
+
+    Args:
+        given: the arguments.
+        elsewhere: for another repository: without what belongs to this one.
+    """
+    own = ("revision", "subfolder", "trust_remote_code") if elsewhere else ()
+    return {key: given[key] for key in HUB_ARGUMENTS if given.get(key) is not None and key not in own}
 
 
 def split_arguments(
@@ -71,9 +77,8 @@ def split_arguments(
         TypeError: for an argument that is neither.
     """
     refuse_unknown(function, set(given) - set(settings) - set(_LOADING_ARGUMENTS), (*settings, *_LOADING_ARGUMENTS))
-    return tuple(
-        {key: value for key, value in given.items() if (key in settings) is is_setting} for is_setting in (True, False)
-    )
+    chosen = {key: value for key, value in given.items() if key in settings}
+    return chosen, {key: value for key, value in given.items() if key not in chosen}
 
 
 def refuse_unknown(function: str, unknown: Iterable[str], known: Collection[str]) -> None:

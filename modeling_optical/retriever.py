@@ -23,6 +23,7 @@ from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
 from .indexes.manifest import INDEX_FILE
 from .modeling_optical import OpticalModel
+from .pretrained import hub_arguments
 
 logger = logging.get_logger(__name__)
 
@@ -65,6 +66,7 @@ class OpticalRetriever:
     def __init__(self, queries: OpticalModel, documents: OpticalModel | str | os.PathLike | None = None):
         self.query_model = queries
         self._documents = queries if documents is None else documents
+        self._documents_given: dict[str, Any] = {}
         self._encoder: Encoder | None = None
         self._index: Index | None = None
 
@@ -83,18 +85,20 @@ class OpticalRetriever:
             queries: folder, Hub id or `package:NAME/PATH` of the student.
             documents: the same of the teacher, loaded when it is first needed. None: the student encodes documents too.
             device: where the models run.
-            **kwargs: for `load_checkpoint`.
+            **kwargs: for `load_checkpoint`; the token, cache_dir, local_files_only … hold for the teacher, too.
         """
         student = load_checkpoint(queries, **kwargs)
         student.to(torch.device(device))
-        return cls(student, documents)
+        retriever = cls(student, documents)
+        retriever._documents_given = hub_arguments(kwargs, elsewhere=True)
+        return retriever
 
     @property
     def document_model(self) -> OpticalModel:
         """The model that encodes documents."""
         if not isinstance(self._documents, OpticalModel):
             name = os.fspath(self._documents)
-            self._documents = load_checkpoint(name)
+            self._documents = load_checkpoint(name, **self._documents_given)
             self._documents.to(self.query_model.device)
         return self._documents
 

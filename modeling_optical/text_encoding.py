@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as functional
+from torch import nn
 from transformers.utils import logging
 
 from .configuration_optical import KINDS
@@ -23,7 +24,7 @@ _ONE_DEVICE = (
 )
 
 
-class TextEncoder:
+class TextEncoder(nn.Module):
     """Encoding with the names of sentence-transformers, for a model with a `config`, a `device` and a `get_processor`.
 
     All texts go through the module's call, so that hooks, `model.compile()` and sharded parameters work.
@@ -31,7 +32,10 @@ class TextEncoder:
 
     config: Any
     device: Any
-    training: bool
+
+    def get_processor(self) -> OpticalProcessor:
+        """What turns texts into the model's input."""
+        raise NotImplementedError
 
     @property
     def prompts(self) -> dict[str, str]:

@@ -76,6 +76,15 @@ def test_every_file_comes_from_the_revision_and_subfolder_that_were_given_and_wi
     assert not [request for request in private.requests if not request.endswith("adapter_config.json")]
 
 
+def test_a_retrievers_documents_are_read_with_the_same_token(private, models, monkeypatch, tmp_path):
+    monkeypatch.delenv("HF_TOKEN")
+    private.repositories["model", "org/teacher"] = private.repositories["model", "org/private"].at("v1.0")
+    retriever = OpticalRetriever.from_pretrained(
+        "org/private", "org/teacher", token="hf_good", revision="v1.0", subfolder="student", cache_dir=str(tmp_path / "cache")
+    )
+    assert np.array_equal(retriever.document_model.encode_document(TEXT), models["v1.0"].encode_document(TEXT))
+
+
 @pytest.mark.parametrize("family", ["bert", "xlm-roberta"])
 def test_an_encoder_in_a_subfolder_of_a_private_repository_starts_a_student(hub, backbones, monkeypatch, tmp_path, family):
     monkeypatch.delenv("HF_TOKEN")
