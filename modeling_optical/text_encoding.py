@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as functional
-from torch import nn
 from transformers.utils import logging
 
 from .configuration_optical import KINDS
@@ -24,18 +23,21 @@ _ONE_DEVICE = (
 )
 
 
-class TextEncoder(nn.Module):
+class TextEncoder:
     """Encoding with the names of sentence-transformers, for a model with a `config`, a `device` and a `get_processor`.
 
     All texts go through the module's call, so that hooks, `model.compile()` and sharded parameters work.
     """
 
+    # What the model has.
+    __call__: Callable[..., Any]
     config: Any
     device: Any
-
-    def get_processor(self) -> OpticalProcessor:
-        """What turns texts into the model's input."""
-        raise NotImplementedError
+    eval: Callable[[], Any]
+    get_processor: Callable[[], OpticalProcessor]
+    to: Callable[..., Any]
+    train: Callable[..., Any]
+    training: bool
 
     @property
     def prompts(self) -> dict[str, str]:
