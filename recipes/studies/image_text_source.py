@@ -56,7 +56,7 @@ class ImageTextSource:
 
 @dataclass
 class SyntheticImages:
-    """What is made in place of published images, see `synthetic_images.py`.
+    """What is made in place of published images, see `synthetic/images.py`.
 
     Args:
         pictures: for testing.

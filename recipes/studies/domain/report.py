@@ -117,10 +117,8 @@ def report_domain(results: StudyResults, options: DomainOptions, document: Repor
     document.table("gains", caption, gains, shown | {"difference": signed("difference")}, ends=("low", "high"))
     _show_systems(document, questions, name)
     _show_tests(document, questions, name, tests)
-    by_language, by_group = (
-        document.kept_table(kept, _by(questions, column), ends=("low", "high"))
-        for kept, column in (("by_language", "side"), ("by_subject_group", "group"))
-    )
+    by_language = document.kept_table("by_language", _by(questions, "side"), ends=("low", "high"))
+    by_group = document.kept_table("by_subject_group", _by(questions, "group"), ends=("low", "high"))
     document.text(f"Accuracy of every system by language and side of the domain: {by_language}; by subject group: {by_group}.")
     return answer
 
@@ -155,8 +153,8 @@ def _gains(questions: _Questions, system: str) -> list[Row]:
         low, high = (float(np.mean([pair[i].mean() for pair in pairs.values()])) for i in (0, 1))
         single = any(one.shape[1] == 1 for one, _ in pairs.values())
         gain = Estimate(high - low, None if single else percentile_interval(samples[-1]))
-        rows.append({"system": system, "side": side, "languages": len(pairs), "low_share": low, "high_share": high})
-        rows[-1]["difference"] = gain
+        row = {"system": system, "side": side, "languages": len(pairs), "low_share": low, "high_share": high}
+        rows.append(row | {"difference": gain})
     inside, outside = (row["difference"] for row in rows)
     interval = percentile_interval(samples[0] - samples[1]) if inside.interval and outside.interval else None
     gain = Estimate(inside.value - outside.value, interval)
@@ -261,10 +259,9 @@ def _figures(document: ReportDocument, questions: _Questions) -> None:
                 if top:
                     axis.axhline(top.value, label=f"English questions, {side}", **style)
 
-        what = "accuracy against the share of domain bitext, 95 % intervals over seeds and questions."
-        caption = f"{questions.shown(system)}: {what}"
-        languages = {code: code for code in questions.languages}
-        document.figure(f"accuracy_{system}", caption, data, languages, draw, x="share of domain bitext", y="accuracy")
+        what = "accuracy against the share of domain bitext, 95 % intervals over seeds and questions"
+        languages, x = {code: code for code in questions.languages}, "share of domain bitext"
+        document.figure(f"accuracy_{system}", f"{questions.shown(system)}: {what}.", data, languages, draw, x=x, y="accuracy")
 
 
 def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row], tests: Sequence[Row]) -> str:
@@ -276,9 +273,8 @@ def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row
             parts.append(f"{name}: the runs do not answer the question, a share is missing")
             continue
         said = [_said(own[side], tests, options.high) for side in _SIDES]
-        between = own[_BETWEEN]["difference"]
+        between, languages = own[_BETWEEN]["difference"], own[_BETWEEN]["languages"]
         apart = "differ" if between.clear else "are not distinguishable"
-        languages = own[_BETWEEN]["languages"]
         parts.append(f"{name} (languages: {languages}): {'; '.join(said)}; the two effects {apart} ({between.signed})")
     otherwise = "The runs do not answer the question: no student was measured."
     lead = f"Mean accuracy from {options.low:.0%} to {options.high:.0%} domain bitext at the same total. "
