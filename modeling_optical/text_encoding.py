@@ -34,7 +34,7 @@ class TextEncoder:
     config: Any
     device: Any
     eval: Callable[[], Any]
-    get_processor: Callable[[], OpticalProcessor]
+    get_processor: Callable[[], Any]
     to: Callable[..., Any]
     train: Callable[..., Any]
     training: bool
