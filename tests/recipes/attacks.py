@@ -52,7 +52,7 @@ def refused_or_read(work) -> None:
 def attack(kind: str, folder: Path):
     """One attack of a kind: a function of Hypothesis' data."""
     good, bad = folder / "good", folder / "bad"
-    if not good.exists():
+    if kind in ("checkpoint", "manifest"):
         save_backbone("bert", folder / "bert")
         OpticalModel.from_backbone(folder / "bert", embedding_dim=8).save_pretrained(good / "model")
         retriever = OpticalRetriever(load_checkpoint(good / "model"))
