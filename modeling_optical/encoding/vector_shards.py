@@ -101,7 +101,7 @@ class VectorShard:
 
     def _fault(self) -> str | None:
         """What does not fit together, before anything is computed with it."""
-        texts, vectors, scales = len(self.lengths), self._vectors, self._scales
+        texts, vectors, scales = self.lengths.numel(), self._vectors, self._scales
         if vectors.ndim != 2 or vectors.dtype not in _TENSOR_TYPES.values():
             return "its vectors are not a matrix of a known type"
         if any(tensor.ndim != 1 for tensor in (self.lengths, self.positions, self._id_bytes, self._id_ends)):
