@@ -21,7 +21,7 @@ $(VENV)-oldest/.ready: setup.py constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet --editable ".[test]" --constraint constraints-oldest.txt
 	touch $@
 
-# Forty times the examples of bad input, and new ones each time.
+# Forty times the examples of bad input, and new ones each time; attacks (test_bad_attacks.py) run under limits of memory and time.
 fuzz: $(VENV)/.test
 	$(BIN)/python -m pytest $$(git ls-files "tests/**/test_bad_*.py" "tests/**/test_any_*.py") --hypothesis-profile nightly $(ARGS)
 

@@ -9,6 +9,7 @@ ROOT = Path(__file__).resolve().parents[1]
 _OUTSIDE = re.compile(r"\]\(\.\./([^)#\s]+\.md)(#[^)]*)?\)")
 # Beside those that are linked to: the links of their own go on from there.
 _PAGES = (
+    "SECURITY.md",
     "benchmarks/README.md",
     "recipes/accelerate/README.md",
     "recipes/serving/README.md",

@@ -121,7 +121,7 @@ def _check_adapter(folder: Path) -> None:
     if not is_hub_id(str(base)):
         raise ValueError(
             f"{folder} is an adapter of {base}, which is not on the Hub, so that nobody else could load it. Push that model "
-            f"and name it in {ADAPTER_FILE}, or push the merged model: load_checkpoint({folder.name!r}).save_pretrained(FOLDER)."
+            f"and name it in {ADAPTER_FILE}, or push the merged model: load_checkpoint(FOLDER).save_pretrained(…)."
         )
 
 

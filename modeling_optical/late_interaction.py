@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
@@ -207,7 +208,18 @@ class TopDocuments:
         self.merge(ranked[:, : self.k].cpu(), order[:, : self.k].cpu() + first)
 
     def merge(self, scores: torch.Tensor, positions: torch.Tensor) -> None:
-        """Takes in the best of some documents, ranked already: scores and positions (queries, at most k), on the CPU."""
+        """Takes in the best of some documents, ranked already: scores and positions (queries, at most k), on the CPU.
+
+        Raises:
+            ValueError: for a score that is not a number.
+        """
+        wrong = scores.isnan() | (scores == math.inf)
+        if bool(wrong.any()):
+            query, place = wrong.nonzero()[0].tolist()
+            raise ValueError(
+                f"the score of query {query} and document {int(positions[query, place])} is {float(scores[query, place])}: the "
+                "vectors of one of them are not finite numbers. Encode it again with a model whose weights are whole."
+            )
         merged, kept = torch.cat([self.scores, scores], 1).sort(dim=1, descending=True, stable=True)
         self.scores = merged[:, : self.k].contiguous()
         self.positions = torch.cat([self.positions, positions], 1).gather(1, kept[:, : self.k])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +90,7 @@ class TextEncoder:
         results: list[Any] = [None] * len(texts)
         for chosen, output in self._outputs(texts, kind, **kwargs):
             vectors, mask = output["token_vectors"].float().cpu(), output["token_mask"].cpu()
+            _check_numbers(vectors, chosen, texts)
             for row, index in enumerate(chosen):
                 kept = vectors[row][mask[row]]
                 results[index] = kept.numpy() if convert_to_numpy and not convert_to_tensor else kept
@@ -119,6 +120,7 @@ class TextEncoder:
         results = torch.empty(len(texts), self.config.pooled_dim)
         for chosen, output in self._outputs(texts, kind, **kwargs):
             results[chosen] = output["pooled_vector"].float().cpu()
+            _check_numbers(results[chosen], chosen, texts)
         if normalize_embeddings:
             results = functional.normalize(results, dim=-1)
         return results[0] if single else results
@@ -193,6 +195,21 @@ class TextEncoder:
                     bar.update(len(chosen))
         finally:
             self.train(was_training)
+
+
+def _check_numbers(vectors: torch.Tensor, chosen: Sequence[int], texts: Sequence[str]) -> None:
+    """Refuses vectors that are infinite or not numbers.
+
+    Raises:
+        ValueError: naming the first text that has one.
+    """
+    if bool(vectors.isfinite().all()):
+        return
+    wrong = int((~vectors.flatten(1).isfinite().all(1)).nonzero()[0])
+    raise ValueError(
+        f"the model gives vectors that are not finite numbers, first for text {chosen[wrong]}, {texts[chosen[wrong]]!r:.80}. "
+        "Its weights are damaged, or overflow in half precision: fetch or train it again, or use float32."
+    )
 
 
 def _as_list(inputs: str | Iterable[str]) -> tuple[bool, list[str]]:

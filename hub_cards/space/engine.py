@@ -22,6 +22,7 @@ from ..alignment_page import alignment_fragment
 from ..symbols import symbol
 
 LONGEST_TEXT = 10_000
+LONGEST_PAIR = 2_000
 SHOWN = 8
 SETTINGS_FILE = "settings.json"
 _MET = 0.5  # weaker meetings are not shown
@@ -37,6 +38,7 @@ class DemoSettings:
         corpus: file of the documents, a JSON object `{"_id", "text"}` a line; ids such as `U+1F408` are shown as symbols.
         index: folder of an index that is there; None makes one in the user's cache.
         examples: language code to pairs of a teacher's text and its translation.
+        other_students: whether a visitor may name another student, any folder or Hub id; one such is kept.
     """
 
     students: dict[str, str]
@@ -44,6 +46,7 @@ class DemoSettings:
     corpus: str | None = None
     index: str | None = None
     examples: dict[str, list[list[str]]] = field(default_factory=dict)
+    other_students: bool = False
 
     def save(self) -> str:
         """The settings as JSON."""
@@ -78,6 +81,7 @@ class DemoEngine:
             raise ValueError("the demo needs a student: give its folder or its id on the Hub.")
         self.settings = settings
         self._students: dict[str, OpticalModel] = {}
+        self._other: tuple[str, OpticalModel] | None = None
         self._lock = Lock()
         first = next(iter(settings.students.values()))
         name = teacher_of(self.student(first).config.teacher, first, settings.teacher)
@@ -85,11 +89,23 @@ class DemoEngine:
         self._index = Path(settings.index) if settings.index else self._make_index(name)
 
     def student(self, name: str) -> OpticalModel:
-        """A student by folder or Hub id."""
+        """A student by folder or Hub id. Of those that visitors name, only the last is kept.
+
+        Raises:
+            ValueError: for a student that is not in the settings, where they do not let visitors name one.
+        """
+        own = name in self.settings.students.values()
+        if not own and not self.settings.other_students:
+            raise ValueError("This demo has its own students only.")
         with self._lock:
-            if name not in self._students:
-                self._students[name] = load_checkpoint(name)
-            return self._students[name]
+            if own:
+                if name not in self._students:
+                    self._students[name] = load_checkpoint(name)
+                return self._students[name]
+            if self._other is None or self._other[0] != name:
+                self._other = None  # before the next one is loaded, so that there are never two
+                self._other = name, load_checkpoint(name)
+            return self._other[1]
 
     def _make_index(self, teacher: str) -> Path:
         """An index of the corpus in the user's cache, made once per teacher and corpus."""
@@ -116,21 +132,22 @@ class DemoEngine:
 
     def search(self, name: str, query: str) -> str:
         """The best documents with the tokens that met, as HTML; a note for an empty query."""
-        query = " ".join(query.split())
+        cut = len(query) > LONGEST_TEXT
+        query = " ".join(query[:LONGEST_TEXT].split())
         if not query:
             return note("Type a query first.")
-        cut = len(query) > LONGEST_TEXT
         retriever = self._retriever(name)
-        (passages,) = retriever.search([query[:LONGEST_TEXT]], k=SHOWN)
-        length = len(retriever.query_model.get_processor().tokenize([query[:LONGEST_TEXT]], "query")[0]["input_ids"])
+        (passages,) = retriever.search([query], k=SHOWN)
+        length = len(retriever.query_model.get_processor().tokenize([query], "query")[0]["input_ids"])
         longest = retriever.query_model.config.query_length
         notes = note(f"A long query: only its first {longest} tokens are read.") if cut or length == longest else ""
-        found = [_passage(p, retriever.explain(query[:LONGEST_TEXT], p.text or "")) for p in passages]
+        found = [_passage(p, retriever.explain(query, p.text or "")) for p in passages]
         return f'{notes}<ol class="optical-results">{"".join(found)}</ol>'
 
     def plan(self, name: str, sentence: str, translation: str) -> str:
         """The plans of a pair, with the student and with the untaught teacher, as HTML; a note for an empty side."""
-        sentence, translation = " ".join(sentence.split()), " ".join(translation.split())
+        cut = max(len(sentence), len(translation)) > LONGEST_PAIR
+        sentence, translation = (" ".join(text[:LONGEST_PAIR].split()) for text in (sentence, translation))
         if not sentence or not translation:
             return note("Type a sentence and its translation first.")
         student = self.student(name)
@@ -142,9 +159,10 @@ class DemoEngine:
                 ("The teacher reads it, which never learnt the language", self.teacher),
             )
         ]
+        notes = note(f"A long text: only its first {LONGEST_PAIR:,} characters are read.") if cut else ""
         long = max(len(p.student_tokens) for _, p in plans) > 60 or len(plans[0][1].teacher_tokens) > 60
         warned = note("A long pair: the picture is large. A sentence shows more.") if long else ""
-        return warned + alignment_fragment(plans)
+        return notes + warned + alignment_fragment(plans)
 
 
 def note(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..alignment_page import STYLE
 from ..languages import language_name, own_name, right_to_left
-from .engine import LONGEST_TEXT, DemoEngine, note
+from .engine import LONGEST_PAIR, LONGEST_TEXT, DemoEngine, note
 
 if TYPE_CHECKING:
     import gradio
@@ -53,8 +53,10 @@ def build_page(engine: DemoEngine) -> gradio.Blocks:
         """Mistakes that a visitor can make become a sentence on the page."""
 
         def asked(language: str, other: str | None, *texts: str | None) -> str:
-            name = (other or "").strip() or students[language]  # an untouched box is None
             try:
+                if language not in students:
+                    raise ValueError("This demo does not have that language.")
+                name = (other or "").strip() or students[language]  # an untouched box is None
                 return work(name, *(text or "" for text in texts))
             except (ValueError, OSError) as error:
                 return note(str(error))
@@ -88,17 +90,17 @@ def build_page(engine: DemoEngine) -> gradio.Blocks:
             samples = gr.Dataset(components=[query], samples=_queries(engine, first), label="For instance")
             results = gr.HTML(elem_id="results")
         with gr.Tab("Plan"):
-            sentence = gr.Textbox(label="A sentence in English", max_length=LONGEST_TEXT, elem_id="sentence")
+            sentence = gr.Textbox(label="A sentence in English", max_length=LONGEST_PAIR, elem_id="sentence")
             translation = gr.Textbox(
                 label=f"The same in {language_name(first)}",
                 rtl=right_to_left(first),
-                max_length=LONGEST_TEXT,
+                max_length=LONGEST_PAIR,
                 elem_id="translation",
             )
             solve = gr.Button("Show the plan", variant="primary", elem_id="solve")
             pairs = gr.Dataset(components=[sentence, translation], samples=_pairs(engine, first), label="For instance")
             plans = gr.HTML(elem_id="plans")
-        with gr.Accordion("Another student", open=False):
+        with gr.Accordion("Another student", open=False, visible=engine.settings.other_students):
             other = gr.Textbox(
                 label="Folder or Hub id of a student of the same teacher; empty for the one above", elem_id="other"
             )

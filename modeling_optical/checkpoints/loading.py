@@ -134,6 +134,7 @@ def load_checkpoint(
     try:
         if chosen == "optical":
             model = _load_own(files, model_class, given, kwargs)
+            _check_weights(files.name, model)
             _choose_language(files.name, model, language)
             return model
         if chosen == "encoder":
@@ -151,6 +152,7 @@ def load_checkpoint(
         raise
     except Exception as error:  # transformers, tokenizers and torch raise many types; each becomes one sentence
         raise _explained(os.fspath(name), error) from error
+    _check_weights(files.name, model)
     model.config._name_or_path = path
     _choose_language(files.name, model, language)
     return model
@@ -169,6 +171,16 @@ def _explained(name: str, error: Exception) -> ValueError:
         f"model {name!r} cannot be loaded: its files do not hold what they should ({type(error).__name__}: {error}). "
         "Fetch or save it again."
     )
+
+
+def _check_weights(name: str, model: OpticalModel) -> None:
+    """Refuses weights that are infinite or not numbers: they would be measured like any others."""
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"model {name!r}: the tensor {key} has values that are not finite numbers, so the file is damaged or its "
+                "training diverged. Fetch or train it again."
+            )
 
 
 def _check_layers(files: CheckpointFiles) -> None:

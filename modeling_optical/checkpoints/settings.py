@@ -25,8 +25,8 @@ def check_settings(files: CheckpointFiles) -> None:
     """
     if files.find(ADAPTER_FILE) is not None:
         raise ValueError(
-            f"{files.name!r} has {ADAPTER_FILE} beside a whole model: it is not clear which of the two is meant, and the adapter "
-            "loads another model by name. Keep them in folders of their own."
+            f"{files.name!r} has {ADAPTER_FILE} beside a whole model, and an adapter loads another model by name. Keep "
+            "each in a folder of its own."
         )
     for folder in dict.fromkeys(["", *(f"{path}/" for _, path in files.modules() if path)]):
         for name in _SHARDS:

@@ -23,6 +23,7 @@ from typing import IO, Any, NamedTuple
 
 CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 """Characters that move a terminal's cursor, start its commands, or turn the direction of a text."""
+MAX_BLANK_LINES = 1_000_000
 MAX_LINE_BYTES = 16 * 2**20
 """The longest line. A packed file of a few kilobytes can hold one of many gigabytes."""
 
@@ -49,13 +50,17 @@ def bounded_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[tupl
     """(`name:line`, line with its end).
 
     Raises:
-        ValueError: for a line of more than `MAX_LINE_BYTES`.
+        ValueError: for a line of more than `MAX_LINE_BYTES`, or more than `MAX_BLANK_LINES` blank ones in a row.
     """
+    blank = 0
     for number in count(1):
         line = stream.readline(MAX_LINE_BYTES + 1)
         if not line:
             return
         place = f"{name}:{number}"
+        blank = blank + 1 if len(line) < 3 and line.isspace() else 0
+        if blank > MAX_BLANK_LINES:
+            raise ValueError(f"{place}: more than {MAX_BLANK_LINES:,} blank lines in a row, so this is no file of records.")
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, so this is no file of records.")
         yield place, line

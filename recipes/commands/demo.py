@@ -19,6 +19,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     documents = demo.add_mutually_exclusive_group()
     documents.add_argument("--corpus", help="documents to search, {_id, text} a line (default: emoji)")
     documents.add_argument("--index", help="an index that the teacher has made (optical index)")
+    demo.add_argument(
+        "--other-students", action="store_true", help="let visitors name another student: any folder here, or a Hub id"
+    )
     demo.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     demo.add_argument("--port", type=int, help="port (7860, or the next that is free)")
     demo.set_defaults(work=_demo)
@@ -36,5 +39,6 @@ def _demo(options: argparse.Namespace) -> int:
             settings = DemoSettings(students, options.teacher, options.corpus, options.index)
         else:
             settings = emoji_settings(students, Path(scratch) / "emoji.jsonl", options.teacher)
+        settings.other_students = options.other_students
         launch(DemoEngine(settings), server_name=options.host, server_port=options.port)
     return 0

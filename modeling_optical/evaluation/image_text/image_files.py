@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from ..collections.files import HubFiles
 
+MAX_IMAGE_BYTES = 64 * 2**20
+"""The largest encoded image that is read. A packed file of a few megabytes can hold one of many gigabytes."""
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
@@ -52,6 +54,9 @@ class FolderImages:
         return str(self._places[name].stat().st_size)
 
     def read(self, name: str) -> bytes:
+        size = self._places[name].stat().st_size
+        if size > MAX_IMAGE_BYTES:
+            raise ValueError(f"{self._places[name]} has {size:,} bytes, more than {MAX_IMAGE_BYTES // 2**20} MiB: no image.")
         return self._places[name].read_bytes()
 
 
@@ -83,7 +88,13 @@ class ZipImages:
         return f"{self._members[name].CRC:08x}"
 
     def read(self, name: str) -> bytes:
-        return self._archive.read(self._members[name])
+        member = self._members[name]
+        # The size that the archive states is the packer's word: no more than this is unpacked.
+        with self._archive.open(member) as stream:
+            image = stream.read(MAX_IMAGE_BYTES + 1)
+        if len(image) > MAX_IMAGE_BYTES:
+            raise ValueError(f"{self.label}: {member.filename} unpacks to more than {MAX_IMAGE_BYTES // 2**20} MiB: no image.")
+        return image
 
 
 class ParquetImages:

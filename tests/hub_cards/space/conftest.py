@@ -22,4 +22,6 @@ def settings(bert, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     student = str(tmp_path / "student")
     examples = {"sw": [["the cat", "paka alikaa"]], "ar": [["the dog", "mbwa"]]}
-    return DemoSettings({"sw": student, "ar": student}, None, str(tmp_path / "corpus.jsonl"), None, examples)
+    return DemoSettings(
+        {"sw": student, "ar": student}, None, str(tmp_path / "corpus.jsonl"), None, examples, other_students=True
+    )

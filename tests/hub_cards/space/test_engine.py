@@ -3,6 +3,7 @@
 import re
 import runpy
 import shutil
+import time
 
 import pytest
 import torch
@@ -23,6 +24,28 @@ def test_the_best_document_comes_first_with_its_symbol_and_the_tokens_that_met(e
     assert re.search(r"<mark[^>]*>cat</mark>", first)
     assert "<bdi>cat</bdi> → <bdi>cat</bdi>" in first
     assert page.count('class="optical-result"') == 3
+
+
+def test_another_student_is_loaded_only_where_the_operator_lets_visitors_name_one(settings, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(tmp_path / "student", tmp_path / name)
+    engine = DemoEngine(settings)
+    for name in ("one", "two", "one", "two"):
+        assert "optical-result" in engine.search(str(tmp_path / name), "cat")
+    assert engine._other[0] == str(tmp_path / "two")
+    assert list(engine._students) == list(dict.fromkeys(settings.students.values()))
+    settings.other_students = False
+    for ask in (engine.search, lambda name, text: engine.plan(name, text, text)):
+        with pytest.raises(ValueError, match="has its own students only"):
+            ask(str(tmp_path / "one"), "cat")
+
+
+def test_texts_of_any_size_are_cut_before_anything_is_done_with_them(engine, settings):
+    student, text = settings.students["sw"], "paka " * 5_000_000
+    start = time.process_time()
+    assert "A long query" in engine.search(student, text)
+    assert "only its first 2,000 characters are read" in engine.plan(student, text, text)
+    assert time.process_time() - start < 10
 
 
 def test_ids_and_texts_are_shown_as_they_are_and_never_as_html(engine, settings, tmp_path):

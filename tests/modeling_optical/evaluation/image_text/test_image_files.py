@@ -1,5 +1,6 @@
 """Images wherever they lie, and their vectors on disk."""
 
+import tracemalloc
 import zipfile
 
 import pytest
@@ -10,6 +11,7 @@ from torch.nn import functional
 from transformers import CLIPImageProcessorPil, CLIPModel
 
 from modeling_optical.evaluation.image_text import ImageVectors, open_image_files
+from modeling_optical.evaluation.image_text.image_files import FolderImages
 
 from .conftest import NAMES
 
@@ -97,6 +99,23 @@ def test_a_damaged_shard_is_named_and_computed_again(pictures, clip, tmp_path, c
     assert shard.name in caplog.text
     assert again.build(files, NAMES, show_progress_bar=False) == 3
     torch.testing.assert_close(again.of(files, NAMES), good)
+
+
+def test_an_image_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(tmp_path):
+    with (
+        zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("bomb.png", "w") as member,
+    ):
+        for _ in range(200):
+            member.write(bytes(2**20))
+    with open(tmp_path / "large.png", "wb") as stream:
+        stream.truncate(2**32)
+    tracemalloc.start()
+    for images in (open_image_files(tmp_path / "images.zip"), FolderImages(tmp_path)):
+        with pytest.raises(ValueError, match=r"(bomb|large)\.png .*more than 64 MiB: no image"):
+            images.read(images.names[0])
+    assert tracemalloc.get_traced_memory()[1] < 160 * 2**20
+    tracemalloc.stop()
 
 
 def test_images_that_are_not_there_are_named(pictures, clip, tmp_path):
