@@ -121,8 +121,10 @@ def check_identifier(place: str, identifier: str) -> None:
     Raises:
         ValueError: naming the place.
     """
-    if is_blank(identifier) or any(character.isspace() or character == "\0" for character in identifier):
-        raise ValueError(f"{place}: the id {identifier!r} is empty, or has white space or NUL, which run files cannot hold.")
+    if is_blank(identifier) or any(character.isspace() for character in identifier):
+        raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
+    if "\0" in identifier:
+        raise ValueError(f"{place}: the id {identifier!r} has a NUL character, which run files cannot hold.")
     if replace_lone_surrogates(identifier) != identifier:
         raise ValueError(f"{place}: the id {identifier!r} has half a character (a lone surrogate), which no file can hold.")
 

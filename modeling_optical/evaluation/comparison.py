@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 from ..files.lines import json_lines
 from .collections import Corpus, texts_of
-from .metrics import per_query, unjudged_share
+from .collections.judgements import with_relevant
+from .metrics import per_query, ranked, unjudged_share
 from .significance import PairedComparison, compare_paired, holm
 from .trec import read_qrels, read_run
 
@@ -25,6 +26,7 @@ class JudgedRuns:
         qrels: query id to {document id: grade}.
         runs: system to its run.
         queries: query id to text, as far as known.
+        without_relevant: judged queries without a relevant document, which do not count.
         notes: what the reader has to know, for instance queries that a run lacks.
     """
 
@@ -32,6 +34,7 @@ class JudgedRuns:
     qrels: dict[str, dict[str, int]]
     runs: dict[str, dict[str, dict[str, float]]]
     queries: dict[str, str] = field(default_factory=dict)
+    without_relevant: Set[str] = frozenset()
     notes: list[str] = field(default_factory=list)
 
 
@@ -108,10 +111,18 @@ def read_judged_runs(
         assert qrels is not None
         names = _names(files)
         runs = {name: read_run(path) for name, path in zip(names, files, strict=True)}
-        judged.append(JudgedRuns(Path(qrels).stem, read_qrels(qrels), runs))
+        judged.append(_judged(Path(qrels).stem, Path(qrels), runs))
     for one in judged:
         _check(one)
     return judged
+
+
+def _judged(collection: str, qrels: Path, runs: dict[str, dict[str, dict[str, float]]]) -> JudgedRuns:
+    everything = read_qrels(qrels)
+    kept, notes = with_relevant(everything, collection)
+    if not kept:
+        raise ValueError(f"{qrels}: no query has a relevant document (a grade above 0).")
+    return JudgedRuns(collection, kept, runs, without_relevant=everything.keys() - kept.keys(), notes=notes)
 
 
 def _names(files: Sequence[Path]) -> list[str]:
@@ -160,11 +171,12 @@ def _listed(home: Path) -> list[tuple[str, str, Path]]:
 
 def _join(together: dict[str, JudgedRuns], collection: str, home: Path) -> JudgedRuns:
     """The runs on a collection so far; the judgements of another folder must be the same queries'."""
-    qrels = read_qrels(home / f"{collection}.qrels")
+    judged = _judged(collection, home / f"{collection}.qrels", {})
     if collection not in together:
         queries = home / f"{collection}.queries.jsonl"
-        together[collection] = JudgedRuns(collection, qrels, {}, dict(TextFile(queries).items()) if queries.is_file() else {})
-    known = together[collection].qrels
+        judged.queries = dict(TextFile(queries).items()) if queries.is_file() else {}
+        together[collection] = judged
+    known, qrels = together[collection].qrels, judged.qrels
     if set(known) != set(qrels):
         only, other = sorted(set(known) - set(qrels)), sorted(set(qrels) - set(known))
         raise ValueError(
@@ -183,7 +195,7 @@ def _some(identifiers: Sequence[str]) -> str:
 def _check(judged: JudgedRuns) -> None:
     for system, run in judged.runs.items():
         missing = [query for query in judged.qrels if not run.get(query)]
-        foreign = [query for query in run if query not in judged.qrels]
+        foreign = [query for query in run if query not in judged.qrels and query not in judged.without_relevant]
         if foreign and len(missing) == len(judged.qrels):
             raise ValueError(
                 f"run {system!r} has none of the judged queries of {judged.collection!r}. Judged are "
@@ -283,11 +295,11 @@ def largest_differences(
 
 
 def _top(run: Mapping[str, Mapping[str, float]], query: str, count: int) -> list[str]:
-    return [document for document, _ in sorted(run.get(query, {}).items(), key=lambda item: -item[1])[:count]]
+    return ranked(run.get(query, {}))[:count]
 
 
 def _relevant(grades: Mapping[str, int], count: int = 3) -> list[str]:
-    return [document for document, grade in sorted(grades.items(), key=lambda item: -item[1])[:count] if grade > 0]
+    return [document for document in ranked(grades)[:count] if grades[document] > 0]
 
 
 class TextFile:

@@ -15,6 +15,20 @@ UNJUDGED = "unjudged@10"
 METRICS = ("AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
 
 
+def ranked(scores: Mapping[str, float]) -> list[str]:
+    """Document ids from the best down: scores fall, and among equal scores ids fall (as strings: "d2" before "d10").
+
+    This is trec_eval's order. Every measure, table, run file and example of this package takes its ranks from here.
+
+    Raises:
+        ValueError: for a score that is not a number.
+    """
+    for document, score in scores.items():
+        if score != score:
+            raise ValueError(f"the score of document {document!r} is not a number.")
+    return sorted(scores, key=lambda document: (scores[document], document), reverse=True)
+
+
 def per_query(
     qrels: Mapping[str, Mapping[str, int]],
     run: Mapping[str, Mapping[str, float]],
@@ -24,7 +38,7 @@ def per_query(
 
     Args:
         qrels: query id to {document id: grade}.
-        run: query id to {document id: score}. A judged query without results counts 0.
+        run: query id to {document id: score}, ranked by `ranked`. A judged query without results counts 0.
         metrics: names as `ir_measures` writes them, and `unjudged@10`.
 
     Returns:
@@ -44,7 +58,9 @@ def per_query(
         names.setdefault(str(measure), []).append(name)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     judgements = {query: dict(grades) for query, grades in qrels.items()}
-    for result in ir_measures.iter_calc(set(measures.values()), judgements, {q: dict(run.get(q, {})) for q in qrels}):
+    # The libraries behind the measures break ties each in its own way; ranks as scores leave them none.
+    ranks = {q: {document: -float(rank) for rank, document in enumerate(ranked(run.get(q, {})))} for q in qrels}
+    for result in ir_measures.iter_calc(set(measures.values()), judgements, ranks):
         for name in names[str(result.measure)]:
             values[name][result.query_id] = float(result.value)
     if UNJUDGED in values:
@@ -67,8 +83,8 @@ def unjudged_share(
     """
     shares = {}
     for query, grades in qrels.items():
-        first = sorted(run.get(query, {}).items(), key=lambda item: -item[1])[:k]
-        shares[query] = sum(document not in grades for document, _ in first) / max(len(first), 1)
+        first = ranked(run.get(query, {}))[:k]
+        shares[query] = sum(document not in grades for document in first) / max(len(first), 1)
     return shares
 
 

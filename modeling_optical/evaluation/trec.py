@@ -10,22 +10,31 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from ..files.atomic_write import write_text
-from ..files.lines import text_lines
+from ..files.lines import columns, text_lines
 from .collections import Collection
+from .collections.judgements import judgement_lines, read_judgements
+from .metrics import ranked
 
 # Bytes; file systems take 255 for a name, which has two such parts, an ending, and a prefix while it is written.
 _LONGEST_NAME = 100
 
 
 def write_run(path: str | os.PathLike, run: Mapping[str, Mapping[str, float]], tag: str) -> Path:
-    """Writes a run, each query's documents from the highest score down."""
+    """Writes a run, each query's documents in the order of `ranked`. The scores that are read back are the same."""
     tag = "-".join(tag.split()) or "run"
     lines = []
     for query, scores in run.items():
-        ranked = sorted(scores.items(), key=lambda item: -item[1])
-        lines += [f"{query} Q0 {document} {rank} {score:.9g} {tag}\n" for rank, (document, score) in enumerate(ranked, 1)]
+        for rank, document in enumerate(ranked(scores), 1):
+            lines.append(f"{query} Q0 {document} {rank} {_written(scores[document])} {tag}\n")
     return write_text(path, "".join(lines))
+
+
+def _written(score: float) -> str:
+    # Nine digits tell all numbers of single precision apart; those of double precision might become equal.
+    return f"{score:.9g}" if float(np.float32(score)) == score else repr(float(score))
 
 
 def write_qrels(path: str | os.PathLike, qrels: Mapping[str, Mapping[str, int]]) -> Path:
@@ -35,21 +44,12 @@ def write_qrels(path: str | os.PathLike, qrels: Mapping[str, Mapping[str, int]])
 
 
 def read_qrels(path: str | os.PathLike) -> dict[str, dict[str, int]]:
-    """Reads judgements as `write_qrels` writes them.
+    """Reads judgements in TREC's format, as `write_qrels` writes them, or in BEIR's.
 
     Raises:
-        ValueError: for a line that is not a judgement (file and line named).
+        ValueError: for a line that is not a judgement, or one that contradicts another (file and line named).
     """
-    qrels: dict[str, dict[str, int]] = {}
-    for place, line in text_lines(path):
-        if not line.strip():
-            continue
-        try:
-            query, _, document, grade = line.split()
-            qrels.setdefault(query, {})[document] = int(grade)
-        except ValueError:
-            raise ValueError(f"{place}: expected `query 0 document grade`.") from None
-    return qrels
+    return read_judgements(judgement_lines(Path(path), beir=True))
 
 
 def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
@@ -60,7 +60,7 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
     """
     run: dict[str, dict[str, float]] = {}
     for place, line in text_lines(path):
-        parts = line.split()
+        parts = columns(line)
         if not parts:
             continue
         try:

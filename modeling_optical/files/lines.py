@@ -27,6 +27,8 @@ MAX_BLANK_LINES = 1_000_000
 MAX_LINE_BYTES = 16 * 2**20
 """The longest line. A packed file of a few kilobytes can hold one of many gigabytes."""
 
+_WHITE_SPACE = re.compile(r"[ \t\v\f]+")
+
 
 def printable(text: str) -> str:
     """A text of others in one line that a terminal shows as it is: nothing in it moves the cursor or gives a command."""
@@ -141,6 +143,11 @@ def text_lines(path: str | os.PathLike, encoding: str = "utf-8") -> Iterator[tup
     """
     with open_bytes(path) as stream:
         yield from checked(read_lines(stream, os.fspath(path), encoding))
+
+
+def columns(line: str) -> list[str]:
+    """What white space separates. Only that of ASCII counts, as for trec_eval: an id may hold a no-break space."""
+    return [cell for cell in _WHITE_SPACE.split(line) if cell]
 
 
 def checked(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:

@@ -79,7 +79,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if (output / "results.json").exists():
         read_results(output / "results.json")  # a file of somebody else is told before anything is computed
     evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
-    systems, not_run = _Systems(options, evaluator), []
+    systems, not_run, notes = _Systems(options, evaluator), [], []
     for language in dict.fromkeys(options.language):
         collection = load_collection(
             options.collection,
@@ -89,6 +89,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             revision=options.revision,
             corpus_revision=options.corpus_revision,
         )
+        notes += collection.notes
         for system, measure in systems.named().items():
             found = measure(collection)
             if isinstance(found, dict):
@@ -96,7 +97,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             else:
                 not_run.append(found)
     file, rows = evaluator.write_results(keep=True), evaluator.rows
-    print(format_table(rows, metrics, not_run))
+    print("\n".join([format_table(rows, metrics, not_run), *notes]))
     if len(set(options.language)) > 1:
         summaries = summarise_languages(rows)
         write_summaries(output / "languages.json", summaries)

@@ -15,9 +15,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ...files.lines import json_lines, text_lines
+from ...files.lines import json_lines
 from .collection import Collection, assemble, read_queries
 from .files import HubFiles, Layout, LocalFiles, Request, no_queries, unpacked_bytes
+from .judgements import judgement_lines
 
 
 def read(request: Request) -> Collection:
@@ -48,7 +49,7 @@ def _from_folder(request: Request, folder: Path) -> Collection:
         read_corpus=lambda: _texts(json_lines(corpus_file), with_title=True),
         corpus_bytes=unpacked_bytes([corpus_file]),
         queries=read_queries(_texts(json_lines(queries_file), with_title=False)),
-        judgements=_judgements(_qrels_lines(qrels_file)),
+        judgements=judgement_lines(qrels_file, beir=True),
         parallel=True,
     )
 
@@ -99,8 +100,7 @@ def _judgements(rows: Iterable[tuple[str, dict[str, Any]]]) -> Iterator[tuple[st
         query, document, grade = (row.get(key) for key in ("query-id", "corpus-id", "score"))
         if query is None or document is None or grade is None:
             raise ValueError(f"{place}: a judgement needs the columns query-id, corpus-id and score.")
-        whole = isinstance(grade, float) and grade.is_integer()
-        yield place, str(query), str(document), str(int(grade) if whole else grade)
+        yield place, str(query), str(document), str(grade)
 
 
 def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> Iterator[tuple[str, str, str]]:
@@ -111,28 +111,6 @@ def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> Iter
             raise ValueError(f"{place}: a record needs `_id` and `text`.")
         title = row.get("title") if with_title else None
         yield place, str(identifier), f"{title} {text}" if title else text
-
-
-def _qrels_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    for number, (place, line) in enumerate(text_lines(path)):
-        if not line:
-            continue
-        row = line.split("\t")
-        if number == 0 and len(row) in (3, 4) and not _is_number(row[-1]):
-            continue
-        if len(row) == 4:  # TREC: query, iteration, document, grade
-            row = [row[0], row[2], row[3]]
-        if len(row) != 3:
-            raise ValueError(f"{place}: expected query id, document id and grade, separated by tabs.")
-        yield place, dict(zip(("query-id", "corpus-id", "score"), row, strict=True))
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 LAYOUT = Layout("beir", "corpus.jsonl", lambda names: "corpus.jsonl" in names, read)

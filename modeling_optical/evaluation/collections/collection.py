@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Collection as Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from transformers.utils import logging
@@ -15,6 +15,7 @@ from transformers.utils import logging
 from ...encoding.corpus import Corpus, check_identifier
 from ...encoding.normal_forms import is_blank
 from ...processing_optical import replace_lone_surrogates
+from .judgements import read_judgements, with_relevant
 
 logger = logging.get_logger(__name__)
 
@@ -92,6 +93,7 @@ class Collection:
         query_language: code of the queries' language.
         parallel: whether the same queries over the same documents exist in other languages, so that the teacher's own
             language gives a ceiling.
+        notes: what the reader of a result has to know, for instance how many queries do not count.
     """
 
     name: str
@@ -101,6 +103,7 @@ class Collection:
     qrels: dict[str, dict[str, int]]
     query_language: str = ""
     parallel: bool = False
+    notes: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.query_language = self.query_language or self.language
@@ -151,13 +154,13 @@ def assemble(
         ValueError: for a grade that is no whole number, a judgement that stands twice with different grades, an id that is
             empty, has white space or stands twice (file and line named), or if no query has a relevant document.
     """
-    qrels = _read_judgements(name, queries, judgements)
-    judged = {key: text for key, text in queries.items() if any(grade > 0 for grade in qrels.get(key, {}).values())}
-    if not judged:
+    everything = read_judgements(judgements)
+    if unknown := sum(len(grades) for query, grades in everything.items() if query not in queries):
+        logger.warning(f"collection {name}: {unknown} judgements name a query that is not there; ignored.")
+    qrels, notes = with_relevant({key: everything[key] for key in queries if key in everything}, name)
+    if not qrels:
         raise ValueError(f"collection {name}: no query in {query_language or language!r} has a relevant document.")
-    if len(judged) < len(queries):
-        logger.info(f"collection {name}: {len(queries) - len(judged)} queries without a relevant document are left out.")
-    qrels = {key: qrels[key] for key in judged}
+    judged = {key: queries[key] for key in qrels}
     documents = Counter(document for grades in qrels.values() for document in grades)
     corpus: Corpus
     if corpus_bytes <= IN_MEMORY_BYTES:
@@ -174,28 +177,7 @@ def assemble(
         )
     if empty:
         logger.warning(f"collection {name}: {empty} documents have no text.")
-    return Collection(name, language, corpus, judged, qrels, query_language, parallel)
-
-
-def _read_judgements(
-    name: str, queries: dict[str, str], judgements: Iterable[tuple[str, str, str, str]]
-) -> dict[str, dict[str, int]]:
-    qrels: dict[str, dict[str, int]] = {}
-    unknown = 0
-    for place, query, document, written in judgements:
-        try:
-            grade = int(written)
-        except ValueError:
-            raise ValueError(f"{place}: the grade {written!r} is not a whole number.") from None
-        if query not in queries:
-            unknown += 1
-        elif qrels.setdefault(query, {}).setdefault(document, grade) != grade:
-            raise ValueError(
-                f"{place}: document {document!r} is judged twice for query {query!r}: {qrels[query][document]} and {grade}."
-            )
-    if unknown:
-        logger.warning(f"collection {name}: {unknown} judgements name a query that is not there; ignored.")
-    return qrels
+    return Collection(name, language, corpus, judged, qrels, query_language, parallel, notes)
 
 
 def _checked(read: Callable[[], Iterator[tuple[str, str, str]]]) -> Iterator[tuple[str, str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from ...files.lines import json_lines, text_lines
 from .collection import Collection, assemble, read_queries
+from .judgements import judgement_lines
 
 
 class Files(Protocol):
@@ -229,23 +230,6 @@ def tab_topics(path: Path) -> Iterator[tuple[str, str, str]]:
         yield place, identifier.strip(), text.strip()
 
 
-def trec_judgements(path: Path, iteration: str | None = None) -> Iterator[tuple[str, str, str, str]]:
-    """(place, query, document, grade) of a file with `query iteration document grade` a line, separated by white space.
-
-    Args:
-        path: the file.
-        iteration: only lines with this second column.
-    """
-    for place, line in text_lines(path):
-        if not line.strip():
-            continue
-        columns = line.split()
-        if len(columns) != 4:
-            raise ValueError(f"{place}: expected `query 0 document grade`.")
-        if iteration in (None, columns[1]):
-            yield place, columns[0], columns[2], columns[3]
-
-
 def with_topics(
     name: str,
     language: str,
@@ -264,7 +248,7 @@ def with_topics(
         read_corpus=lambda: json_documents(passages, identifier, text),
         corpus_bytes=unpacked_bytes(passages),
         queries=read_queries(tab_topics(topics)),
-        judgements=trec_judgements(qrels),
+        judgements=judgement_lines(qrels),
         query_language=query_language,
     )
 

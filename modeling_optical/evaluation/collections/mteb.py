@@ -94,7 +94,7 @@ def _judgements(paths: list[Path]) -> Iterator[tuple[str, str, str, str]]:
         query, document, grade = (row.get(key) for key in ("query-id", "corpus-id", "score"))
         if query is None or document is None or grade is None:
             raise ValueError(f"{place}: a judgement needs the columns query-id, corpus-id and score; it has {', '.join(row)}.")
-        yield place, str(query), str(document), str(int(grade) if float(grade).is_integer() else grade)
+        yield place, str(query), str(document), str(grade)
 
 
 LAYOUT = Layout(

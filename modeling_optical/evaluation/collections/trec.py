@@ -30,7 +30,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ...files.lines import MAX_LINE_BYTES, json_lines, text_lines
+from ...files.lines import MAX_LINE_BYTES, columns, json_lines, text_lines
 from .collection import Collection, assemble, read_queries
 from .files import (
     Files,
@@ -38,9 +38,9 @@ from .files import (
     Request,
     json_documents,
     no_queries,
-    trec_judgements,
     unpacked_bytes,
 )
+from .judgements import judgement_lines
 
 logger = logging.get_logger(__name__)
 
@@ -72,7 +72,7 @@ def read(request: Request, with_description: bool = False) -> Collection:
         read_corpus=lambda: _documents(paths),
         corpus_bytes=unpacked_bytes(paths),
         queries=read_queries(queries),
-        judgements=(line for path in qrels_paths for line in trec_judgements(path, iteration)),
+        judgements=(line for path in qrels_paths for line in judgement_lines(path, iteration)),
         query_language=spoken,
         parallel=not marked and not written,
     )
@@ -121,8 +121,8 @@ def _of_language(names: list[str], language: str) -> list[str]:
 
 def _iteration(paths: list[Path], language: str) -> str | None:
     """The value of the second column that means the language, if the judgements are marked so."""
-    columns = {line.split()[1] for path in paths for _, line in text_lines(path) if len(line.split()) == 4}
-    return next(iter(sorted(_codes(language) & columns)), None)
+    seconds = {cells[1] for path in paths for _, line in text_lines(path) if len(cells := columns(line)) == 4}
+    return next(iter(sorted(_codes(language) & seconds)), None)
 
 
 def _topics(files: Files, names: list[str], language: str, with_description: bool) -> Iterator[tuple[str, str, str]]:

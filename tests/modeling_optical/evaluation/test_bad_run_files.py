@@ -34,6 +34,79 @@ def test_any_bytes_are_a_run_or_judgements_or_refused_with_file_and_line(read, c
             raise
 
 
+CONTENT = {read_run: "q1 Q0 d1 1 0.5 x\nq1 Q0 d\u00a02 2 0.25 x\n", read_qrels: "q1 0 d1 1\nq1 0 d2 2\n"}
+
+
+@pytest.mark.parametrize("read", CONTENT, ids=["run", "judgements"])
+@given(
+    at=some.integers(0, 40),
+    end=some.sampled_from(["\n", "\r\n", "\n\n", "\t\n"]),
+    mark=some.booleans(),
+    space=some.sampled_from(" \t\r\v"),
+)
+def test_line_ends_marks_and_white_space_of_any_kind_are_read(read, at, end, mark, space, folder):
+    content = CONTENT[read]
+    places = [place for place, character in enumerate(content) if character == " "]
+    place = places[at % len(places)]
+    changed = (content[:place] + space + content[place + 1 :]).replace("\n", end)
+    (folder / "x").write_bytes((b"\xef\xbb\xbf" if mark else b"") + changed.encode())
+    (folder / "plain").write_text(content)
+    assert read(folder / "x") == read(folder / "plain")
+    assert len(read(folder / "x")["q1"]) == 2
+
+
+@pytest.mark.parametrize("read", CONTENT, ids=["run", "judgements"])
+@pytest.mark.parametrize(
+    ("spoil", "problem"),
+    [
+        (lambda text: text.replace("d1", "d\0001").encode(), ":1: a NUL byte"),
+        (lambda text: text.encode("utf-16"), ":1: not UTF-8.*UTF-16"),
+        (lambda text: text.encode("utf-16-le"), ":1: a NUL byte"),
+        (lambda text: text.replace("\n", "\r").encode(), ":1: the lines end in carriage returns alone"),
+    ],
+    ids=["NUL", "UTF-16", "UTF-16 without a mark", "old Mac"],
+)
+def test_runs_and_judgements_that_are_no_utf_8_are_refused_by_name(read, spoil, problem, folder):
+    (folder / "x.txt").write_bytes(spoil(CONTENT[read]))
+    with pytest.raises(ValueError, match=rf"x\.txt{problem}"):
+        read(folder / "x.txt")
+
+
+@pytest.mark.parametrize(
+    "header", ["", "query-id\tcorpus-id\tscore\n", "\nqid\titeration\tdocid\trel\n", "Query_ID docno grade\n"]
+)
+@pytest.mark.parametrize("line", ["q1\td1\t1", "q1\td1\t1.0\t", "q1 0 d1 1.", " q1 d1 1 ", "q1 \td1\t1"])
+def test_judgements_are_read_the_same_in_all_their_forms(header, line, tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
+    (tmp_path / "qrels.tsv").write_text(f"{header}{line}\n{line}\n")
+    assert read_qrels(tmp_path / "qrels.tsv") == load_collection(tmp_path, "sw").qrels == {"q1": {"d1": 1}}
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        (
+            ["q1 0 d1 1", "q2 0 d1 1", "q1 0 d1 0"],
+            r"tsv:3: document 'd1' is judged twice for query 'q1': 1 and 0.*:1",
+        ),
+        (["q1 0 d1 1.5"], "the grade '1.5' is not a whole number"),
+        (["q1 0 d1 one"], "the grade 'one' is not a whole number"),
+        (["q1 0 d1 nan"], "the grade 'nan' is not a whole number"),
+        (["q 1\td1\t1"], "the id 'q 1' is empty or has white space"),
+        (["q1,d1,1"], "expected query id, document id and grade.*found 1 columns"),
+    ],
+)
+def test_judgements_that_contradict_or_cannot_be_read_are_refused_with_the_line(lines, problem, tmp_path):
+    (tmp_path / "corpus.jsonl").write_text('{"_id": "d1", "text": "a"}\n')
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q1", "text": "a"}\n')
+    (tmp_path / "qrels.tsv").write_text("\n".join(lines) + "\n")
+    for read in (read_qrels, lambda path: load_collection(path.parent, "sw")):
+        with pytest.raises(ValueError, match=problem) as error:
+            read(tmp_path / "qrels.tsv")
+        assert f"qrels.tsv:{len(lines)}: " in str(error.value)
+
+
 @given(cut=some.integers(1, 20))
 def test_a_cut_off_archive_is_refused_by_its_name(cut, folder):
     path = folder / "cut.trec.gz"

@@ -72,5 +72,5 @@ def test_judgements_read_back_as_they_were_written(tmp_path):
 
 def test_a_line_that_is_no_judgement_is_named(tmp_path):
     (tmp_path / "x.qrels").write_text("q1 0 d1 1\nq1 0 d2 high\n")
-    with pytest.raises(ValueError, match=r"x\.qrels:2: expected `query 0 document grade`"):
+    with pytest.raises(ValueError, match=r"x\.qrels:2: the grade 'high' is not a whole number"):
         read_qrels(tmp_path / "x.qrels")
