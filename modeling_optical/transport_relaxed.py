@@ -9,6 +9,7 @@ import torch
 
 from .transport_options import TransportOptions
 from .transport_problems import FORBIDDEN, Bucket, Solution
+from .transport_sinkhorn import LARGEST_KERNEL_EXPONENT
 
 _CHECK_EVERY = 5
 
@@ -46,12 +47,19 @@ def _alternate(
         A solution whose error is the mass, in rows or in columns, that the next update would move.
     """
     tolerance = max(options.tolerance, 8 * torch.finfo(bucket.a.dtype).eps)
-    exponent = torch.where(bucket.support(), bucket.cost / options.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
+    cost, support = bucket.cost, bucket.support()
+    # Where the mass is prescribed, a constant changes no plan; costs below 0 would keep the potentials at their bound.
+    lowest = torch.where(support, cost, torch.inf).amin((1, 2)) if mass is not None else torch.zeros_like(cost[:, 0, 0])
+    exponent = torch.where(support, (cost - lowest.view(-1, 1, 1)).double() / options.epsilon, FORBIDDEN).clamp_(max=FORBIDDEN)
     a, b = bucket.a, bucket.b
+    # As `sinkhorn`: in the problems' own precision where it holds the kernel, else in double precision.
+    within = bool(torch.where(support, exponent, 0).abs().amax() <= LARGEST_KERNEL_EXPONENT[a.dtype])
+    a, b = (t if within else t.double() for t in (a, b))
+    exponent = exponent.to(a.dtype)
     log_a, log_b = a.log(), b.log()
-    plan, potentials = torch.zeros_like(exponent), (torch.zeros_like(a), torch.zeros_like(b))
+    plan, potentials = torch.zeros_like(cost), (torch.zeros_like(bucket.a), torch.zeros_like(bucket.b))
     iterations = torch.zeros(a.shape[0], dtype=torch.int64, device=a.device)
-    errors = torch.zeros_like(a[:, 0])
+    errors = torch.zeros_like(bucket.a[:, 0])
     active = torch.arange(a.shape[0], device=a.device)
     g, level = torch.zeros_like(b), torch.zeros_like(a[:, :1])
     over_columns = torch.logsumexp(log_b.unsqueeze(1) - exponent, 2)
@@ -64,8 +72,9 @@ def _alternate(
         over_columns = torch.logsumexp((g + log_b).unsqueeze(1) - exponent, 2)
         if iteration % _CHECK_EVERY and iteration < options.max_iterations:
             continue
+        # Exponents are added before they become masses: alone, a potential may be beyond what the dtype holds.
         moved = [
-            torch.where(w > 0, w * (over + level).exp() * (old.exp() - relax(-over - level).exp()).abs(), 0).sum(1)
+            torch.where(w > 0, w * ((over + level + old).exp() - (over + level + relax(-over - level)).exp()).abs(), 0).sum(1)
             for w, old, over in ((a, f, over_columns), (b, g, over_rows))
         ]
         error = torch.maximum(*moved)
@@ -73,10 +82,11 @@ def _alternate(
         if bool(done.any()):
             index = active[done]
             rows, columns = (f + log_a + level)[done].unsqueeze(2), (g + log_b)[done].unsqueeze(1)
-            plan[index] = (rows + columns - exponent[done]).exp()
-            iterations[index], errors[index] = iteration, error[done]
-            potentials[0][index] = torch.where(a > 0, options.epsilon * (f + level), 0)[done]
-            potentials[1][index] = options.epsilon * g[done]
+            plan[index] = (rows + columns - exponent[done]).exp().to(plan.dtype)
+            iterations[index], errors[index] = iteration, error[done].to(errors.dtype)
+            of_rows = torch.where(a > 0, options.epsilon * (f + level) + lowest[active].unsqueeze(1), 0)
+            potentials[0][index] = of_rows[done].to(plan.dtype)
+            potentials[1][index] = (options.epsilon * g[done]).to(plan.dtype)
             if bool(done.all()):
                 break
             active, exponent, a, b, log_a, log_b, f, g, level, over_columns = (

@@ -348,3 +348,43 @@ def test_settings_by_name_and_options_as_a_whole_are_the_same(solver):
     assert torch.equal(by_name.plan, whole.plan)
     with pytest.raises(TypeError, match="'marginals' is no setting of a solver"):
         solve_transport(cost, marginals="idf")
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+@pytest.mark.parametrize("epsilon", [0.1, 0.005])
+@given(shift=st.sampled_from([-500.0, -5.0, 5.0]), seed=st.integers(0, 1000))
+@settings(max_examples=4, deadline=None)
+def test_costs_far_from_zero_and_small_epsilons_give_numbers_in_single_precision(solver, epsilon, shift, seed):
+    cost, row_mask, column_mask = problems(3, 6, 7, seed=seed)
+    arguments = {"solver": solver, "epsilon": epsilon, "tolerance": 1e-3, "max_iterations": 200}
+    single = solve_transport(cost + shift, row_mask, column_mask, **arguments)
+    double = solve_transport((cost + shift).double(), row_mask, column_mask, **arguments)
+    for solved in (single, double):
+        assert bool(solved.plan.isfinite().all())
+        assert bool(solved.marginal_error.isfinite().all())
+    assert single.converged.tolist() == double.converged.tolist()
+
+
+@pytest.mark.parametrize("solver", [solver for solver in SOLVERS if solver != "unbalanced"])
+@given(shift=st.sampled_from([-1000.0, -5.0, 5.0]), seed=st.integers(0, 1000))
+@settings(max_examples=4, deadline=None)
+def test_a_constant_changes_no_plan_of_a_given_mass(solver, shift, seed):
+    cost, row_mask, column_mask = problems(3, 6, 7, seed=seed)
+    plain, shifted = (
+        solve_transport(
+            cost.double() + added, row_mask, column_mask, solver=solver, epsilon=0.1, tolerance=1e-6, max_iterations=5000
+        )
+        for added in (0.0, shift)
+    )
+    assert bool(shifted.converged.all()) or solver == "greedy"
+    torch.testing.assert_close(shifted.plan.sum((1, 2)), plain.plan.sum((1, 2)), atol=1e-5, rtol=0)
+    torch.testing.assert_close((shifted.plan * cost).sum((1, 2)), (plain.plan * cost).sum((1, 2)), atol=1e-3, rtol=0)
+
+
+def test_unbalanced_transport_with_a_small_epsilon_converges_in_single_precision_as_in_double():
+    torch.manual_seed(0)
+    unit = [torch.nn.functional.normalize(torch.randn(8, tokens, 384), dim=-1) for tokens in (10, 12)]
+    arguments = {"solver": "unbalanced", "epsilon": 0.005, "tolerance": 1e-3, "max_iterations": 1000}
+    single, double = (solve_transport(cosine_cost(*unit).to(dtype), **arguments) for dtype in (torch.float32, torch.float64))
+    assert single.converged.tolist() == double.converged.tolist() == [True] * 8
+    torch.testing.assert_close(single.plan, double.plan.float(), atol=1e-4, rtol=0)
