@@ -54,6 +54,7 @@ _COMMANDS = (
 )
 
 _FIRST_PROCESS_SECONDS = 3.0
+_ENDED_BY_SIGPIPE = 141  # as a shell says it
 _OVERRIDE = re.compile(r"[a-z_]+(\.\w+)*=")
 
 _DESCRIPTION = """\
@@ -80,19 +81,28 @@ Teach an English retriever another language, from bitext.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; a mistake of the user's is one message and exit status 2, never a stack trace."""
+    """Runs a command. Whatever goes wrong is one message and exit status 2, never a stack trace.
+
+    A reader of the output that ends early (`| head`) ends the command in silence, with the status of SIGPIPE.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
         parser.print_help()
         return 0
     try:
-        return options.work(options)
+        status = options.work(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # What Python still wants to write at its end has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _ENDED_BY_SIGPIPE
     except KeyboardInterrupt:
         print("\noptical: interrupted. Start the same command again to go on where it stopped.", file=sys.stderr)
         return 130
-    except (ValueError, OSError, ImportError, KeyError, TypeError, RuntimeError, ArithmeticError) as error:
-        if options.debug:
+    except BaseException as error:  # the last place: libraries raise many types, those in Rust some that are no Exception
+        if options.debug or isinstance(error, (SystemExit, GeneratorExit)):
             raise
         rank = int(os.environ.get("RANK", "0"))
         if rank > 0:
@@ -114,10 +124,12 @@ def _sentence(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     from modeling_optical.files.lines import printable
 
+    # A message can hold what stands in other people's files.
     text = "\n".join(map(printable, text.split("\n")))
-    if isinstance(error, (TypeError, RuntimeError, KeyError)):
-        return f"{type(error).__name__}: {text}"
-    return text or type(error).__name__
+    if isinstance(error, (ValueError, OSError, ImportError, ArithmeticError)):
+        return text or type(error).__name__
+    # The messages of these do not say what happened without their name.
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def _parser() -> argparse.ArgumentParser:
