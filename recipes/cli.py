@@ -122,10 +122,6 @@ def _shown(text: str) -> str:
 
 def _sentence(error: BaseException) -> str:
     text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-    from modeling_optical.files.lines import printable
-
-    # A message can hold what stands in other people's files.
-    text = "\n".join(map(printable, text.split("\n")))
     if isinstance(error, (ValueError, OSError, ImportError, ArithmeticError)):
         return text or type(error).__name__
     # The messages of these do not say what happened without their name.

@@ -122,7 +122,7 @@ def check_identifier(place: str, identifier: str) -> None:
         ValueError: naming the place.
     """
     if is_blank(identifier) or any(character.isspace() for character in identifier):
-        raise ValueError(f"{place}: the id {identifier!r} is empty or has white space, which run files cannot hold.")
+        raise ValueError(f"{place}: the id {identifier!r} is empty, or has white space, which run files cannot hold.")
     if "\0" in identifier:
         raise ValueError(f"{place}: the id {identifier!r} has a NUL character, which run files cannot hold.")
     if replace_lone_surrogates(identifier) != identifier:

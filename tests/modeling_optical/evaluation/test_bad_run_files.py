@@ -93,7 +93,7 @@ def test_judgements_are_read_the_same_in_all_their_forms(header, line, tmp_path)
         (["q1 0 d1 1.5"], "the grade '1.5' is not a whole number"),
         (["q1 0 d1 one"], "the grade 'one' is not a whole number"),
         (["q1 0 d1 nan"], "the grade 'nan' is not a whole number"),
-        (["q 1\td1\t1"], "the id 'q 1' is empty or has white space"),
+        (["q 1\td1\t1"], "the id 'q 1' is empty, or has white space"),
         (["q1,d1,1"], "expected query id, document id and grade.*found 1 columns"),
     ],
 )
