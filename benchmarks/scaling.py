@@ -39,7 +39,7 @@ def recipe(options: argparse.Namespace) -> str:
             "student": {"start": "teacher", "dropout": 0.0, "max_length": 64},
             "data": {"bitext": [source], "held_out": 0.0, "max_training_pairs": BATCH * options.updates},
             "objectives": {"transport": 1.0},
-            "training": {"max_steps": options.updates, "bf16": True, "logging_steps": options.updates, "save_strategy": "no",
+            "training": {"max_steps": options.updates, "logging_steps": options.updates, "save_strategy": "no",
                          "disable_tqdm": True, "train_sampling_strategy": "group_by_length"},
             "evaluation": {"examples": 0},
         }

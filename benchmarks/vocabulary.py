@@ -137,7 +137,6 @@ class Bench:
             max_steps=self.options.steps,
             per_device_train_batch_size=self.options.batch_size,
             learning_rate=3e-4,
-            bf16=True,
             use_cpu=not torch.cuda.is_available(),
             dataloader_pin_memory=torch.cuda.is_available(),
             seed=self.options.seed,

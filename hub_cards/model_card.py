@@ -50,6 +50,7 @@ class Cost:
         training_seconds, total_seconds: of the student's training, and of the whole run with baselines and evaluation.
         device: what it ran on.
         processes, updates: how many; None where not known.
+        precision: of the training, such as `bf16`.
     """
 
     training_seconds: float | None = None
@@ -57,6 +58,7 @@ class Cost:
     device: str = ""
     processes: int | None = None
     updates: int | None = None
+    precision: str | None = None
 
 
 @dataclass
@@ -267,7 +269,8 @@ def _cost(cost: Cost) -> list[str]:
         parts = [f"{cost.training_seconds:.0f} s", *([f"{cost.updates:,} updates"] if cost.updates else [])]
         where = f" on {cost.device}" if cost.device else ""
         processes = f", {cost.processes} processes" if cost.processes and cost.processes > 1 else ""
-        lines.append(f"Time: {', '.join(parts)}{where}{processes}")
+        precision = f", in {cost.precision}" if cost.precision else ""
+        lines.append(f"Time: {', '.join(parts)}{where}{processes}{precision}")
     if cost.total_seconds is not None:
         lines.append(f"Time of the whole run, with baselines and evaluation: {cost.total_seconds:.0f} s")
     return lines

@@ -34,6 +34,7 @@ class RetrieverCard:
         sources: names of the data.
         rows: results of the systems `start` and `trained`.
         versions: of the packages.
+        precision: of the training, such as `bf16`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class RetrieverCard:
     sources: Sequence[str]
     rows: Sequence[ResultRow]
     versions: Mapping[str, str | None]
+    precision: str
 
 
 def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id: str | None = None) -> Path:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from .late_interaction import ragged_maxsim
-from .modeling_optical import OpticalModel
+from .text_encoding import TextEncoder
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Explanation:
 
 
 @torch.inference_mode()
-def explain(query_model: OpticalModel, document_model: OpticalModel, query: str, document: str) -> Explanation:
+def explain(query_model: TextEncoder, document_model: TextEncoder, query: str, document: str) -> Explanation:
     """Takes the score of a query and a document apart.
 
     Raises:
@@ -84,7 +84,7 @@ def explain(query_model: OpticalModel, document_model: OpticalModel, query: str,
     return Explanation(score, matches)
 
 
-def _scoring_tokens(model: OpticalModel, text: str, kind: str) -> tuple[torch.Tensor, list[Token]]:
+def _scoring_tokens(model: TextEncoder, text: str, kind: str) -> tuple[torch.Tensor, list[Token]]:
     """Vectors (tokens, dim) and tokens of a text, those alone that score."""
     processor = model.get_processor()
     (feature,) = processor.tokenize([text], kind, return_offsets=True)

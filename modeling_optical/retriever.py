@@ -22,8 +22,8 @@ from .explanation import Explanation, explain
 from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
 from .indexes.manifest import INDEX_FILE
-from .modeling_optical import OpticalModel
 from .pretrained import hub_arguments
+from .text_encoding import TextEncoder
 
 logger = logging.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class OpticalRetriever:
     ```
     """
 
-    def __init__(self, queries: OpticalModel, documents: OpticalModel | str | os.PathLike | None = None):
+    def __init__(self, queries: TextEncoder, documents: TextEncoder | str | os.PathLike | None = None):
         self.query_model = queries
         self._documents = queries if documents is None else documents
         self._documents_given: dict[str, Any] = {}
@@ -77,6 +77,8 @@ class OpticalRetriever:
         documents: str | os.PathLike | None = None,
         *,
         device: torch.device | str = "cpu",
+        precision: str = "auto",
+        backend: str = "torch",
         **kwargs: Any,
     ) -> OpticalRetriever:
         """Loads the query encoder.
@@ -85,21 +87,24 @@ class OpticalRetriever:
             queries: folder, Hub id or `package:NAME/PATH` of the student.
             documents: the same of the teacher, loaded when it is first needed. None: the student encodes documents too.
             device: where the models run.
+            precision: what they encode in; `auto` is bf16 where the hardware has it.
+            backend: what runs them, as for `load_checkpoint`.
             **kwargs: for `load_checkpoint`; the token, cache_dir, local_files_only … hold for the teacher, too.
         """
-        student = load_checkpoint(queries, **kwargs)
+        student = load_checkpoint(queries, precision=precision, backend=backend, **kwargs)
         student.to(torch.device(device))
         retriever = cls(student, documents)
-        retriever._documents_given = hub_arguments(kwargs, elsewhere=True)
+        retriever._documents_given = hub_arguments(kwargs, elsewhere=True) | {"precision": precision, "backend": backend}
         return retriever
 
     @property
-    def document_model(self) -> OpticalModel:
+    def document_model(self) -> TextEncoder:
         """The model that encodes documents."""
-        if not isinstance(self._documents, OpticalModel):
+        if not isinstance(self._documents, TextEncoder):
             name = os.fspath(self._documents)
-            self._documents = load_checkpoint(name, **self._documents_given)
-            self._documents.to(self.query_model.device)
+            documents: TextEncoder = load_checkpoint(name, **self._documents_given)
+            documents.to(self.query_model.device)
+            self._documents = documents
         return self._documents
 
     @property
@@ -302,6 +307,8 @@ def retriever_for_index(
     documents: str | os.PathLike | None = None,
     *,
     device: torch.device | str = "cpu",
+    precision: str = "auto",
+    backend: str = "torch",
     **settings: Any,
 ) -> OpticalRetriever:
     """A retriever with an index open.
@@ -312,6 +319,8 @@ def retriever_for_index(
         documents: the model that made the index. None: the one that the index names, if it is one that may be loaded unasked
             (see `brought_name`).
         device: where the models run.
+        precision: what they encode in; `auto` is bf16 where the hardware has it.
+        backend: what runs them, as for `load_checkpoint`.
         **settings: of the engine.
 
     Raises:
@@ -324,6 +333,12 @@ def retriever_for_index(
     if documents is None:
         documents = brought_name(made_by.name, f"the index {path}", "documents=… (--documents-model)")
     symmetric = queries is None or os.fspath(queries) == os.fspath(documents)
-    retriever = OpticalRetriever.from_pretrained(queries or documents, None if symmetric else documents, device=device)
+    retriever = OpticalRetriever.from_pretrained(
+        queries or documents,
+        None if symmetric else documents,
+        device=device,
+        precision=precision,
+        backend=backend,
+    )
     retriever.open(path, **settings)
     return retriever

@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from .configuration_optical import KINDS
 from .late_interaction import search
+from .precision import autocast
 from .pretrained import refuse_unknown
 
 if TYPE_CHECKING:
@@ -27,17 +28,24 @@ class TextEncoder:
     """Encoding with the names of sentence-transformers, for a model with a `config`, a `device` and a `get_processor`.
 
     All texts go through the module's call, so that hooks, `model.compile()` and sharded parameters work.
+
+    Attributes:
+        precision: what texts are encoded in where `encode` does not say: one of `PRECISIONS`, or None for the weights' own.
+        kept_digest: SHA-256 of the weights, where they are not at hand.
     """
 
     # What the model has.
     __call__: Callable[..., Any]
     config: Any
     device: Any
+    dtype: Any
     eval: Callable[[], Any]
     get_processor: Callable[[], Any]
     to: Callable[..., Any]
     train: Callable[..., Any]
     training: bool
+    precision: str | None = None
+    kept_digest: Any = None
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -77,6 +85,8 @@ class TextEncoder:
             max_length: tokens per text, in place of the configured length.
             show_progress_bar: None shows it from 1,000 texts on.
             device: moves the model there first. None: where it is.
+            precision: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None: `self.precision`,
+                which is None too unless `load_checkpoint(…, precision=…)` set it, and then the weights' own.
             processor: in place of the model's own.
 
         Returns:
@@ -156,6 +166,7 @@ class TextEncoder:
         show_progress_bar: bool | None = None,
         device: Any = None,
         pool: Any = None,
+        precision: str | None = None,
         processor: OpticalProcessor | None = None,
         **unknown: Any,
     ) -> Iterator[tuple[list[int], Any]]:
@@ -169,7 +180,7 @@ class TextEncoder:
             if prompt_name not in self.prompts:
                 raise ValueError(f"prompt_name is {prompt_name!r}; this model has prompts for 'query' and 'document'.")
             prompt = self.prompts[prompt_name]
-        processor = processor or self.get_processor()
+        precision, processor = precision or self.precision, processor or self.get_processor()
         features = [
             feature
             for start in range(0, len(texts), 1024)
@@ -189,7 +200,7 @@ class TextEncoder:
                     chosen = order[start : start + batch_size]
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)
                     del batch["content_mask"]
-                    with torch.no_grad():
+                    with torch.no_grad(), autocast(precision, self.device, self.dtype, batch["input_ids"].numel()):
                         output = self(**batch, weigh_tokens_by=(), return_dict=True)
                     yield chosen, output
                     bar.update(len(chosen))

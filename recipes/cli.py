@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import sys
@@ -85,6 +86,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     A reader of the output that ends early (`| head`) ends the command in silence, with the status of SIGPIPE.
     """
+    # Before PyTorch is imported: threads that wait for a core and spin take it from those that work (docs/speed.md).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        # A console that cannot show a character shows its number; the command goes on.
+        if isinstance(stream, io.TextIOWrapper) and not stream.encoding.lower().startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:

@@ -7,6 +7,10 @@ import shutil
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Vectors are compared to five digits, on every machine.
+os.environ.setdefault("OPTICAL_PRECISION", "fp32")
+# Several processes share few cores: none spins while it waits.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from pathlib import Path
 
@@ -183,6 +187,12 @@ def pytest_collection_finish() -> None:
 def pytest_unconfigure() -> None:
     """What is never collected is told as a leak by some libraries."""
     gc.unfreeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What the package keeps between runs is not the user's."""
+    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="session")

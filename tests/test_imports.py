@@ -19,6 +19,7 @@ TRAVELLING = (
     "configuration_optical",
     "modeling_optical",
     "multiple_choice",
+    "precision",
     "processing_optical",
     "transport",
     "transport_newton",

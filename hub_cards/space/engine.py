@@ -11,11 +11,13 @@ from html import escape
 from pathlib import Path
 from threading import Lock
 
-from modeling_optical import OpticalModel, OpticalRetriever, load_checkpoint
+from modeling_optical import OpticalRetriever, load_checkpoint
+from modeling_optical.checkpoints.backends import cache_folder
 from modeling_optical.checkpoints.names import teacher_of
 from modeling_optical.encoding.encoded_corpus import Encoder
 from modeling_optical.explanation import Explanation
 from modeling_optical.retriever import Passage
+from modeling_optical.text_encoding import TextEncoder
 
 from ..alignment import align
 from ..alignment_page import alignment_fragment
@@ -39,6 +41,7 @@ class DemoSettings:
         index: folder of an index that is there; None makes one in the user's cache.
         examples: language code to pairs of a teacher's text and its translation.
         other_students: whether a visitor may name another student, any folder or Hub id; one such is kept.
+        backend: what runs the models, as for `load_checkpoint`.
     """
 
     students: dict[str, str]
@@ -47,6 +50,7 @@ class DemoSettings:
     index: str | None = None
     examples: dict[str, list[list[str]]] = field(default_factory=dict)
     other_students: bool = False
+    backend: str = "torch"
 
     def save(self) -> str:
         """The settings as JSON."""
@@ -80,15 +84,15 @@ class DemoEngine:
         if not settings.students:
             raise ValueError("the demo needs a student: give its folder or its id on the Hub.")
         self.settings = settings
-        self._students: dict[str, OpticalModel] = {}
-        self._other: tuple[str, OpticalModel] | None = None
+        self._students: dict[str, TextEncoder] = {}
+        self._other: tuple[str, TextEncoder] | None = None
         self._lock = Lock()
         first = next(iter(settings.students.values()))
         name = teacher_of(self.student(first).config.teacher, first, settings.teacher)
-        self.teacher = load_checkpoint(name)
+        self.teacher = load_checkpoint(name, precision="auto", backend=settings.backend)
         self._index = Path(settings.index) if settings.index else self._make_index(name)
 
-    def student(self, name: str) -> OpticalModel:
+    def student(self, name: str) -> TextEncoder:
         """A student by folder or Hub id. Of those that visitors name, only the last is kept.
 
         Raises:
@@ -100,11 +104,11 @@ class DemoEngine:
         with self._lock:
             if own:
                 if name not in self._students:
-                    self._students[name] = load_checkpoint(name)
+                    self._students[name] = load_checkpoint(name, precision="auto", backend=self.settings.backend)
                 return self._students[name]
             if self._other is None or self._other[0] != name:
                 self._other = None  # before the next one is loaded, so that there are never two
-                self._other = name, load_checkpoint(name)
+                self._other = name, load_checkpoint(name, precision="auto", backend=self.settings.backend)
             return self._other[1]
 
     def _make_index(self, teacher: str) -> Path:
@@ -113,8 +117,7 @@ class DemoEngine:
             raise ValueError("the demo needs documents: give a corpus (--corpus) or an index (--index).")
         corpus = Path(self.settings.corpus)
         digest = hashlib.sha256(f"{Encoder.of(self.teacher).fingerprint}\0".encode() + corpus.read_bytes()).hexdigest()[:16]
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = cache / "modeling-optical" / f"demo-{digest}"
+        folder = cache_folder() / f"demo-{digest}"
         if not (folder / "index.json").is_file():
             OpticalRetriever(self.teacher).index(str(corpus), folder, name=teacher)
         return folder

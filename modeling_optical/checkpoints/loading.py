@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 
 from ..adapters import ADAPTER_FILE, with_adapter
 from ..configuration_optical import SETTINGS
 from ..modeling_optical import OpticalModel
+from ..precision import check_precision
 from ..pretrained import split_arguments
+from ..text_encoding import TextEncoder
 from . import clip, pylate, sentence_transformers, stanford
+from .backends import check_backend, with_backend
 from .files import CheckpointFiles
 from .names import brought_name, resolve_model_path
 from .settings import check_settings
@@ -73,13 +76,19 @@ def detect_format(files: CheckpointFiles) -> str:
     )
 
 
+@overload
+def load_checkpoint(name: str | os.PathLike, *, backend: Literal["torch"] = "torch", **kwargs: Any) -> OpticalModel: ...
+@overload
+def load_checkpoint(name: str | os.PathLike, *, backend: str, **kwargs: Any) -> TextEncoder: ...
 def load_checkpoint(
     name: str | os.PathLike,
     *,
     model_class: type[OpticalModel] = OpticalModel,
     checkpoint_format: str | None = None,
+    precision: str | None = None,
+    backend: str = "torch",
     **kwargs: Any,
-) -> OpticalModel:
+) -> TextEncoder:
     """Loads a late-interaction model with its processor, whoever saved it.
 
     Lengths, markers, prompts, expansion and skip list are those that the checkpoint names. A plain encoder (BERT, XLM-R,
@@ -91,6 +100,10 @@ def load_checkpoint(
         name: folder, Hub id, or `package:NAME/PATH`.
         model_class: `OpticalModel` or a subclass.
         checkpoint_format: one of `FORMATS`, where the files should not decide.
+        precision: what texts are encoded in: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None:
+            what the weights are in.
+        backend: what runs the model: `"torch"`, `"onnx"` or `"onnx-int8"` (onnxruntime, on a graph that is exported when it
+            is first needed), or `"auto"` (what a measurement on this machine found fastest). See docs/speed.md.
         **kwargs: for `from_pretrained` (revision, subfolder, token, dtype, attn_implementation, trust_remote_code, strict …);
             any value of `OpticalConfig`, which takes the place of the checkpoint's; and `language`, an X-MOD backbone's
             language.
@@ -98,7 +111,7 @@ def load_checkpoint(
     The folder of a PEFT adapter loads its base model and merges the adapter into it.
 
     Returns:
-        The model in eval mode, its `processor` set.
+        The model in eval mode, its `processor` set. With another backend than `torch`, a `TextEncoder` with its vectors.
 
     Raises:
         FileNotFoundError: if there is no such folder, package or model.
@@ -107,8 +120,18 @@ def load_checkpoint(
             tokenizer cannot be the model's, or a setting has no counterpart here.
         TypeError: for an unknown argument.
     """
+    check_precision(precision or "auto")
+    check_backend(backend)
     if checkpoint_format is not None and checkpoint_format not in FORMATS:
         raise ValueError(f"checkpoint_format is {checkpoint_format!r}; allowed: {', '.join(FORMATS)}.")
+    model = _read(name, model_class, checkpoint_format, kwargs)
+    model.precision = precision
+    return with_backend(model, backend)
+
+
+def _read(
+    name: str | os.PathLike, model_class: type[OpticalModel], checkpoint_format: str | None, kwargs: dict[str, Any]
+) -> OpticalModel:
     language = kwargs.pop("language", None)
     given, kwargs = split_arguments("load_checkpoint", kwargs, SETTINGS)
     # Without an answer transformers asks on the terminal, and waits.

@@ -45,7 +45,7 @@ def resolve_model_path(name: str | os.PathLike) -> str:
             f"model {name!r}: .dnn files are pickles of the first ColBERT releases and are not read. Load it with colbert-ai, "
             "save it as a folder (`Checkpoint(...).save(FOLDER)`), and give that folder."
         )
-    if name.startswith((".", "/", "~")) or name.count("/") > 1 or os.path.exists(expanded):
+    if name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name or os.path.exists(expanded):
         raise FileNotFoundError(f"model {name!r}: there is no such folder.")
     return name
 

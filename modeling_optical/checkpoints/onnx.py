@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import nn
+from transformers.utils import logging
 
 from ..configuration_optical import OpticalConfig
 from ..late_interaction import search
-from ..modeling_optical import OpticalModel
+from ..modeling_optical import OpticalModel, OpticalModelOutput
 from ..processing_optical import OpticalProcessor
+from ..text_encoding import TextEncoder
 
+logger = logging.get_logger(__name__)
+
+GRAPH, INT8_GRAPH = "model.onnx", "model_int8.onnx"
 _INSTALL = 'pip install "modeling-optical[onnx]"'
-_TEXTS = (
+TEXTS = (
     "search works in English and fails in Somali",
     "paka alikaa kwenye mkeka, na mbwa akabweka!",
     "«Да, да»",
@@ -39,12 +44,14 @@ class QuantizationLoss:
         texts: how many texts, each as a query and as a document.
         mean_cosine: mean cosine similarity of a token's two vectors.
         least_cosine: the least.
+        greatest_distance: of a token's two vectors.
         first_kept: share of queries whose best document stays the best.
     """
 
     texts: int
     mean_cosine: float
     least_cosine: float
+    greatest_distance: float
     first_kept: float
 
     def __str__(self) -> str:
@@ -55,20 +62,26 @@ class QuantizationLoss:
 
 
 class _TokenVectors(nn.Module):
-    """The graph: ids and attention mask to unit vectors of all tokens. Masks of scoring are the processor's."""
+    """The graph: ids and attention mask to unit vectors of all tokens and the pooled vector, where the model has one.
+
+    Masks of scoring are the processor's.
+    """
 
     def __init__(self, model: OpticalModel):
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         everything = torch.ones_like(attention_mask, dtype=torch.bool)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_mask": everything}
-        return self.model(**inputs, weigh_tokens_by=(), return_dict=True)["token_vectors"]
+        output = self.model(**inputs, weigh_tokens_by=(), return_dict=True)
+        return (
+            output["token_vectors"] if output["pooled_vector"] is None else (output["token_vectors"], output["pooled_vector"])
+        )
 
 
-class OnnxEncoder:
-    """Encodes with an exported graph, in query or document mode, without PyTorch in the forward pass.
+class OnnxEncoder(TextEncoder, nn.Module):
+    """Encodes with an exported graph, without PyTorch in the forward pass: `encode_query`, `encode_document`, `similarity` …
 
     Args:
         folder: as `optical export --format onnx` writes it.
@@ -81,7 +94,7 @@ class OnnxEncoder:
 
     ```python
     >>> encoder = OnnxEncoder("student-onnx")
-    >>> encoder.encode(["habari ya asubuhi"], "query")[0].shape
+    >>> encoder.encode_query(["habari ya asubuhi"])[0].shape
     ```
     """
 
@@ -90,24 +103,37 @@ class OnnxEncoder:
             import onnxruntime
         except ImportError as error:
             raise ImportError(f"onnxruntime is needed: {_INSTALL}") from error
-        graph = Path(folder) / ("model_int8.onnx" if quantized else "model.onnx")
+        graph = Path(folder) / (INT8_GRAPH if quantized else GRAPH)
         if not graph.is_file():
             raise FileNotFoundError(f"{graph} is missing: make it with `optical export MODEL --format onnx --output {folder}`.")
+        super().__init__()
+        self.config = OpticalConfig.from_pretrained(folder)
         self.processor = OpticalProcessor.from_pretrained(folder)
-        self._session = onnxruntime.InferenceSession(str(graph), providers=onnxruntime.get_available_providers())
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        if os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE":
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(graph), options, providers=onnxruntime.get_available_providers())
+        self._outputs_of_graph = [output.name for output in self._session.get_outputs()]
 
-    def encode(self, inputs: str | Iterable[str], kind: str = "query", *, batch_size: int = 32) -> Any:
-        """One float32 array (scoring tokens, dim) for a string, a list of them for many texts, as `OpticalModel.encode`."""
-        features = self.processor.tokenize(inputs, kind)
-        order = sorted(range(len(features)), key=lambda i: len(features[i]["input_ids"]))
-        results: list[Any] = [None] * len(features)
-        for start in range(0, len(order), batch_size):
-            chosen = order[start : start + batch_size]
-            batch = self.processor.pad([features[i] for i in chosen])
-            (vectors,) = self._session.run(None, {name: batch[name].numpy() for name in ("input_ids", "attention_mask")})
-            for row, index in enumerate(chosen):
-                results[index] = vectors[row][batch["token_mask"][row].numpy()]
-        return results[0] if isinstance(inputs, str) else results
+    def get_processor(self) -> OpticalProcessor:
+        """Tokenizer and masks."""
+        return self.processor
+
+    def to(self, device: torch.device | str) -> Self:  # type: ignore[override]
+        """As models have it; what runs the graph, onnxruntime has chosen."""
+        if torch.device(device).type == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
+            logger.warning_once("the graph runs on the CPU: onnxruntime has no CUDA provider (pip install onnxruntime-gpu).")
+        return self
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_mask: torch.Tensor, **_: Any
+    ) -> OpticalModelOutput:
+        """`token_vectors`, `token_mask` and, with a pooling, `pooled_vector`; arguments as for `OpticalModel`."""
+        found = self._session.run(None, {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
+        results = zip(self._outputs_of_graph, map(torch.from_numpy, found), strict=True)
+        return OpticalModelOutput(token_mask=token_mask, **dict(results))
 
 
 def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None:
@@ -136,7 +162,7 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
     config._auto_class = None  # the code that reads it is installed, and does not travel with a graph
     config.save_pretrained(folder)
     processor.tokenizer.save_pretrained(folder)
-    batch = processor(list(_TEXTS[:2]), kind="document")
+    batch = processor(list(TEXTS[:2]), kind="document")
     # Attention as plain operators: what exporters and runtimes agree on.
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")
@@ -145,7 +171,7 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
             _TokenVectors(model).eval(),
             (batch["input_ids"], batch["attention_mask"]),
             input_names=["input_ids", "attention_mask"],
-            output_names=["token_vectors"],
+            output_names=["token_vectors", *(["pooled_vector"] if model.config.pooling_mode else [])],
             dynamic_shapes={
                 "input_ids": {0: "batch", 1: "tokens"},
                 "attention_mask": {0: "batch", 1: "tokens"},
@@ -156,11 +182,12 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
     finally:
         model.set_attn_implementation(attention)
     assert program is not None
-    program.save(str(folder / "model.onnx"))
-    onnx.checker.check_model(str(folder / "model.onnx"))
+    program.save(str(folder / GRAPH))
+    onnx.checker.check_model(str(folder / GRAPH))
     encoder = OnnxEncoder(folder)
     for kind in ("query", "document"):
-        for text, ours, theirs in zip(_TEXTS, model.encode(_TEXTS, kind), encoder.encode(_TEXTS, kind), strict=True):
+        exact = model.encode(TEXTS, kind, precision="fp32")
+        for text, ours, theirs in zip(TEXTS, exact, encoder.encode(TEXTS, kind), strict=True):
             worst = float(np.abs(ours - theirs).max(initial=0.0))
             if ours.shape != theirs.shape or worst > tolerance:
                 raise RuntimeError(
@@ -179,8 +206,8 @@ def quantize(folder: Path, texts: Sequence[str] | None = None) -> QuantizationLo
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     # A scale per channel: with one per matrix the vectors lose several times as much.
-    quantize_dynamic(folder / "model.onnx", folder / "model_int8.onnx", weight_type=QuantType.QInt8, per_channel=True)
-    texts = [text for text in (texts or _TEXTS) if text.strip()]
+    quantize_dynamic(folder / GRAPH, folder / INT8_GRAPH, weight_type=QuantType.QInt8, per_channel=True)
+    texts = [text for text in (texts or TEXTS) if text.strip()]
     exact, small = OnnxEncoder(folder), OnnxEncoder(folder, quantized=True)
     found = {
         (kind, e): encoder.encode(texts, kind) for e, encoder in enumerate((exact, small)) for kind in ("query", "document")
@@ -197,5 +224,6 @@ def quantize(folder: Path, texts: Sequence[str] | None = None) -> QuantizationLo
         texts=len(texts),
         mean_cosine=float(cosines.mean()),
         least_cosine=float(cosines.min()),
+        greatest_distance=float((2 - 2 * cosines.min()).clip(0) ** 0.5),
         first_kept=float((best[0] == best[1]).float().mean()),
     )

@@ -21,7 +21,7 @@ from ..files.atomic_write import write_text
 from ..files.fingerprint import model_fingerprint
 from ..files.lines import parse_json
 from ..files.lock import LOCK_FILE, locked
-from ..modeling_optical import OpticalModel
+from ..text_encoding import TextEncoder
 from .batching import batched
 from .corpus import CorpusSource, CorpusStream
 from .normal_forms import is_blank
@@ -77,7 +77,7 @@ class Encoder:
         )
 
     @classmethod
-    def of(cls, model: OpticalModel, kind: str = "document", pool_factor: int | None = None) -> Encoder:
+    def of(cls, model: TextEncoder, kind: str = "document", pool_factor: int | None = None) -> Encoder:
         """The encoder that a loaded model is."""
         name = recorded_name(model.config._name_or_path or type(model).__name__)
         return cls(name, model.config.vector_dim, model_fingerprint(model, kind), pool_factor)
@@ -88,7 +88,7 @@ class Encoder:
 
 
 def encode_corpus(
-    model: OpticalModel,
+    model: TextEncoder,
     documents: CorpusSource,
     path: str | os.PathLike,
     *,
@@ -171,7 +171,7 @@ def encode_corpus(
     return EncodedCorpus(folder)
 
 
-def _encode(model: OpticalModel, texts: list[str], kind: str, batch_size: int, pool_factor: int | None) -> list[np.ndarray]:
+def _encode(model: TextEncoder, texts: list[str], kind: str, batch_size: int, pool_factor: int | None) -> list[np.ndarray]:
     vectors = model.encode(texts, kind, batch_size=batch_size, show_progress_bar=False)
     return vectors if pool_factor is None else [pool_tokens(array, pool_factor) for array in vectors]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from ..modeling_optical import OpticalModel
+from ..text_encoding import TextEncoder
 from .collections import Collection, Corpus
 from .metrics import METRICS, per_query
 from .results import ResultRow, read_results, result_rows, write_results
@@ -49,10 +49,10 @@ class Evaluator:
         self.rows: list[ResultRow] = []
         self.values: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
         # A corpus is compared by identity; holding it keeps its identity from passing to another one.
-        self._encoded: WeakKeyDictionary[OpticalModel, list[tuple[Corpus, EncodedDocuments]]] = WeakKeyDictionary()
+        self._encoded: WeakKeyDictionary[TextEncoder, list[tuple[Corpus, EncodedDocuments]]] = WeakKeyDictionary()
 
     def measure(
-        self, system: str, queries_model: OpticalModel, collection: Collection, documents_model: OpticalModel | None = None
+        self, system: str, queries_model: TextEncoder, collection: Collection, documents_model: TextEncoder | None = None
     ) -> Run:
         """Searches a collection and records the run; arguments as for `retrieve` and `record`."""
         return self.record(
@@ -61,10 +61,10 @@ class Evaluator:
 
     def retrieve(
         self,
-        queries_model: OpticalModel,
+        queries_model: TextEncoder,
         queries: Mapping[str, str],
         corpus: Corpus,
-        documents_model: OpticalModel | None = None,
+        documents_model: TextEncoder | None = None,
         *,
         k: int = 100,
     ) -> Run:
@@ -113,7 +113,7 @@ class Evaluator:
         kept = [row for row in earlier if (row.system, row.collection, row.language) not in self.values]
         return write_results(path, [*kept, *self.rows])
 
-    def _documents(self, model: OpticalModel, corpus: Corpus) -> EncodedDocuments:
+    def _documents(self, model: TextEncoder, corpus: Corpus) -> EncodedDocuments:
         held = self._encoded.setdefault(model, [])
         for known, documents in held:
             if known is corpus:

@@ -11,7 +11,7 @@ from transformers.utils import logging
 
 from ..encoding.batching import batched
 from ..late_interaction import TopDocuments, search
-from ..modeling_optical import OpticalModel
+from ..text_encoding import TextEncoder
 from .collections import Corpus
 
 BLOCK = 10_000
@@ -26,7 +26,7 @@ class EncodedDocuments:
     vectors: list[Any]
 
 
-def encode_corpus_in_memory(model: OpticalModel, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
+def encode_corpus_in_memory(model: TextEncoder, corpus: Corpus, *, batch_size: int = 32) -> EncodedDocuments:
     """Encodes a corpus (document id to text) once, to be searched by several query encoders."""
     pairs = list(corpus.items())
     texts = [text for _, text in pairs]
@@ -34,7 +34,7 @@ def encode_corpus_in_memory(model: OpticalModel, corpus: Corpus, *, batch_size: 
 
 
 def retrieve(
-    model: OpticalModel, queries: Mapping[str, str], documents: EncodedDocuments, *, k: int = 100, batch_size: int = 32
+    model: TextEncoder, queries: Mapping[str, str], documents: EncodedDocuments, *, k: int = 100, batch_size: int = 32
 ) -> dict[str, dict[str, float]]:
     """Exact MaxSim search.
 
@@ -57,9 +57,9 @@ def retrieve(
 
 
 def retrieve_streaming(
-    queries_model: OpticalModel,
+    queries_model: TextEncoder,
     queries: Mapping[str, str],
-    documents_model: OpticalModel,
+    documents_model: TextEncoder,
     corpus: Corpus,
     *,
     k: int = 100,
@@ -131,7 +131,7 @@ def _run(
     }
 
 
-def _check_dimension(model: OpticalModel, documents: EncodedDocuments) -> None:
+def _check_dimension(model: TextEncoder, documents: EncodedDocuments) -> None:
     if documents.vectors and documents.vectors[0].shape[1] != model.config.vector_dim:
         raise ValueError(
             f"the query model has token vectors of dimension {model.config.vector_dim}, the documents of "

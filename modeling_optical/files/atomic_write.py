@@ -36,7 +36,7 @@ def replacing_file(path: str | os.PathLike) -> Iterator[Path]:
         mode = os.fstat(descriptor).st_mode
         os.close(descriptor)
         yield scratch
-        with open(scratch, "rb") as stream:
+        with open(scratch, "r+b") as stream:  # Windows flushes only what may be written
             os.fsync(stream.fileno())
         os.chmod(scratch, mode)
         os.replace(scratch, path)

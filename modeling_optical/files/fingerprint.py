@@ -9,7 +9,7 @@ import os
 import torch
 from torch import nn
 
-from ..modeling_optical import OpticalModel
+from ..text_encoding import TextEncoder
 
 
 def file_checksum(path: str | os.PathLike) -> str:
@@ -27,7 +27,7 @@ def digest_of_weights(model: nn.Module) -> hashlib._Hash:
     return digest
 
 
-def model_fingerprint(model: OpticalModel, use: str) -> str:
+def model_fingerprint(model: TextEncoder, use: str) -> str:
     """Hash of everything that a vector depends on: weights, settings, tokenizer, and how they are used.
 
     Args:
@@ -37,7 +37,7 @@ def model_fingerprint(model: OpticalModel, use: str) -> str:
     Returns:
         64 hexadecimal digits.
     """
-    digest = digest_of_weights(model)
+    digest = digest_of_weights(model) if model.kept_digest is None else model.kept_digest.copy()
     settings = model.config.to_diff_dict()
     for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "teacher", "dtype"):
         settings.pop(key, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -160,7 +161,8 @@ class ExactIndex(Index):
         named = {description.file for description in self._opened.descriptions}
         for path in [*self.segment_folder.glob("segment-*"), *self.segment_folder.glob(".segment-*")]:
             if path.name not in named:
-                path.unlink()
+                with suppress(PermissionError):  # Windows keeps what another process reads; the next change removes it
+                    path.unlink()
 
     # Reading
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -143,7 +144,8 @@ class TwoStageIndex(ExactIndex):
             if path.is_dir():
                 shutil.rmtree(path)
             elif path not in kept:
-                path.unlink()
+                with suppress(PermissionError):  # Windows keeps what another process reads; the next change removes it
+                    path.unlink()
 
     def _search(
         self, queries: list[np.ndarray], k: int, texts: Sequence[str] | None

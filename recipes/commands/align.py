@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .evaluate import device
+from .encoders import device
 
 _PICTURES = (".png", ".svg", ".pdf")
 _PAGES = (".html", ".htm")

@@ -6,6 +6,8 @@ import argparse
 import tempfile
 from pathlib import Path
 
+from .encoders import add_backend_option
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
@@ -24,6 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     demo.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     demo.add_argument("--port", type=int, help="port (7860, or the next that is free)")
+    add_backend_option(demo)
     demo.set_defaults(work=_demo)
 
 
@@ -40,5 +43,6 @@ def _demo(options: argparse.Namespace) -> int:
         else:
             settings = emoji_settings(students, Path(scratch) / "emoji.jsonl", options.teacher)
         settings.other_students = options.other_students
+        settings.backend = options.backend
         launch(DemoEngine(settings), server_name=options.host, server_port=options.port)
     return 0

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .encoders import add_encoder_options, encoder_arguments
 from .launch import launch, process_rank
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def encoding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", choices=("float16", "int8", "float32"), default="float16", help="as stored (float16)")
     parser.add_argument("--pool-factor", type=int, choices=(2, 3, 4), help="token pooling: one vector in so many is left")
     parser.add_argument("--batch-size", type=int, default=32, help="documents per forward pass (32)")
+    add_encoder_options(parser)
 
 
 def _encode(options: argparse.Namespace) -> int:
@@ -43,7 +45,7 @@ def _encode(options: argparse.Namespace) -> int:
     from modeling_optical.encoding.encoded_corpus import encode_corpus
 
     rank, processes, place = process_rank()
-    model = load_checkpoint(options.model)
+    model = load_checkpoint(options.model, **encoder_arguments(options))
     model.to(place)
     encoded = encode_corpus(
         model,
@@ -68,6 +70,7 @@ def _encode(options: argparse.Namespace) -> int:
 def _arguments(options: argparse.Namespace) -> list[str]:
     """The command's own words again, for the processes that are started."""
     words = ["encode", options.corpus, "--model", options.model, "--output", options.output, "--kind", options.kind]
+    words += ["--precision", options.precision, "--backend", options.backend]
     words += ["--dtype", options.dtype, "--batch-size", str(options.batch_size), "--shard-size", str(options.shard_size)]
     words += ["--pool-factor", str(options.pool_factor)] if options.pool_factor else []
     return words + (["--verify"] if options.verify else [])

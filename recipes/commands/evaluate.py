@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .encoders import add_encoder_options, device, encoder_arguments
+
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
     from modeling_optical.evaluation import Collection, Evaluator, NotRun
@@ -31,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     evaluate.add_argument("--system", help="name of the system in the results (default: name of the queries' model)")
     evaluate.add_argument("--metrics", nargs="+", help="names as ir_measures writes them")
     evaluate.add_argument("--batch-size", type=int, default=32)
+    add_encoder_options(evaluate)
     evaluate.add_argument(
         "--reference",
         nargs="+",
@@ -126,7 +129,7 @@ class _Systems:
         from modeling_optical import load_checkpoint
 
         if name not in self._models:
-            self._models[name] = load_checkpoint(name)
+            self._models[name] = load_checkpoint(name, **encoder_arguments(self._options))
             self._models[name].to(device())
         return self._models[name]
 
@@ -169,11 +172,3 @@ def _not_run(system: str, collection: Collection, reason: str) -> NotRun:
     from modeling_optical.evaluation import NotRun
 
     return NotRun(system, collection.language, collection.name, reason)
-
-
-def device() -> str:
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from .encode import corpus_argument, encoding_options
-from .evaluate import device
+from .encoders import device, encoder_arguments
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,7 +36,7 @@ def _index(options: argparse.Namespace) -> int:
     from modeling_optical import OpticalRetriever
     from modeling_optical.encoding.encoded_corpus import EncodedCorpus
 
-    retriever = OpticalRetriever.from_pretrained(options.model, device=device())
+    retriever = OpticalRetriever.from_pretrained(options.model, device=device(), **encoder_arguments(options))
     corpus = corpus_argument(options.corpus)
     settings = engine_settings(options.setting)
     if options.add:

@@ -65,12 +65,10 @@ def process_rank() -> tuple[int, int, str]:
     Raises:
         ValueError: if a launcher was asked for several processes, and each is alone.
     """
-    import torch
-
+    from modeling_optical.precision import fastest_device
     from trainer.loop.launcher_environment import check_number_of_processes
 
     rank, processes = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     check_number_of_processes(processes, os.environ)
-    if torch.cuda.is_available():
-        return rank, processes, f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}"
-    return rank, processes, "mps" if torch.backends.mps.is_available() else "cpu"
+    device = fastest_device()
+    return rank, processes, f"cuda:{int(os.environ.get('LOCAL_RANK', '0'))}" if device == "cuda" else device

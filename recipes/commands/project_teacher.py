@@ -7,6 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .encoders import add_precision_option, device
+
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
     from modeling_optical.evaluation import Collection
@@ -45,6 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     project.add_argument("--batch-size", type=int, default=32, help="texts per forward pass (default: 32)")
     project.add_argument("--output", required=True, help="folder for the projected model")
     project.add_argument("--overwrite", action="store_true", help="replace the output folder if it is there")
+    add_precision_option(project)
     project.set_defaults(work=_project)
 
 
@@ -52,8 +55,6 @@ def _project(options: argparse.Namespace) -> int:
     from modeling_optical import load_checkpoint
     from trainer.teachers.projection import KINDS, fit_projection, project_model, save_projected
     from trainer.text_files import stream_texts
-
-    from .evaluate import device
 
     output = Path(options.output).expanduser()
     if output.exists() and not options.overwrite:
@@ -64,7 +65,7 @@ def _project(options: argparse.Namespace) -> int:
 
         collection = load_collection(options.collection, options.language)  # before anything is computed
     kinds = options.kind or list(KINDS)
-    model = load_checkpoint(options.model)
+    model = load_checkpoint(options.model, precision=options.precision)
     model.to(device())
     texts = islice(stream_texts(options.texts, field=options.field), options.max_texts)
     projection = fit_projection(model, texts, options.dim, kinds=kinds, batch_size=options.batch_size)

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .evaluate import device
+from .encoders import add_encoder_options, device, encoder_arguments
 from .index import engine_settings
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search.add_argument("-k", type=int, default=5, help="passages per query (5)")
     search.add_argument("--setting", action="append", default=[], metavar="key=value", help="setting of the engine")
     search.add_argument("--json", action="store_true", help="one JSON object per query")
+    add_encoder_options(search)
     search.set_defaults(work=_search)
 
 
@@ -40,7 +41,9 @@ def _search(options: argparse.Namespace) -> int:
     from modeling_optical.retriever import retriever_for_index
 
     settings = engine_settings(options.setting)
-    retriever = retriever_for_index(options.index, options.model, options.documents_model, device=device(), **settings)
+    retriever = retriever_for_index(
+        options.index, options.model, options.documents_model, device=device(), **encoder_arguments(options), **settings
+    )
     if options.query is not None:
         _answer(retriever, options.query, options)
         return 0
@@ -60,7 +63,10 @@ def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace
 
     (passages,) = retriever.search([query], k=options.k)
     if options.json:
-        answer = json.dumps({"query": query, "passages": [vars(p) for p in passages]}, ensure_ascii=False)
+        found = {"query": query, "passages": [vars(p) for p in passages]}
+        # Where the output is not Unicode, JSON has its own way to write every character.
+        unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+        answer = json.dumps(found, ensure_ascii=not unicode)
         # JSON leaves some characters that move a terminal's cursor or turn its text as they are.
         print(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", answer), flush=True)
         return

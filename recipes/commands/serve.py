@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .evaluate import device
+from .encoders import add_encoder_options, device, encoder_arguments
 from .index import engine_settings
 
 
@@ -27,6 +27,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve.add_argument("--max-body-bytes", type=int, default=1_000_000, help="size of a request at most (1000000)")
     serve.add_argument("--timeout", type=float, default=30.0, help="seconds until a request is given up (30)")
     serve.add_argument("--max-batch", type=int, default=32, help="queries encoded and searched together at most (32)")
+    add_encoder_options(serve)
     serve.set_defaults(work=_serve)
 
 
@@ -42,6 +43,8 @@ def _serve(options: argparse.Namespace) -> int:
         max_batch=options.max_batch,
     )
     settings = engine_settings(options.setting)
-    retriever = retriever_for_index(options.index, options.model, options.documents_model, device=device(), **settings)
+    retriever = retriever_for_index(
+        options.index, options.model, options.documents_model, device=device(), **encoder_arguments(options), **settings
+    )
     serve(retriever, host=options.host, port=options.port, limits=limits, allowed_hosts=options.allowed_host)
     return 0

@@ -74,7 +74,7 @@ def student_card(
         systems=SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE) | describe_rivals(recipe.evaluation),
         versions=record["versions"],
         recipe=recipe_of_card(recipe),
-        cost=_cost(record, training_log),
+        cost=_cost(recipe, record, training_log),
         license=recipe.license,
         collections={name: _reference(source) for name, source in (origins or {}).items()},
         date=record.get("date"),
@@ -140,7 +140,7 @@ def _reference(source: CollectionSource) -> CollectionReference:
     return CollectionReference(dataset, source.split, source.revision)
 
 
-def _cost(record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cost:
+def _cost(recipe: Recipe, record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cost:
     # From the training's own log: it may have been another day's run.
     seconds = next((entry["train_runtime"] for entry in reversed(training_log) if "train_runtime" in entry), None)
     machine = record["machine"]
@@ -150,6 +150,7 @@ def _cost(record: dict[str, Any], training_log: Sequence[dict[str, Any]]) -> Cos
         total_seconds=record["seconds"].get("total"),
         device=machine["device"] + threads,
         processes=record["processes"],
+        precision=recipe.training.get("precision", record["precision"]),
         updates=max((entry["step"] for entry in training_log if "step" in entry), default=None),
     )
 

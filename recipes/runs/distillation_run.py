@@ -36,8 +36,10 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
+from ..speed import speed_of_this_machine
 from .data import Data, load_data
 from .lora import check_lora, with_lora
+from .progress import Progress, expected_stages
 from .provenance import data_files
 from .recipe.distillation import Recipe
 from .report import Report, evaluate_systems
@@ -75,6 +77,7 @@ class Run(FolderRun[Recipe, Report]):
     def work(self) -> Report:
         data = self.stage("data", lambda: load_data(self.recipe, self.say))
         teacher = self._load_teacher().to(self.state.device)
+        self._expect(data, teacher.model)
         self.stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self.stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
         for name in self.recipe.baselines:
@@ -96,9 +99,18 @@ class Run(FolderRun[Recipe, Report]):
         if own.start == "teacher":
             yield "floor", teacher
         if own.start != "teacher" or own.vocabulary is not None:
-            yield ("start" if own.start == "teacher" else "floor"), load_checkpoint(self.start_folder)
+            yield ("start" if own.start == "teacher" else "floor"), load_checkpoint(self.start_folder, precision=self.precision)
         for name in (*self.recipe.baselines, "optical"):
-            yield name, load_checkpoint(self.student_folder(name))
+            yield name, load_checkpoint(self.student_folder(name), precision=self.precision)
+
+    def _expect(self, data: Data, teacher: OpticalModel) -> None:
+        """Says how long the run will take here."""
+        if self.state.is_main_process:
+            speed = speed_of_this_machine(self.precision)
+            done = {system for system in (*self.recipe.baselines, "optical") if self.student_folder(system).is_dir()}
+            backbone = teacher.config.get_text_config()
+            self.progress = Progress(self.say, expected_stages(self.recipe, data, backbone, speed, done))
+            self.progress.announce()
 
     def _load_teacher(self) -> Teacher:
         """The teacher, with all that any system's transport asks of its tokens."""
@@ -110,6 +122,7 @@ class Run(FolderRun[Recipe, Report]):
             max_document_length=recipe.student.max_document_length,
             weigh_tokens_by=sorted({t.marginals for t in transports} & {"norm", "attention"}),
             expand=any(t.tokens == "with_expansion" for t in transports),
+            precision=self.precision,
             **recipe.teacher.load_arguments(),
         )
 

@@ -76,6 +76,7 @@ def provenance(
     data: Mapping[str, Any],
     files: Mapping[str, str],
     seconds: Mapping[str, float],
+    precision: str,
     processes: int = 1,
 ) -> dict[str, Any]:
     """The record that is saved with a result: recipe, data, versions, machine, time."""
@@ -86,6 +87,7 @@ def provenance(
         "files": dict(files),
         "versions": package_versions(),
         "processes": processes,
+        "precision": precision,
         "python": sys.version.split()[0],
         "machine": machine(),
         "seconds": {name: round(value, 1) for name, value in seconds.items()},

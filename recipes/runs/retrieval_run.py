@@ -79,7 +79,11 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
 
     def _documents(self) -> OpticalModel | None:
         documents = self.recipe.documents
-        return None if documents is None else load_checkpoint(documents.model, **documents.load_arguments())
+        return (
+            None
+            if documents is None
+            else load_checkpoint(documents.model, precision=self.precision, **documents.load_arguments())
+        )
 
     def _train(self, train: LabelledDataset, held_out: LabelledDataset, documents: OpticalModel | None) -> None:
         recipe = self.recipe
@@ -108,7 +112,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         if documents is not None:
             documents.to(self.state.device)
         for system in ("start", "trained"):
-            model = load_checkpoint(self.student_folder(system)).to(self.state.device)
+            model = load_checkpoint(self.student_folder(system), precision=self.precision).to(self.state.device)
             for collection in collections:
                 evaluator.measure(system, model, collection, documents)
         evaluator.write_results()
@@ -132,6 +136,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             sources=[source.label if source.path is None else Path(source.path).name for source in recipe.data.train],
             rows=rows,
             versions=record["versions"],
+            precision=recipe.training.get("precision", record["precision"]),
         )
         write_retriever_card(model, card)
         self.push("trained")

@@ -8,6 +8,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,11 +16,13 @@ from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.precision import Precision, choose_precision
 from trainer.loop.arguments import ObjectiveTrainingArguments
 from trainer.loop.checked_checkpoints import damaged_files, write_checksums
 from trainer.loop.objective_trainer import ObjectiveTrainer
 
 from .hub_push import hub_arguments, push_finished
+from .progress import Progress
 from .provenance import provenance
 from .recipe.run import RunRecipe
 from .run_folder import (
@@ -35,6 +38,8 @@ from .run_folder import (
 
 logger = logging.get_logger(__name__)
 
+PRECISION_FILE = "precision.json"
+_WRITTEN = ("start", "checkpoints", "results.json", "run.json", "report.md", PRECISION_FILE)
 START_RECORD = "data.json"
 """Beside a model before training: what it was made for."""
 
@@ -64,6 +69,8 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         self.folder = Path(recipe.output).expanduser()
         self.state = process_state()
         self.seconds: dict[str, float] = {}
+        self.precision = "auto"
+        self.progress: Progress | None = None
         self._began = time.monotonic()
 
     def __call__(self) -> ResultT:
@@ -87,11 +94,22 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
                             self.recipe.to_yaml(),
                             begun=any((self.folder / name).exists() for name in ("start", "checkpoints")),
                             overwrite=self.overwrite,
-                            written=(*self.written, "start", "checkpoints", "results.json", "run.json", "report.md"),
+                            written=(*self.written, *_WRITTEN),
                         )
+                self._settle_precision()
                 result = self.work()
                 self.state.wait_for_everyone()
         return result
+
+    def _settle_precision(self) -> None:
+        """Takes the precision that the run in this folder began with; a run that begins decides and records it."""
+        record = self.folder / PRECISION_FILE
+        with self.state.main_process_first():
+            if self.state.is_main_process and not record.is_file():
+                write_text(record, json.dumps(asdict(choose_precision(self.recipe.precision, self.state.device))) + "\n")
+        chosen = Precision(**json.loads(record.read_text(encoding="utf-8")))
+        self.say(f"Precision: {chosen}")
+        self.precision = chosen.name
 
     def prepare(self) -> None:
         """What can fail at no cost, before the folder is claimed."""
@@ -118,6 +136,8 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
     def stage(self, name: str, work: Callable[[], Any]) -> Any:
         """Does a part of the run and notes how long it took."""
         began = time.monotonic()
+        if self.progress is not None:
+            self.progress.begin(name)
         result = work()
         self.seconds[name] = time.monotonic() - began
         return result
@@ -175,6 +195,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         defaults = {
             "use_cpu": on_cpu,
             "dataloader_pin_memory": not on_cpu,
+            **({} if {"precision", "bf16", "fp16"} & set(training) else {"precision": self.precision}),
             "report_to": "none",
             "save_total_limit": 2,
             "logging_steps": 50,
@@ -205,6 +226,8 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         if (folder / "config.json").is_file():
             self.say(f"{system}: trained already, {folder}")
             return
+        if self.progress is not None:
+            self.progress.begin(f"training {system}")
         self.say(f"Training {system}: {what}")
         began = time.monotonic()
         set_seed(self.recipe.seed)
@@ -234,6 +257,6 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
     def record(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
         """Writes `run.json` and returns what it holds: recipe, data, fingerprints of its files, versions, machine, seconds."""
         self.seconds["total"] = time.monotonic() - self._began
-        record = provenance(self.recipe.to_dict(), data, files, self.seconds, self.state.num_processes)
+        record = provenance(self.recipe.to_dict(), data, files, self.seconds, self.precision, self.state.num_processes)
         write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
         return record

@@ -84,7 +84,9 @@ def test_a_full_disk_costs_a_teacher_cache_nothing_that_it_had(bert, disk, monke
     cache = TeacherCache(disk.place, teacher, shard_size=4)
     cache.build(texts[:8], show_progress_bar=False)
     # The space is asked for before it is used; here another program takes it in between.
-    monkeypatch.setattr("modeling_optical.encoding.vector_shards.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 10**12))
+    monkeypatch.setattr(
+        "modeling_optical.encoding.vector_shards.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10**12, 0, 10**12)
+    )
     disk.resize(used_kilobytes(disk.place) + 12)
     with pytest.raises(OSError, match=r"writing .* failed.*free space and run again"):
         cache.build(texts, show_progress_bar=False)

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
+from .precision import settle_precision
+
 
 @dataclass
 class ObjectiveTrainingArguments(TrainingArguments):
@@ -19,6 +21,9 @@ class ObjectiveTrainingArguments(TrainingArguments):
             Objectives and their weights; each trainer says which there are and what `None` stands for.
         stop_on_non_finite (`bool`, defaults to `True`):
             Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
+        precision (`str`, defaults to `"auto"`):
+            `"bf16"`, `"fp16"`, `"fp32"`, or `"auto"`: bf16 where the device multiplies in bf16, else fp32. The object has what
+            `auto` became. `bf16=True` and `fp16=True` name it, too.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
         accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
@@ -30,6 +35,10 @@ class ObjectiveTrainingArguments(TrainingArguments):
     stop_on_non_finite: bool = field(
         default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
     )
+    precision: str = field(default="auto", metadata={"help": "auto (bf16 where the device has it), bf16, fp16 or fp32"})
+    bf16: bool | None = field(default=None, metadata={"help": "as precision=bf16"})
+    fp16: bool | None = field(default=None, metadata={"help": "as precision=fp16"})
+    precision_was_auto: bool = field(init=False, default=False, repr=False)
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
@@ -39,7 +48,12 @@ class ObjectiveTrainingArguments(TrainingArguments):
     _default_objectives: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
+        self.precision_was_auto = self.precision == "auto"
+        self.precision = settle_precision(self, self.precision)
+        self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"
         super().__post_init__()
+        if self.precision == "fp32":
+            self.mixed_precision = "no"  # whatever a launcher was given
         if self.objectives is None:
             self.objectives = dict(self._default_objectives)
         if isinstance(self.objectives, str):

@@ -11,14 +11,15 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from transformers import TrainingArguments
 from transformers.trainer_utils import EvalLoopOutput
 
 from modeling_optical.files.lock import locked
 
+from .arguments import ObjectiveTrainingArguments
 from .checked_checkpoints import CheckedCheckpoints
 from .finite_training import FiniteGradientCallback, FiniteTraining
 from .inputs import as_data_set, check_adapter, check_keywords, inner_model, is_peft_model
+from .precision import PrecisionCallback
 from .sharding import wrap_layers
 
 Predictions = tuple[torch.Tensor | tuple[torch.Tensor, ...] | None, torch.Tensor | tuple[torch.Tensor, ...] | None]
@@ -49,7 +50,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
     def __init__(
         self,
         model: Any,
-        args: TrainingArguments,
+        args: ObjectiveTrainingArguments,
         *,
         train_dataset: Any = None,
         eval_dataset: Any = None,
@@ -69,6 +70,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         )
         check_adapter(self.model)
         wrap_layers(self.accelerator, self.trained)
+        self.add_callback(PrecisionCallback(args.precision))
         self._guard = FiniteTraining(str(self.args.output_dir), self.args.process_index) if stop_on_non_finite else None
         # The scaler of fp16 meets infinite gradients and skips their step.
         if self._guard is not None and self.accelerator.scaler is None:

@@ -13,6 +13,7 @@ from transformers.utils import logging
 
 from modeling_optical.encoding.batching import batched
 from modeling_optical.encoding.shard_folder import KeyedVectors
+from modeling_optical.precision import choose_precision
 
 from .teacher import Teacher, TeacherVectors
 
@@ -40,7 +41,10 @@ class TeacherCache:
         self.teacher = teacher
         self.dtype = dtype
         self.shard_size = shard_size
-        key = hashlib.sha256(f"{teacher.fingerprint}:{dtype}".encode()).hexdigest()[:20]
+        # float32 keeps what half precision has lost; the other types store both alike.
+        precision = choose_precision(teacher.precision, teacher.model.device).name
+        made = f":{precision}" if dtype == "float32" and precision != "fp32" else ""
+        key = hashlib.sha256(f"{teacher.fingerprint}:{dtype}{made}".encode()).hexdigest()[:20]
         self.folder = Path(folder) / key
         self._document_length = teacher.max_document_length
         columns = ("token.content_mask", "token.input_ids")

@@ -12,6 +12,7 @@ import torch
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.encoding.batching import batched
 from modeling_optical.files.fingerprint import model_fingerprint
+from modeling_optical.precision import autocast, check_precision
 
 
 @dataclass
@@ -82,6 +83,8 @@ class Teacher:
         max_document_length: alike for documents; the model's document length if None.
         weigh_tokens_by: `"norm"` and `"attention"`, for `transport.marginals`: the weights that come with the vectors.
         expand: pad queries to `max_length` with mask tokens, for `transport.tokens="with_expansion"`.
+        precision: what it encodes in; `auto` is bf16 where the hardware has it. Caches do not tell vectors of bf16 from those
+            of fp32: they differ by less than what quality depends on (docs/speed.md).
 
     Raises:
         ValueError: if the texts are to be expanded and attention sees the expansion, so that it would change the vectors, or
@@ -103,7 +106,9 @@ class Teacher:
         max_document_length: int | None = None,
         weigh_tokens_by: Sequence[str] = (),
         expand: bool = False,
+        precision: str = "auto",
     ):
+        check_precision(precision)
         if expand and model.config.attend_to_expansion_tokens:
             raise ValueError(
                 "transport.tokens='with_expansion' needs a teacher with attend_to_expansion_tokens=False: with attention to "
@@ -117,6 +122,7 @@ class Teacher:
         if "attention" in weigh_tokens_by:
             model.set_attn_implementation("eager")  # no other implementation returns it
         self.model = model.eval().requires_grad_(False)
+        self.precision = precision
         self.processor = model.get_processor()
         self.max_length = max_length or model.config.query_length
         self.max_document_length = max_document_length or model.config.document_length
@@ -134,6 +140,7 @@ class Teacher:
         max_document_length: int | None = None,
         weigh_tokens_by: Sequence[str] = (),
         expand: bool = False,
+        precision: str = "auto",
         **kwargs: Any,
     ) -> Teacher:
         """Loads a teacher as `load_checkpoint` does; the other arguments as for the class."""
@@ -143,6 +150,7 @@ class Teacher:
             max_document_length=max_document_length,
             weigh_tokens_by=weigh_tokens_by,
             expand=expand,
+            precision=precision,
         )
 
     @property
@@ -186,7 +194,8 @@ class Teacher:
         batch = self.processor.pad(features).to(self.model.device)
         content = batch.pop("content_mask").cpu()
         weighing: dict[str, Any] = {"weigh_tokens_by": self.weigh_tokens_by} if self.weigh_tokens_by else {}
-        output = self.model(**batch, **weighing)
+        with autocast(self.precision, self.model.device, self.model.dtype, batch["input_ids"].numel()):
+            output = self.model(**batch, **weighing)
         vectors, mask, ids = output.token_vectors.float().cpu(), output.token_mask.cpu(), batch["input_ids"].cpu()
         weights = {name: values.float().cpu() for name, values in (output.token_weights or {}).items()}
         pooled = None if output.pooled_vector is None else output.pooled_vector.float().cpu()

@@ -12,7 +12,7 @@ from trainer.causal.arguments import parse_causal_objectives
 from .data import DataRecipe
 from .distillation import Recipe
 from .evaluation import EvaluationRecipe
-from .run import RunRecipe
+from .run import RunRecipe, check_names
 
 
 @dataclass
@@ -92,6 +92,7 @@ class CausalRecipe(RunRecipe):
             raise ValueError(
                 "a causal model answers `evaluation.questions` by likelihood; it has no collections and no choice head."
             )
+        check_names(self.baselines)
         for name in self.systems:
             try:
                 parse_causal_objectives(self.system(name)[0])

@@ -14,7 +14,7 @@ from trainer.vocabulary import VocabularyOptions
 from ...checked_yaml import build
 from .data import DataRecipe
 from .evaluation import EvaluationRecipe
-from .run import CheckpointRecipe, RunRecipe, beside
+from .run import CheckpointRecipe, RunRecipe, beside, check_names
 
 
 @dataclass
@@ -128,6 +128,7 @@ class Recipe(RunRecipe):
     def check(self) -> None:
         self.data.choose_languages()
         parse_objectives(self.objectives)
+        check_names(self.baselines)
         for name in self.baselines:
             try:
                 parse_objectives(self.baseline(name).objectives)

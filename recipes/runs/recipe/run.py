@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from modeling_optical.precision import check_precision
+
 from ...checked_yaml import build, fill_in_names, override, read_values, write_values
 
 
@@ -21,6 +23,8 @@ class RunRecipe:
         language: code of the language. `{language}` in any text stands for it.
         output: folder of the run.
         seed: of everything random.
+        precision: of teacher vectors, training and evaluation: `auto` (bf16 where the device has it, else fp32), `bf16`, `fp16`
+            or `fp32`; `training.precision` names another one for the training.
         paths: names for folders that differ from machine to machine; `{paths.NAME}` in any text stands for one.
         training: arguments of the trainer.
     """
@@ -32,6 +36,7 @@ class RunRecipe:
     language: str = ""
     output: str = "runs/{name}-{language}"
     seed: int = 0
+    precision: str = "auto"
     paths: dict[str, str | None] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
@@ -68,6 +73,7 @@ class RunRecipe:
         recipe = build(cls, values, "")
         if not recipe.language:
             raise ValueError("`language` is not set: give the language's code, for instance language=sw.")
+        check_precision(recipe.precision)
         recipe = fill_in_names(recipe)
         recipe.check()
         recipe.locate(folder)
@@ -95,6 +101,19 @@ class RunRecipe:
     def to_yaml(self) -> str:
         """The recipe as YAML."""
         return write_values(self.to_dict())
+
+
+def check_names(baselines: Mapping[str, Any]) -> None:
+    """Refuses names that a folder or a table could not tell apart: macOS and Windows do not tell `A` from `a`.
+
+    Raises:
+        ValueError: naming both.
+    """
+    taken = {name: name for name in ("floor", "start", "optical", "ceiling")}
+    for name in baselines:
+        if (other := taken.get(name.casefold())) is not None:
+            raise ValueError(f"baselines.{name}: there is a system {other!r} already. Choose a name with other letters.")
+        taken[name.casefold()] = name
 
 
 @dataclass

@@ -1,14 +1,19 @@
 """`optical doctor`, as a process of its own in a folder of its own."""
 
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
+from modeling_optical.precision import Precision, fastest_device
 from recipes.checked_yaml import PACKAGE_FOLDER
+from recipes.cli import main
+from recipes.speed import QUICKSTART, Speed
 
 ROOT = PACKAGE_FOLDER.parent
 EXAMINE = "from recipes.commands.doctor import examine; raise SystemExit(examine())"
@@ -80,6 +85,19 @@ def test_a_working_folder_with_the_package_itself_is_no_shadow():
     found = examine(ROOT)
     assert "shadowed" not in found.stdout
     assert found.returncode == 0, found.stdout
+
+
+def test_precision_and_its_reason_are_told(healthy: subprocess.CompletedProcess):
+    assert f"precision auto on {fastest_device()}: fp32 (OPTICAL_PRECISION=fp32)" in healthy.stdout
+
+
+def test_the_speed_of_this_machine_is_measured_with_the_time_that_the_quickstart_takes(capsys):
+    assert main(["doctor", "--seconds", "0.01"]) == 0
+    found = re.search(r"encodes ([\d,]+) and trains on ([\d,]+) short texts a second", capsys.readouterr().out)
+    assert found
+    speed = Speed(Precision("fp32", ""), "cpu", *(float(number.replace(",", "")) for number in found.groups()))
+    assert speed.encoded > speed.trained > 0
+    assert QUICKSTART.seconds(speed) > QUICKSTART.seconds(replace(speed, trained=2 * speed.trained)) > QUICKSTART.other
 
 
 def test_cores_and_free_space_are_told(healthy: subprocess.CompletedProcess):

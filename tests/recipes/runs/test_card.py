@@ -13,6 +13,7 @@ RECORD = {
     "versions": {"torch": "2"},
     "machine": {"device": "cpu", "threads": 2},
     "processes": 1,
+    "precision": "bf16",
     "seconds": {"total": 30.0},
 }
 

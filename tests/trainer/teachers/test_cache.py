@@ -219,3 +219,12 @@ def test_nothing_asks_whether_a_teacher_is_cached():
     files = [path for folder in ("trainer", "recipes") for path in (ROOT / folder).rglob("*.py")]
     assert len(files) > 50
     assert not [path for path in files if "isinstance" in path.read_text() and ", TeacherCache)" in path.read_text()]
+
+
+@pytest.mark.parametrize(("dtype", "shared"), [("float16", True), ("bfloat16", True), ("float32", False)])
+def test_vectors_made_in_bf16_are_taken_for_those_of_fp32_unless_they_are_stored_in_full(dtype, shared, teacher, tmp_path):
+    folders = []
+    for precision in ("bf16", "fp32"):
+        teacher.precision = precision
+        folders.append(TeacherCache(tmp_path, teacher, dtype=dtype).folder)
+    assert (folders[0] == folders[1]) == shared

@@ -1,0 +1,88 @@
+"""Progress of a whole run: how long it will take on this machine, which stage it is in, what is left."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Mapping
+from typing import Any
+
+from ..speed import Speed, Work, in_words
+from .data import Data
+from .recipe.distillation import Recipe
+
+# Tokens of the texts that the speed was measured with, and tokens a word in English and in languages that are cut finer.
+_MEASURED_TOKENS, _TOKENS_PER_WORD = 16, 1.6
+_MINILM = 6 * 384**2
+_SAMPLE = 500
+
+
+class Progress:
+    """Says before every stage which it is, of how many, and how long the rest will take.
+
+    What a stage took, against what was expected, corrects the stages that follow.
+
+    Args:
+        say: prints.
+        expected: stage to seconds, in the order of the run; what is done already is left out.
+        clock: seconds, ever growing.
+    """
+
+    def __init__(self, say: Callable[[str], None], expected: Mapping[str, float], clock: Callable[[], float] = time.monotonic):
+        self._say, self._clock = say, clock
+        self._expected = dict(expected)
+        self._began: dict[str, float] = {}
+        self._taken: dict[str, float] = {}
+
+    def announce(self) -> None:
+        """Says how long the whole will take."""
+        self._say(f"This run will take about {in_words(sum(self._expected.values()))} on this machine.")
+
+    def begin(self, stage: str) -> None:
+        """Says where the run is, and what is left of it; stages that nobody expected are passed over."""
+        now = self._clock()
+        if self._began:
+            last = next(reversed(self._began))
+            self._taken.setdefault(last, now - self._began[last])
+        if stage not in self._expected:
+            return
+        self._began[stage] = now
+        names = list(self._expected)
+        place = names.index(stage)
+        left = sum(self._expected[name] for name in names[place:]) * self._slower()
+        self._say(f"[{place + 1}/{len(names)}] {stage}; about {in_words(left)} left")
+
+    def _slower(self) -> float:
+        """What the stages so far took, against what was expected of them; 1 while too little is known."""
+        expected = sum(self._expected[name] for name in self._taken)
+        taken = sum(self._taken.values())
+        return taken / expected if expected and taken > 5 else 1.0
+
+
+def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, done: Container[str]) -> dict[str, float]:
+    """Seconds of each stage of a distillation that follows the reading of its data.
+
+    Args:
+        recipe: of the run.
+        data: what it has read.
+        backbone: the teacher's configuration, whose size the student shares.
+        speed: of this machine.
+        done: the systems that are trained already.
+    """
+    size = backbone.num_hidden_layers * backbone.hidden_size**2 / _MINILM
+    texts = [*data.sample[:_SAMPLE]["source"], *data.sample[:_SAMPLE]["target"]]
+    words = sum(len(text.split()) + 2 for text in texts) / max(len(texts), 1)
+    unit = words * _TOKENS_PER_WORD / _MEASURED_TOKENS
+    sources = 0 if recipe.teacher.live else len(data.sample) + len(data.held_out)
+    expected = {"teacher vectors": Work(unit * sources, 0, 2.0, size).seconds(speed)}
+    systems = {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}
+    for name, training in systems.items():
+        if name not in done:
+            batch = training.get("per_device_train_batch_size", 32) * training.get("gradient_accumulation_steps", 1)
+            epochs = training.get("num_train_epochs", 3.0)
+            updates = training.get("max_steps") or epochs * len(data.sample) / batch
+            expected[f"training {name}"] = Work(0, unit * batch * updates, 5.0, size).seconds(speed)
+    queries = len(data.held_out) + sum(len(collection.queries) for collection in data.collections)
+    documents = len(data.held_out) + sum(len(collection.corpus) for collection in data.collections)
+    everything = (len(systems) + 2) * queries + documents
+    expected["evaluation"] = Work(unit * everything, 0, 10.0, size).seconds(speed)
+    return expected
