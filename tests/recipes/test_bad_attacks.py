@@ -16,7 +16,7 @@ ENVIRONMENT = {
     "PYTHONPATH": os.pathsep.join(map(str, (TESTS.parent, TESTS, TESTS / "invariants"))),
 }
 MEMORY = 6 * 2**30  # address space; PyTorch alone reserves two
-SECONDS_OF_ALL, SECONDS_OF_ONE = 60, 2
+SECONDS_OF_ALL, SECONDS_OF_ONE = 120, 4
 
 
 def limit(seconds: int) -> None:
