@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,8 +68,8 @@ class CausalRun(FolderRun[CausalRecipe, list[ResultRow]]):
                 model=student, args=arguments, teacher=teacher, processing_class=tokenizer, train_dataset=data.train
             )
 
-        def save(student: PreTrainedModel, folder: Path) -> None:
-            student.save_pretrained(folder)
+        def save(student: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
+            student.save_pretrained(folder, state_dict=weights)
             tokenizer.save_pretrained(folder)
 
         self.train(system, ", ".join(f"{weight} × {name}" for name, weight in objectives.items()), build, save)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from datasets import Dataset
-from transformers import set_seed
+from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
@@ -207,9 +208,9 @@ class Run(FolderRun[Recipe, Report]):
                 frequencies=self._frequencies(recipe, student, data, vectors),
             )
 
-        def save(student: OpticalModel, folder: Path) -> None:
+        def save(student: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
             model = OpticalModel.from_pretrained(self.start_folder)
-            model.load_state_dict(student.state_dict())
+            model.load_state_dict(weights)
             model.config.transport = student.config.transport
             model.config.teacher = recorded_name(recipe.teacher.model)
             model.save_pretrained(folder)

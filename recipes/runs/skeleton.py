@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
+import torch
 from transformers import PreTrainedModel, set_seed
 from transformers.utils import logging
 
@@ -212,7 +213,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         system: str,
         what: str,
         build: Callable[[], ObjectiveTrainer],
-        save: Callable[[PreTrainedModel, Path], None] | None = None,
+        save: Callable[[PreTrainedModel, Mapping[str, torch.Tensor], Path], None] | None = None,
     ) -> None:
         """Trains a system on from its last whole checkpoint and saves it, or finds it trained.
 
@@ -220,7 +221,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             system: its name.
             what: what it learns by, for the user.
             build: makes its trainer.
-            save: writes the trained model into a folder. None: `save_pretrained`.
+            save: writes the model with its weights, which processes may have shared, into a folder. None: `save_pretrained`.
         """
         folder = self.student_folder(system)
         if (folder / "config.json").is_file():
@@ -237,9 +238,10 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             self.say(f"{system}: going on from {last}")
         trainer.train(resume_from_checkpoint=last)
         model = trainer.merged()
+        weights = trainer.whole_weights(model)
         if self.state.is_main_process:
             with replacing_folder(folder) as scratch:
-                model.save_pretrained(scratch) if save is None else save(model, scratch)
+                model.save_pretrained(scratch, state_dict=weights) if save is None else save(model, weights, scratch)
                 write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
         self.state.wait_for_everyone()
         self.seconds[f"training {system}"] = time.monotonic() - began

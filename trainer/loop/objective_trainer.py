@@ -122,9 +122,25 @@ class ObjectiveTrainer(CheckedCheckpoints):
         return inner_model(self.accelerator.unwrap_model(self.model))
 
     def merged(self) -> Any:
-        """The trained model, with an adapter merged into its weights, which ends the training of the adapter."""
+        """The trained model, with an adapter merged into its weights, which ends the training of the adapter.
+
+        Raises:
+            ValueError: for an adapter on a model that several processes share.
+        """
         model = self.accelerator.unwrap_model(self.model)
-        return model.merge_and_unload() if is_peft_model(model) else inner_model(model)
+        if not is_peft_model(model):
+            return inner_model(model)
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ValueError(
+                "an adapter cannot be merged into sharded weights: call save_model(FOLDER), and merge on one process with "
+                "load_checkpoint(FOLDER)."
+            )
+        return model.merge_and_unload()
+
+    def whole_weights(self, model: nn.Module) -> dict[str, torch.Tensor]:
+        """Weights of what `merged` returned, gathered where processes share them: all call it, the main process has them."""
+        sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
+        return self.accelerator.get_state_dict(self.model_wrapped) if sharded else model.state_dict()
 
     def train(self, *args: Any, **kwargs: Any) -> Any:
         """The parent's training, by one process at a time in one `output_dir`.
