@@ -8,7 +8,6 @@ from typing import Any
 
 import datasets
 import torch
-from torch import nn
 from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainingArguments
 from transformers.utils import is_peft_available, logging
 
@@ -140,7 +139,7 @@ def late_interaction_model(given: Any, name: str, model_class: type[OpticalModel
     return given
 
 
-def inner_model(model: nn.Module) -> Any:
+def inner_model(model: Any) -> Any:
     """The model inside `torch.compile` and PEFT's wrapper; the model itself where there is neither."""
     model = getattr(model, "_orig_mod", model)
     return model.get_base_model() if is_peft_model(model) else model
