@@ -32,8 +32,9 @@ def read(
     Raises:
         ValueError: if the checkpoint has no text projection, or its tokenizer is another model's.
     """
-    # The code is transformers' own.
-    tower = load_text_tower(files.path, **{key: value for key, value in kwargs.items() if key != "trust_remote_code"})
+    # The code is transformers' own, and a tower that is not whole is no tower.
+    loading = {key: value for key, value in kwargs.items() if key not in ("trust_remote_code", "strict")}
+    tower = load_text_tower(files.path, **loading)
     tokenizer = load_tokenizer(files.path, **files.given)
     values = {
         "embedding_dim": tower.text_projection.out_features,
