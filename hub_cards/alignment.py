@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modeling_optical import OpticalModel, TransportOptions, cosine_cost, solve_transport
+from modeling_optical import TransportOptions, cosine_cost, solve_transport
+from modeling_optical.text_encoding import TextEncoder
 
 
 @dataclass
@@ -48,7 +49,7 @@ class Alignment:
 
 @torch.inference_mode()
 def align(
-    student: OpticalModel, teacher: OpticalModel, translation: str, text: str, *, options: TransportOptions | None = None
+    student: TextEncoder, teacher: TextEncoder, translation: str, text: str, *, options: TransportOptions | None = None
 ) -> Alignment:
     """Solves the transport between a text and its translation with the student's own transport options.
 
