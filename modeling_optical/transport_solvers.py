@@ -76,10 +76,10 @@ def exact(bucket: Bucket, options: TransportOptions) -> Solution:
     for index in range(plan.shape[0]):
         rows, columns = masses_a[index].nonzero()[:, 0], masses_b[index].nonzero()[:, 0]
         a, b = masses_a[index, rows], masses_b[index, columns]
-        problem = cost[index, rows][:, columns]
+        costs = cost[index, rows][:, columns]
         # The network simplex finds nothing where all costs are far below 0; a constant changes no plan.
-        lowest = problem.min()
-        problem = (problem - lowest).contiguous().numpy()
+        lowest = costs.min()
+        problem = (costs - lowest).contiguous().numpy()
         solution, dual = ot.emd((a / a.sum()).numpy(), (b / b.sum()).numpy(), problem, numItermax=1_000_000, log=True)
         dual["u"] = dual["u"] + lowest.item()
         places = rows.unsqueeze(1).to(plan.device), columns.to(plan.device)

@@ -167,7 +167,9 @@ class _CommandParser(argparse.ArgumentParser):
         (`key=value`), and runs of `optical compare`, which are there."""
         several = {name for action in self._actions if action.nargs == "+" for name in action.option_strings}
         kinds = {action.dest for action in self._actions if not action.option_strings}
-        first, kept, taken = [], [], 0
+        first: list[str] = []
+        kept: list[str] = []
+        taken = 0
         for place, word in enumerate(words):
             if word == "--":
                 return [*first, *kept, *words[place:]]

@@ -115,7 +115,7 @@ class TwoStageIndex(ExactIndex):
         except BaseException:
             self._opened = before
             raise
-        self.candidates = candidates  # type: ignore[assignment]
+        self.candidates = candidates
 
     def _words_file(self, manifest: IndexManifest) -> Path:
         old = self.path / _OLD_WORDS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterable
+from typing import Any
 
 from datasets import Dataset
 
@@ -68,7 +69,8 @@ def load_rival(rival: RivalRecipe) -> OpticalModel:
     Raises:
         ValueError: if one vector per text is asked for, and neither its files nor the recipe say how its tokens are pooled.
     """
-    model = load_checkpoint(rival.model, **rival.config(), **rival.load_arguments())
+    settings: dict[str, Any] = rival.config() | rival.load_arguments()
+    model: OpticalModel = load_checkpoint(rival.model, backend="torch", **settings)
     if rival.scoring == "pooled" and model.config.pooled_dim is None and model.projection is None:
         raise ValueError(f"{rival.model} does not say how it pools its tokens: set `pooling` of this rival, for instance mean.")
     return model

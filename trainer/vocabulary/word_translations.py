@@ -81,8 +81,10 @@ def word_translation_table(
         known.append({word: number for number, word in enumerate(sorted(w for w, count in counts.items() if count >= fewest))})
     if not all(known):
         return {}
-    ids = [[[own[word] for word in text if word in own] for text in side] for side, own in zip(sides, known, strict=True)]
-    table = agreed_translations(*ids, len(known[0]), len(known[1]), iterations)
+    ours, theirs = (
+        [[own[word] for word in text if word in own] for text in side] for side, own in zip(sides, known, strict=True)
+    )
+    table = agreed_translations(ours, theirs, len(known[0]), len(known[1]), iterations)
     names = list(known[1])
     found = {}
     for row, word in enumerate(known[0]):
