@@ -26,7 +26,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from modeling_optical import load_checkpoint
-from modeling_optical.adapters import ADAPTER_FILE
+from modeling_optical.checkpoints.adapters import ADAPTER_FILE
 from modeling_optical.checkpoints.exporting import add_sentence_transformers
 from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id
 

@@ -2,8 +2,8 @@
 
 from transformers import AutoConfig, AutoModel, AutoModelForMultipleChoice, AutoProcessor
 
-from .adapters import register_targets
 from .checkpoints import load_checkpoint
+from .checkpoints.adapters import register_targets
 from .configuration_optical import OpticalConfig
 from .late_interaction import maxsim, maxsim_pairwise, search
 from .modeling_optical import OpticalForDistillation, OpticalModel, OpticalModelOutput, OpticalPreTrainedModel

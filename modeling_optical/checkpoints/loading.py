@@ -8,15 +8,15 @@ from typing import Any, Literal, overload
 
 import torch
 
-from ..adapters import ADAPTER_FILE, with_adapter
 from ..configuration_optical import SETTINGS
 from ..modeling_optical import OpticalModel
 from ..precision import check_precision
 from ..pretrained import split_arguments
 from ..text_encoding import TextEncoder
-from . import clip, pylate, sentence_transformers, stanford
+from .adapters import ADAPTER_FILE, with_adapter
 from .backends import check_backend, with_backend
 from .files import CheckpointFiles
+from .formats import clip, pylate, sentence_transformers, stanford
 from .names import brought_name, resolve_model_path
 from .settings import check_settings
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..adapters import ADAPTER_FILE
+from .adapters import ADAPTER_FILE
 from .files import CheckpointFiles
 from .names import is_inside
 

@@ -15,7 +15,7 @@ from transformers import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from ...checkpoints import resolve_model_path
-from ...checkpoints.clip_towers import load_image_tower
+from ...checkpoints.formats.clip_towers import load_image_tower
 from ...encoding.batching import batched
 from ...encoding.shard_folder import KeyedVectors
 from ...files.fingerprint import digest_of_weights

@@ -157,7 +157,7 @@ def test_what_we_export_its_package_encodes_alike(name, family, setting, backbon
         values["attend_to_expansion_tokens"] = True
     model = OpticalModel.from_backbone(backbone, query_marker="[Q]", document_marker="[D]", **values)
     if name == "stanford":
-        from modeling_optical.checkpoints.stanford import punctuation_ids
+        from modeling_optical.checkpoints.formats.stanford import punctuation_ids
 
         model.config.skiplist_token_ids = punctuation_ids(model.processor.tokenizer)
     model.save_pretrained(tmp_path / "ours")

@@ -8,10 +8,10 @@ from typing import Any
 
 from safetensors.torch import save_file
 
-from ..modeling_optical import OpticalModel
+from ...modeling_optical import OpticalModel
+from ..faithfulness import Change, changes_of_markers_alone, save_tokenizer, skiplist_words
+from ..files import CheckpointFiles
 from .dense import DenseModule, check_chain, dense_folders, fill, identity_folder, projection_values
-from .faithfulness import Change, changes_of_markers_alone, save_tokenizer, skiplist_words
-from .files import CheckpointFiles
 from .sentence_transformers import module_folders, transformer_settings, write_json, write_modules
 
 

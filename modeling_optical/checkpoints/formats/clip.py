@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from ..modeling_optical import OpticalModel
-from ..pretrained import load_tokenizer
+from ...modeling_optical import OpticalModel
+from ...pretrained import load_tokenizer
+from ..files import CheckpointFiles
 from .clip_towers import load_text_tower
-from .files import CheckpointFiles
 
 MODEL_TYPES = ("clip", "clip_text_model")
 

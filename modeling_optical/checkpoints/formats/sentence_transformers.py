@@ -13,12 +13,12 @@ from tokenizers import AddedToken, normalizers
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..configuration_optical import POOLING_MODES
-from ..modeling_optical import OpticalModel
-from ..processing_optical import OpticalProcessor
+from ...configuration_optical import POOLING_MODES
+from ...modeling_optical import OpticalModel
+from ...processing_optical import OpticalProcessor
+from ..faithfulness import Change, equivalent_prompt, save_tokenizer, skiplist_words
+from ..files import CheckpointFiles
 from .dense import DenseModule, check_chain, dense_folders, fill, projection_values
-from .faithfulness import Change, equivalent_prompt, save_tokenizer, skiplist_words
-from .files import CheckpointFiles
 
 logger = logging.get_logger(__name__)
 

@@ -14,7 +14,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from ..pretrained import hub_arguments
+from ...pretrained import hub_arguments
 
 
 def load_text_tower(path: str, **kwargs: Any) -> CLIPTextModelWithProjection:

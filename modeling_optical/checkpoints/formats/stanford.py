@@ -11,9 +11,9 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..modeling_optical import OpticalModel
-from .faithfulness import Change, changes_of_markers_alone, save_tokenizer
-from .files import CheckpointFiles
+from ...modeling_optical import OpticalModel
+from ..faithfulness import Change, changes_of_markers_alone, save_tokenizer
+from ..files import CheckpointFiles
 from .sentence_transformers import write_json
 
 logger = logging.get_logger(__name__)

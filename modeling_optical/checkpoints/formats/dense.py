@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..dense_layers import DenseLayer
-from .files import CheckpointFiles
+from ...dense_layers import DenseLayer
+from ..files import CheckpointFiles
 
 
 class DenseModule:
