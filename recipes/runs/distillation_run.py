@@ -43,7 +43,7 @@ from .lora import check_lora, with_lora
 from .progress import Progress, expected_stages
 from .provenance import data_files
 from .recipe.distillation import Recipe
-from .report import Report, evaluate_systems
+from .reporting.report import Report, evaluate_systems
 from .skeleton import FolderRun
 
 logger = logging.get_logger(__name__)

@@ -22,10 +22,10 @@ from trainer.loop.arguments import ObjectiveTrainingArguments
 from trainer.loop.checked_checkpoints import damaged_files, write_checksums
 from trainer.loop.objective_trainer import ObjectiveTrainer
 
-from .hub_push import hub_arguments, push_finished
 from .progress import Progress
 from .provenance import provenance
 from .recipe.run import RunRecipe
+from .reporting.hub_push import hub_arguments, push_finished
 from .run_folder import (
     check_arguments,
     check_own_folder,

@@ -15,11 +15,11 @@ from modeling_optical.evaluation import Collection, Evaluator, NotRun, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 from modeling_optical.files.atomic_write import write_text
 
-from ..runs.answering import QuestionAnswerer
 from ..runs.causal_run import answer_all, load_causal
 from ..runs.distillation_run import load_start
 from ..runs.recipe.causal import CausalRecipe
 from ..runs.recipe.distillation import Recipe
+from ..runs.reporting.answering import QuestionAnswerer
 from .cells import Cell, Places, causal_recipe, distillation_recipe
 from .study import References, Study
 

@@ -17,7 +17,7 @@ from modeling_optical.files.atomic_write import replacing_file, write_text
 from modeling_optical.files.json_files import read_json, write_json
 
 from ...runs.provenance import machine, package_versions
-from ...runs.report import HELD_OUT
+from ...runs.reporting.report import HELD_OUT
 from ..cells import Cell, Places
 from ..reference_systems import COLLECTIONS, NOT_RUN
 from ..study import Study

@@ -13,7 +13,7 @@ from modeling_optical.evaluation import NotRun, ResultRow, result_rows
 from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet, save_answers
 from modeling_optical.evaluation.questions.late_interaction import answer, encode_choices, fit_choice_head, with_choice_head
 
-from .recipe.distillation import Recipe
+from ..recipe.distillation import Recipe
 
 logger = logging.get_logger(__name__)
 

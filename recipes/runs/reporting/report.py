@@ -20,13 +20,13 @@ from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultR
 from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
 
+from ..data import Data
+from ..recipe.distillation import Recipe
+from ..recipe.evaluation import CollectionSource
+from ..run_folder import student_of
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
-from .data import Data
-from .recipe.distillation import Recipe
-from .recipe.evaluation import CollectionSource
 from .rivals import describe_rivals, measure_rivals, verdicts
-from .run_folder import student_of
 
 logger = logging.get_logger(__name__)
 

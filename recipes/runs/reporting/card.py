@@ -25,10 +25,10 @@ from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id, shown_
 from modeling_optical.evaluation import UNJUDGED, ResultRow
 from trainer.objectives import describe_objectives
 
-from ..checked_yaml import write_values
-from .data import DataReport
-from .recipe.distillation import Recipe
-from .recipe.evaluation import CollectionSource
+from ...checked_yaml import write_values
+from ..data import DataReport
+from ..recipe.distillation import Recipe
+from ..recipe.evaluation import CollectionSource
 from .rivals import describe_rivals
 
 logger = logging.get_logger(__name__)

@@ -6,7 +6,7 @@ from datasets import Dataset
 
 from modeling_optical.evaluation import Collection, Evaluator
 from recipes.runs.recipe.evaluation import EvaluationRecipe, RivalRecipe
-from recipes.runs.rivals import describe_rivals, load_rival, measure_rivals, verdicts
+from recipes.runs.reporting.rivals import describe_rivals, load_rival, measure_rivals, verdicts
 
 CORPUS = {f"d{n}": text for n, text in enumerate(["the cat sat", "a dog barked", "search works", "good vector"])}
 QUERIES = {"q": "cat", "r": "dog"}

@@ -5,8 +5,8 @@ import shutil
 import pytest
 import yaml
 
-from recipes.runs.card import card_inputs, recipe_of_card, student_card
 from recipes.runs.recipe.distillation import Recipe
+from recipes.runs.reporting.card import card_inputs, recipe_of_card, student_card
 
 RECORD = {
     "data": {"training pairs": 90, "training pairs by language": {"sw": 90}, "bitext": {"read": {}, "kept": {}}},

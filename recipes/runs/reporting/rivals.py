@@ -14,7 +14,7 @@ from modeling_optical.evaluation.references import dense
 from modeling_optical.evaluation.structured_queries import structured_queries
 from trainer.vocabulary import word_translation_table
 
-from .recipe.evaluation import EvaluationRecipe, RivalRecipe
+from ..recipe.evaluation import EvaluationRecipe, RivalRecipe
 
 STRUCTURED_QUERIES = "structured_queries"
 CHANCE = 0.05

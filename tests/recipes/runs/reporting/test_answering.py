@@ -7,9 +7,9 @@ import pytest
 
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation.questions import read_answers
-from recipes.runs.answering import QuestionAnswerer
 from recipes.runs.recipe.distillation import Recipe
 from recipes.runs.recipe.retrieval import RetrievalRecipe
+from recipes.runs.reporting.answering import QuestionAnswerer
 
 
 @pytest.fixture
