@@ -19,9 +19,9 @@ from modeling_optical.explanation import Explanation
 from modeling_optical.retriever import Passage
 from modeling_optical.text_encoding import TextEncoder
 
-from ..alignment import align
-from ..alignment_page import alignment_fragment
-from ..symbols import symbol
+from ..drawing.alignment import align
+from ..drawing.alignment_page import alignment_fragment
+from ..drawing.symbols import symbol
 
 LONGEST_TEXT = 10_000
 LONGEST_PAIR = 2_000

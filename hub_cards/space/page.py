@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from ..alignment_page import STYLE
+from ..drawing.alignment_page import STYLE
 from ..languages import language_name, own_name, right_to_left
 from .engine import LONGEST_PAIR, LONGEST_TEXT, DemoEngine, note
 

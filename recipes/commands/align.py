@@ -35,8 +35,8 @@ def _align(options: argparse.Namespace) -> int:
     for name in ("sentence", "translation"):
         if not getattr(options, name).strip():
             raise ValueError(f"the {name} is empty: give a few words.")
-    from hub_cards.alignment import align
-    from hub_cards.alignment_page import write_alignment_page
+    from hub_cards.drawing.alignment import align
+    from hub_cards.drawing.alignment_page import write_alignment_page
     from modeling_optical import load_checkpoint
     from modeling_optical.checkpoints.names import teacher_of
 
@@ -57,7 +57,7 @@ def _align(options: argparse.Namespace) -> int:
     if output.suffix in _PAGES:
         write_alignment_page(plans, output)
     else:
-        from hub_cards.pictures import draw_alignment
+        from hub_cards.drawing.pictures import draw_alignment
 
         draw_alignment(plans[0][1], output)
     for name, plan in plans:

@@ -12,9 +12,9 @@ from typing import Any
 
 from transformers.utils import logging
 
+from hub_cards.drawing.symbols import symbol
 from hub_cards.model_card import PICTURES, write_model_card
 from hub_cards.results import FEWEST_QUERIES
-from hub_cards.symbols import symbol
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
@@ -157,8 +157,8 @@ def pictures(recipe: Recipe, folder: Path, data: Data, teacher: OpticalModel, ro
     if importlib.util.find_spec("matplotlib") is None:
         logger.warning('no pictures: matplotlib is not installed (pip install "modeling-optical[plot]").')
         return None
-    from hub_cards.alignment import align
-    from hub_cards.pictures import draw_alignment, draw_languages, draw_training
+    from hub_cards.drawing.alignment import align
+    from hub_cards.drawing.pictures import draw_alignment, draw_languages, draw_training
 
     pairs = data.held_out if len(data.held_out) else data.sample
     # A pair that fits on a page: about seven words on either side.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from hub_cards.symbols import symbol
+from hub_cards.drawing.symbols import symbol
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.runs.annotations import Annotations, load_annotations
 from recipes.runs.recipe.data import AnnotationsSource

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from hub_cards.alignment import Alignment, align
-from hub_cards.alignment_page import write_alignment_page
-from hub_cards.fonts import font_of, fonts_for, missing_fonts
-from hub_cards.pictures import draw_alignment, draw_languages, draw_training
+from hub_cards.drawing.alignment import Alignment, align
+from hub_cards.drawing.alignment_page import write_alignment_page
+from hub_cards.drawing.fonts import font_of, fonts_for, missing_fonts
+from hub_cards.drawing.pictures import draw_alignment, draw_languages, draw_training
 from modeling_optical import OpticalModel
 from modeling_optical.evaluation import ResultRow
 
@@ -109,7 +109,7 @@ def test_a_missing_font_has_a_name(character, font):
 
 def test_a_character_that_no_installed_font_has_is_warned_about_once_with_the_fonts_name(monkeypatch, caplog):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    monkeypatch.setattr("hub_cards.fonts._characters", lambda path: frozenset(range(128)))
+    monkeypatch.setattr("hub_cards.drawing.fonts._characters", lambda path: frozenset(range(128)))
     assert fonts_for("cat ድመት") == ["DejaVu Sans"]
     (record,) = caplog.records
     assert "Noto Sans Ethiopic" in record.message

@@ -13,10 +13,10 @@ import numpy as np
 from modeling_optical.evaluation import ResultRow
 from modeling_optical.files.atomic_write import replacing_file
 
+from ..languages import language_name
+from ..results import CEILING, FLOOR, headline
 from .alignment import Alignment
 from .fonts import fonts_for
-from .languages import language_name
-from .results import CEILING, FLOOR, headline
 
 _SUFFIXES = (".png", ".svg", ".pdf")
 _COLOURS = {FLOOR: "#b8b8b8", "start": "#8aa8c8", "optical": "#1f4e79", CEILING: "#c9a227"}
