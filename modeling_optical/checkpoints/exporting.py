@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..files.atomic_write import replacing_folder
 from ..modeling_optical import OpticalModel
-from . import onnx, pylate, sentence_transformers, stanford
+from . import onnx
+from .formats import pylate, sentence_transformers, stanford
 from .faithfulness import Change, check_changes
 
 EXPORT_FORMATS = ("sentence-transformers", "pylate", "stanford", "onnx")
