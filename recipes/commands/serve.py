@@ -33,7 +33,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _serve(options: argparse.Namespace) -> int:
     from modeling_optical.retriever import retriever_for_index
-    from modeling_optical.server import ServerLimits, check_serving, serve
+    from modeling_optical.serving.server import ServerLimits, check_serving, serve
 
     check_serving()
     limits = ServerLimits(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .late_interaction import ragged_maxsim
-from .text_encoding import TextEncoder
+from ..late_interaction import ragged_maxsim
+from ..text_encoding import TextEncoder
 
 
 @dataclass(frozen=True)

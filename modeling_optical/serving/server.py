@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .retriever import OpticalRetriever, Passage
+from ..retriever import OpticalRetriever, Passage
 
 logger = logging.get_logger(__name__)
 

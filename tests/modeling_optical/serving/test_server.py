@@ -19,7 +19,7 @@ import torch
 
 from modeling_optical import OpticalModel, OpticalRetriever
 from modeling_optical.retriever import Passage
-from modeling_optical.server import ServerLimits, create_app
+from modeling_optical.serving.server import ServerLimits, create_app
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -123,7 +123,7 @@ def test_a_limit_that_makes_no_sense_and_a_retriever_without_an_index_are_refuse
 _SERVING = """
 import sys, time
 from modeling_optical.retriever import retriever_for_index
-from modeling_optical.server import serve
+from modeling_optical.serving.server import serve
 retriever = retriever_for_index(sys.argv[1])
 search = retriever.search
 retriever.search = lambda *a, **k: (time.sleep(1.0), search(*a, **k))[1]
@@ -267,7 +267,7 @@ def test_an_index_that_is_changed_replaced_or_removed_is_served_whole_or_not_at_
 _STUCK = """
 import sys, time
 from modeling_optical.retriever import retriever_for_index
-from modeling_optical.server import ServerLimits, serve
+from modeling_optical.serving.server import ServerLimits, serve
 retriever = retriever_for_index(sys.argv[1])
 retriever.search = lambda *a, **k: time.sleep(600)
 serve(retriever, port=int(sys.argv[2]), limits=ServerLimits(timeout=3, max_connections=8))

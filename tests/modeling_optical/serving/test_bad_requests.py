@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from modeling_optical import OpticalModel, OpticalRetriever
-from modeling_optical.server import BodyLimit, ServerLimits, create_app
+from modeling_optical.serving.server import BodyLimit, ServerLimits, create_app
 
 pytest.importorskip("fastapi", reason="fastapi is not installed (extra serve)")
 pytest.importorskip("httpx", reason="httpx is not installed (extra test)")
