@@ -18,11 +18,11 @@ from .encoding.batching import batched
 from .encoding.corpus import CorpusSource, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
 from .encoding.token_pooling import pool_tokens
-from .serving.explanation import Explanation, explain
 from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
 from .indexes.manifest import INDEX_FILE
 from .pretrained import hub_arguments
+from .serving.explanation import Explanation, explain
 from .text_encoding import TextEncoder
 
 logger = logging.get_logger(__name__)

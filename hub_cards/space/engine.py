@@ -15,8 +15,8 @@ from modeling_optical import OpticalRetriever, load_checkpoint
 from modeling_optical.checkpoints.backends import cache_folder
 from modeling_optical.checkpoints.names import teacher_of
 from modeling_optical.encoding.encoded_corpus import Encoder
-from modeling_optical.serving.explanation import Explanation
 from modeling_optical.retriever import Passage
+from modeling_optical.serving.explanation import Explanation
 from modeling_optical.text_encoding import TextEncoder
 
 from ..drawing.alignment import align

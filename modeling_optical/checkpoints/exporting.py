@@ -9,8 +9,8 @@ from pathlib import Path
 from ..files.atomic_write import replacing_folder
 from ..modeling_optical import OpticalModel
 from . import onnx
-from .formats import pylate, sentence_transformers, stanford
 from .faithfulness import Change, check_changes
+from .formats import pylate, sentence_transformers, stanford
 
 EXPORT_FORMATS = ("sentence-transformers", "pylate", "stanford", "onnx")
 _BACKBONE_FOLDER = "0_Transformer"
