@@ -257,7 +257,7 @@ def require_space(folder: Path, needed: int) -> None:
 
 def check_storage_type(dtype: str) -> None:
     """Raises ValueError for a dtype that vectors are not stored in."""
-    if dtype not in STORAGE_TYPES:
+    if not isinstance(dtype, str) or dtype not in STORAGE_TYPES:
         raise ValueError(f"vectors are stored as {', '.join(STORAGE_TYPES)}, not as {dtype!r}.")
 
 

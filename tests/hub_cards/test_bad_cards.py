@@ -125,7 +125,7 @@ def test_a_retrievers_card_keeps_words_in_their_places_too(tmp_path: Path):
         for one in (value, HARMLESS):
             (tmp_path / "README.md").unlink(missing_ok=True)
             rows = [replace(ROWS[0], collection=f"c {one}", system=f"s {one}")]
-            card = RetrieverCard(f"n {one}", "en", f"./{one}", f"./{one}", one, 3, [one], rows, {one: "1"})
+            card = RetrieverCard(f"n {one}", "en", f"./{one}", f"./{one}", one, 3, [one], rows, {one: "1"}, precision="fp32")
             pages.append(write_retriever_card(tmp_path, card).read_text(encoding="utf-8"))
         assert structure(pages[0]) == structure(pages[1])
         assert list(sections(pages[0])) == list(sections(pages[1]))

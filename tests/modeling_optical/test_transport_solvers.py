@@ -355,6 +355,8 @@ def test_settings_by_name_and_options_as_a_whole_are_the_same(solver):
 @given(shift=st.sampled_from([-500.0, -5.0, 5.0]), seed=st.integers(0, 1000))
 @settings(max_examples=4, deadline=None)
 def test_costs_far_from_zero_and_small_epsilons_give_numbers_in_single_precision(solver, epsilon, shift, seed):
+    if solver == "unbalanced":
+        shift /= 100  # the mass of its plan grows with exp(-cost): far below 0, no number holds it
     cost, row_mask, column_mask = problems(3, 6, 7, seed=seed)
     arguments = {"solver": solver, "epsilon": epsilon, "tolerance": 1e-3, "max_iterations": 200}
     single = solve_transport(cost + shift, row_mask, column_mask, **arguments)

@@ -42,7 +42,7 @@ ERRORS = [
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_every_exception_is_one_message_and_status_2(error, monkeypatch, capsys):
-    def fails() -> int:
+    def fails(*_: object) -> int:
         raise error
 
     monkeypatch.setattr(doctor, "examine", fails)
@@ -56,14 +56,14 @@ def test_every_exception_is_one_message_and_status_2(error, monkeypatch, capsys)
 
 
 def test_the_exit_of_a_library_stays_an_exit(monkeypatch):
-    monkeypatch.setattr(doctor, "examine", lambda: sys.exit(7))
+    monkeypatch.setattr(doctor, "examine", lambda *_: sys.exit(7))
     with pytest.raises(SystemExit) as ended:
         main(["doctor"])
     assert ended.value.code == 7
 
 
 def test_a_reader_that_ends_early_ends_the_command_in_silence():
-    script = "import sys; from recipes.commands import doctor; doctor.examine = lambda: print('x' * 10**6) or 0\n"
+    script = "import sys; from recipes.commands import doctor; doctor.examine = lambda *_: print('x' * 10**6) or 0\n"
     script += "from recipes.cli import main; sys.exit(main(['doctor']))"
     read, write = os.pipe()
     os.close(read)

@@ -90,7 +90,7 @@ def test_the_report_names_images_and_says_how_many(finished):
     [
         (["sweeps=[{language: [mul], seen: [de+ws]}]"], "unknown key `data.languages`"),
         (["metrics=[mean recal]"], "Did you mean 'mean recall'"),
-        (["image_text.splits=[test_2017_flickr]"], "there is no set 'test_2017_flickr' in 'en'"),
+        (["image_text.splits=[test_2017_flickr]"], "there is no set 'test_2017_flickr'"),
         (["image_text.images=/nowhere"], "images '/nowhere': there is no such folder"),
         (["image_text.captions=/nowhere"], "captions '/nowhere': there is no such folder"),
         (['image_text.captions="{paths.nowhere}"'], "{paths.nowhere} is not known"),
