@@ -35,7 +35,7 @@ _NOT_RUN = {
     "encoder.encode_document(texts": "an encoder of another package, with names that the text introduces",
     'open_index("approximate")': "two indexes of another engine, tested with the engines",
 }
-_PACKAGES = {"OnnxEncoder": "onnxruntime", "sentence_transformers": "sentence_transformers"}
+_PACKAGES = {"LoraConfig": "peft", "OnnxEncoder": "onnxruntime", "sentence_transformers": "sentence_transformers"}
 
 
 def test_every_section_of_the_method_that_is_cited_exists():

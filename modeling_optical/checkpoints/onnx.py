@@ -75,9 +75,7 @@ class _TokenVectors(nn.Module):
         everything = torch.ones_like(attention_mask, dtype=torch.bool)
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "token_mask": everything}
         output = self.model(**inputs, weigh_tokens_by=(), return_dict=True)
-        return (
-            output["token_vectors"] if output["pooled_vector"] is None else (output["token_vectors"], output["pooled_vector"])
-        )
+        return output["token_vectors"] if output.pooled_vector is None else (output["token_vectors"], output.pooled_vector)
 
 
 class OnnxEncoder(TextEncoder, nn.Module):

@@ -17,7 +17,7 @@ from ..files.atomic_write import write_text
 from ..files.fingerprint import file_checksum
 from ..files.lines import parse_json
 from ..files.lock import locked
-from .vector_shards import ShardDescription, VectorShard, write_shard
+from .vector_shards import ShardDescription, VectorShard, telling_a_failed_write, write_shard
 
 logger = logging.get_logger(__name__)
 
@@ -48,7 +48,8 @@ class ShardFolder:
         except OSError as error:
             raise OSError(error.errno, f"the {self.what} folder {self.path} cannot be made: {error.strerror}.") from error
         described = write_shard(self.path / name, ids, arrays, dtype, **options)
-        write_text(self.record(name), json.dumps({"shard": asdict(described), "texts": made_of}) + "\n")
+        with telling_a_failed_write(self.record(name)):
+            write_text(self.record(name), json.dumps({"shard": asdict(described), "texts": made_of}) + "\n")
 
     def record(self, name: str) -> Path:
         """The file beside a shard that describes it."""

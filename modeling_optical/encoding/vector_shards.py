@@ -6,7 +6,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -92,7 +93,11 @@ class VectorShard:
             self.positions: torch.Tensor = handle.get_tensor("positions").long()
             self._id_bytes: torch.Tensor = handle.get_tensor("id_bytes")
             self._id_ends: torch.Tensor = handle.get_tensor("id_ends")
-        except (SafetensorError, FileNotFoundError) as error:
+        except (
+            SafetensorError,
+            OSError,
+            RuntimeError,
+        ) as error:  # PyTorch maps the file and has its own word for a missing one
             raise ValueError(f"{path} is missing or damaged ({error}). Make it again.") from error
         fault = self._fault()
         if fault:
@@ -232,16 +237,26 @@ def write_shard(
         **(columns or {}),
     }
     require_space(path.parent, sum(t.numel() * t.element_size() for t in tensors.values()))
+    with telling_a_failed_write(path), replacing_file(path) as scratch:
+        save_file(tensors, str(scratch))
+        description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), file_checksum(scratch))
+    return description
+
+
+@contextmanager
+def telling_a_failed_write(path: Path) -> Iterator[None]:
+    """Turns what fails in writing a file into a sentence that names the file and the remedy.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
     try:
-        with replacing_file(path) as scratch:
-            save_file(tensors, str(scratch))
-            description = ShardDescription(path.name, len(ids), len(tensors["vectors"]), file_checksum(scratch))
+        yield
     except (OSError, SafetensorError) as error:
         raise OSError(
             getattr(error, "errno", None) or errno.EIO,
             f"writing {path} failed: {error}. What was there is kept; free space and run again.",
         ) from error
-    return description
 
 
 def require_space(folder: Path, needed: int) -> None:

@@ -101,9 +101,8 @@ def holding(folder: Path) -> Iterator[None]:
         except TimeoutError:
             raise
         except OSError as error:
-            raise OSError(
-                f"the output folder {folder} cannot be written: {error.strerror or error}. Choose another folder."
-            ) from error
+            reason = os.strerror(error.errno) if error.errno else error
+            raise OSError(f"the output folder {folder} cannot be written: {reason}. Choose another folder.") from error
         yield
 
 

@@ -191,7 +191,9 @@ def test_a_folder_here_is_no_model_of_the_hub_whatever_its_name(tmp_path: Path, 
     for name in ("org/bert-base-uncased", str(tmp_path / "org/bert-base-uncased")):
         assert not is_hub_id(name)
         assert shown_name(name) == "bert-base-uncased"
-    retriever = RetrieverCard("r", "en", "org/bert-base-uncased", "org/bert-base-uncased", "one", 3, [], ROWS, {}, precision="fp32")
+    retriever = RetrieverCard(
+        "r", "en", "org/bert-base-uncased", "org/bert-base-uncased", "one", 3, [], ROWS, {}, precision="fp32"
+    )
     text = write_retriever_card(tmp_path / "model", retriever).read_text()
     assert "base_model" not in text
     assert "org/" not in text

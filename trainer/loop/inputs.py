@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedTokenizerBase, TrainingArgu
 from transformers.utils import is_peft_available, logging
 
 from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.checkpoints.names import recorded_name
 
 from .launcher_environment import check_number_of_processes
 
@@ -155,7 +156,7 @@ def is_peft_model(model: Any) -> bool:
 
 
 def check_adapter(model: Any) -> bool:
-    """Whether a model has an adapter, which alone is trained and saved.
+    """Whether a model has an adapter, which alone is trained and saved; it then names its base so that any folder finds it.
 
     Raises:
         ValueError: if its base model is saved nowhere, so that the adapter could not be loaded again.
@@ -169,6 +170,9 @@ def check_adapter(model: Any) -> bool:
             "the adapter's base model is saved nowhere, and without it the adapter cannot be loaded again: call "
             "base.save_pretrained(FOLDER), load the base from that folder, and add the adapter then."
         )
+    adapters = model.peft_config if is_peft_model(model) else inner.peft_config
+    for adapter in adapters.values():
+        adapter.base_model_name_or_path = recorded_name(name)  # found from any folder
     return True
 
 

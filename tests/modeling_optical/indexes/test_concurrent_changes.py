@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -120,7 +121,8 @@ def test_any_interleaving_of_changes_and_kills_is_some_order_of_whole_changes(tm
         while any(worker.is_alive() for worker in workers):
             seen(reader)  # whole at every moment
             if victim is not None and time.monotonic() > ends:
-                os.kill(victim.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # it may have ended by itself
+                    os.kill(victim.pid, signal.SIGKILL)
                 victim = None
         assert all(worker.exitcode in (0, -signal.SIGKILL) for worker in workers)
         outcomes = []

@@ -10,7 +10,7 @@ import torch
 
 from trainer.objectives.scoring.gathering import gather_rows, gather_vectors
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 
 
 def test_one_process_gathers_its_own():
