@@ -97,7 +97,7 @@ class VectorShard:
             SafetensorError,
             OSError,
             RuntimeError,
-        ) as error:  # PyTorch maps the file and has its own word for a missing one
+        ) as error:  # PyTorch reads the file, too
             raise ValueError(f"{path} is missing or damaged ({error}). Make it again.") from error
         fault = self._fault()
         if fault:

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 from conftest import save_backbone
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 
 from hub_cards.card_file import card_metadata
@@ -115,7 +115,14 @@ if __name__ == "__main__":
     once = attack(kind, folder)
     healthy = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
-    @settings(max_examples=examples, deadline=60_000, database=None, derandomize=examples < 50, suppress_health_check=healthy)
+    @settings(
+        max_examples=examples,
+        deadline=60_000,
+        database=None,
+        derandomize=examples < 50,
+        suppress_health_check=healthy,
+        phases=[Phase.generate],
+    )
     @given(data=some.data())
     def repeated(data) -> None:
         once(data)

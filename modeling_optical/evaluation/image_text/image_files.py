@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import zipfile
-from collections.abc import Sequence
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -69,16 +72,22 @@ class ZipImages:
 
     def __init__(self, file: Path, label: str | None = None):
         self.label = label or str(file)
-        try:
+        with self._telling_damage():
             self._archive = zipfile.ZipFile(file)
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{file} is no whole zip archive ({error}). Fetch it again.") from None
         self._members: dict[str, zipfile.ZipInfo] = {}
         for member in self._archive.infolist():
             parts = member.filename.split("/")
             # Archives made on a Mac have a twin of every file there.
             if parts[0] != "__MACOSX" and parts[-1].lower().endswith(_ENDINGS):
                 self._members.setdefault(parts[-1], member)
+
+    @contextmanager
+    def _telling_damage(self) -> Iterator[None]:
+        try:
+            yield
+        # What zipfile raises for damaged, cut off, encrypted and unusual archives.
+        except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
+            raise ValueError(f"{self.label} is no whole zip archive ({error}). Fetch it again.") from None
 
     @property
     def names(self) -> list[str]:
@@ -90,7 +99,7 @@ class ZipImages:
     def read(self, name: str) -> bytes:
         member = self._members[name]
         # The size that the archive states is the packer's word: no more than this is unpacked.
-        with self._archive.open(member) as stream:
+        with self._telling_damage(), self._archive.open(member) as stream:
             image = stream.read(MAX_IMAGE_BYTES + 1)
         if len(image) > MAX_IMAGE_BYTES:
             raise ValueError(f"{self.label}: {member.filename} unpacks to more than {MAX_IMAGE_BYTES // 2**20} MiB: no image.")
