@@ -33,7 +33,7 @@ BACKENDS = ("torch", "onnx", "onnx-int8", "auto")
 TOLERANCE = 0.05
 """Greatest distance of a token's unit vector to that of PyTorch in fp32 up to which a backend is the same encoder.
 
-bf16 stays below 0.03 and moves RR@10 by less than 0.002 (benchmarks/encoding.md)."""
+bf16 stays below 0.03 and moves RR@10 by less than 0.002 (`python benchmarks/encoding.py` measures it)."""
 _ROUNDS = 5
 _PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
