@@ -118,3 +118,12 @@ def test_help_answers_without_importing_torch():
 def test_no_file_is_a_drawer():
     names = {path.stem for package in ALLOWED for path in (ROOT / package).rglob("*.py")}
     assert not names & {"utils", "helpers", "common", "misc"}
+
+
+def test_no_room_is_a_pile():
+    """A folder holds at most 14 files; more only where all are of one kind, or travel with a checkpoint."""
+    allowed = {"modeling_optical": 22, "recipes/commands": 30}
+    for package in ALLOWED:
+        for folder in {path.parent for path in (ROOT / package).rglob("*.py")}:
+            name = folder.relative_to(ROOT).as_posix()
+            assert len(list(folder.glob("*.py"))) <= allowed.get(name, 14), name
