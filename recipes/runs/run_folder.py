@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import TrainingArguments
@@ -21,6 +20,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import sweep_scratch, tells_of_space, write_text
+from modeling_optical.files.bounded_yaml import parse_yaml
 from modeling_optical.files.lock import LOCK_FILE, locked
 from trainer.loop.checked_checkpoints import damaged_files
 from trainer.loop.launcher_environment import check_number_of_processes
@@ -71,7 +71,8 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
     record = folder / RECORD
     check_own_folder(folder)
     if record.is_file() and begun and not overwrite:
-        differing = differing_keys(yaml.safe_load(record.read_text(encoding="utf-8")), yaml.safe_load(recipe))
+        there = parse_yaml(record.read_text(encoding="utf-8"), f"{record} is not a YAML file")
+        differing = differing_keys(there, parse_yaml(recipe, "the recipe is not YAML"))
         if differing:
             raise ValueError(
                 f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
