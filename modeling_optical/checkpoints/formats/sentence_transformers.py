@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,20 @@ def transformer_settings(files: CheckpointFiles, folders: list[tuple[str, str]])
     return settings, files.inside(path)
 
 
+def _check_modules(files: CheckpointFiles, folders: Sequence[tuple[str, str]], known: Sequence[str], remedy: str = "") -> None:
+    """Refuses modules behind the Transformer that have no counterpart here.
+
+    Raises:
+        ValueError: naming the first one.
+    """
+    unknown = [kind for kind, _ in folders[1:] if kind not in known]
+    if unknown:
+        raise ValueError(
+            f"{files.name!r} has the module {unknown[0]}, which has no counterpart here. Read are Transformer, "
+            f"{', '.join(known[:-1])} and {known[-1]}{remedy}."
+        )
+
+
 def read(
     files: CheckpointFiles, model_class: type[OpticalModel], given: dict[str, Any], kwargs: dict[str, Any]
 ) -> OpticalModel:
@@ -81,12 +96,7 @@ def read(
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
     transformer, subfolder = transformer_settings(files, folders)
-    unknown = [kind for kind, _ in folders[1:] if kind not in ("Dense", "MultiVectorMask", "Normalize")]
-    if unknown:
-        raise ValueError(
-            f"{files.name!r} has the module {unknown[0]}, which has no counterpart here. Read are Transformer, Dense, "
-            "MultiVectorMask and Normalize."
-        )
+    _check_modules(files, folders, ("Dense", "MultiVectorMask", "Normalize"))
     if not any(kind == "Normalize" for kind, _ in folders):
         raise ValueError(
             f"{files.name!r} has no Normalize module: its token vectors are not of unit length, and this package's are. "
@@ -158,12 +168,7 @@ def read_sentence_encoder(
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
     transformer, subfolder = transformer_settings(files, folders)
-    unknown = [kind for kind, _ in folders[1:] if kind not in ("Pooling", "Dense", "Normalize")]
-    if unknown:
-        raise ValueError(
-            f"{files.name!r} has the module {unknown[0]}, which has no counterpart here. Read are Transformer, Pooling, Dense "
-            "and Normalize; checkpoint_format='encoder' reads the backbone alone."
-        )
+    _check_modules(files, folders, ("Pooling", "Dense", "Normalize"), "; checkpoint_format='encoder' reads the backbone alone")
     dense = [DenseModule(files, path) for kind, path in folders if kind == "Dense"]
     prompts = settings.get("prompts") or {}
     pooling = next(path for kind, path in folders if kind == "Pooling")
