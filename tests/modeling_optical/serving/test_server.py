@@ -11,7 +11,9 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -131,13 +133,15 @@ serve(retriever, port=int(sys.argv[2]))
 """
 
 
-def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp_path):
+@contextmanager
+def started(script: str, index: Path) -> Iterator[tuple[subprocess.Popen, int]]:
+    """A server in a process of its own that answers, and its port; it is killed in the end."""
     pytest.importorskip("uvicorn")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, "-c", _SERVING, str(tmp_path / "index"), str(port)], env=environment)
+    server = subprocess.Popen([sys.executable, "-c", script, str(index), str(port)], env=environment)
     try:
         for _ in range(1800):
             try:
@@ -145,6 +149,13 @@ def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp
                 break
             except OSError:
                 time.sleep(0.1)
+        yield server, port
+    finally:
+        server.kill()
+
+
+def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp_path):
+    with started(_SERVING, tmp_path / "index") as (server, port):
         answers = []
 
         def ask() -> None:
@@ -160,8 +171,6 @@ def test_a_server_that_is_told_to_stop_answers_who_waits_and_ends(retriever, tmp
         asking.join(30)
         assert len(answers[0]["results"][0]) == 1
         assert server.wait(30) in (0, -signal.SIGTERM)
-    finally:
-        server.kill()
 
 
 class Panic(BaseException):
@@ -275,19 +284,7 @@ serve(retriever, port=int(sys.argv[2]), limits=ServerLimits(timeout=3, max_conne
 
 
 def test_idle_connections_make_room_and_a_stuck_search_does_not_hold_up_the_stop(retriever, tmp_path):
-    pytest.importorskip("uvicorn")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    server = subprocess.Popen([sys.executable, "-c", _STUCK, str(tmp_path / "index"), str(port)], env=environment)
-    try:
-        for _ in range(1800):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                time.sleep(0.1)
+    with started(_STUCK, tmp_path / "index") as (server, port):
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
         for number, connection in enumerate(idle):
             if number % 2:
@@ -305,5 +302,3 @@ def test_idle_connections_make_room_and_a_stuck_search_does_not_hold_up_the_stop
             urllib.request.urlopen(search, timeout=30)
         server.send_signal(signal.SIGTERM)
         assert server.wait(15) in (0, -signal.SIGTERM)
-    finally:
-        server.kill()
