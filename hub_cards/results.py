@@ -35,6 +35,11 @@ class CollectionReference:
     revision: str | None = None
 
 
+def of_the_way(student: float, floor: float, ceiling: float) -> float | None:
+    """How far a student has come from the floor to the ceiling: (student - floor) / (ceiling - floor); None without a way."""
+    return (student - floor) / (ceiling - floor) if ceiling > floor else None
+
+
 def headline(rows: Sequence[ResultRow]) -> str | None:
     """The metric that stands for the results; None if there are none."""
     measured = list(dict.fromkeys(row.metric for row in rows))

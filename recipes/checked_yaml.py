@@ -144,7 +144,7 @@ def set_key(values: dict[str, Any], key: str, value: Any, item: str) -> None:
         ValueError: if the key names no place.
     """
     here: Any = values
-    *parents, last = key.split(".")
+    *parents, last = re.sub(r"\[(\d+)\]", r".\1", key).split(".")  # `bitext[0]` is `bitext.0`
     for parent in parents:
         if isinstance(here, list):
             here = _item(here, parent, item)

@@ -14,6 +14,7 @@ from typing import Any
 from .commands import (
     adapt_vocabulary,
     align,
+    card,
     compare,
     demo,
     distill,
@@ -50,13 +51,14 @@ _COMMANDS = (
     align,
     export,
     study,
+    card,
     push,
     doctor,
 )
 
 _FIRST_PROCESS_SECONDS = 3.0
 _ENDED_BY_SIGPIPE = 141  # as a shell says it
-_OVERRIDE = re.compile(r"[a-z_]+(\.\w+)*=")
+_OVERRIDE = re.compile(r"[a-z_]+(\.\w+|\[\d+\])*=")
 
 _DESCRIPTION = """\
 Teach an English retriever another language, from bitext.
@@ -76,6 +78,7 @@ Teach an English retriever another language, from bitext.
   optical align STUDENT SENTENCE TRANSLATION      the transport plan of a pair, as a picture or a page
   optical export MODEL --format … --output …      write it for sentence-transformers, PyLate, colbert-ai or ONNX
   optical study recipes/studies/…/study.yaml      a research question: a grid of runs and its report
+  optical card RUN --license … --add-results …    complete the model card of a finished run
   optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)
   optical doctor                                  versions, devices, what is missing
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .card import set_licences
 from .run import carry_out, run_options
 
 
@@ -24,6 +25,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     distill.add_argument("--student", default="teacher", help="backbone to start from (default: a copy of the teacher)")
     distill.add_argument("--vocabulary", type=int, default=8000, help="pieces of the new vocabulary, 0 keeps the old (8000)")
     distill.add_argument("--collection", action="append", default=[], help="test collection in BEIR's layout; may be repeated")
+    distill.add_argument("--license", help="licence of the student, for instance apache-2.0 (`optical card` can add it later)")
+    distill.add_argument("--bitext-license", nargs=1, metavar="LICENCE", help="licence of the bitext, for the card")
+    distill.add_argument("--name", help="what the student is called (default: the folder of the run)")
     distill.add_argument("--output", required=True, help="folder of the run")
     distill.add_argument(
         "overrides", nargs="*", metavar="key=value", help="any key of a recipe, such as training.max_steps=1000"
@@ -53,7 +57,7 @@ def _distill(options: argparse.Namespace) -> int:
         "language": language,
     }
     values = {
-        "name": "distilled",
+        "name": options.name or Path(options.output).expanduser().resolve().name,
         "language": language,
         "output": str(Path(options.output).expanduser().resolve()),
         "teacher": {"model": options.teacher},
@@ -72,4 +76,6 @@ def _distill(options: argparse.Namespace) -> int:
         },
         "evaluation": {"collections": [{"path": path} for path in options.collection]},
     }
-    return carry_out(Recipe.of(values, overrides), options)
+    recipe = Recipe.of(values, overrides)
+    set_licences(recipe, options)
+    return carry_out(recipe, options)

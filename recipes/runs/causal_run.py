@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from modeling_optical.evaluation import ResultRow, format_table, result_rows, write_results
+from modeling_optical.evaluation import ResultRow, format_table, read_results, result_rows, write_results
 from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet, answer_by_likelihood, save_answers
 from modeling_optical.files.atomic_write import write_text
 from trainer import CausalDistillationArguments, CausalDistillationTrainer
@@ -44,11 +44,21 @@ class CausalRun(FolderRun[CausalRecipe, list[ResultRow]]):
             model, _ = load_causal(CausalModelRecipe(str(self.student_folder(system)), dtype=recipe.model.dtype))
             rows += answer_all(recipe, system, model.to(self.state.device), tokenizer, data.questions, self.folder)
         write_results(self.folder / "results.json", rows)
-        self.record(data.report.to_dict(), data_files(recipe.data))
+        self.record(data.report.to_dict())
         text = format_table(rows, [ACCURACY])
         write_text(self.folder / "report.md", f"# {recipe.name}, {recipe.language}\n\n```\n{text}\n```\n")
         self.say(text)
         return rows
+
+    def again(self) -> list[ResultRow]:
+        return read_results(self.folder / "results.json")
+
+    @property
+    def systems(self) -> list[str]:
+        return self.recipe.systems
+
+    def files(self) -> dict[str, str]:
+        return data_files(self.recipe.data)
 
     def _train(self, system: str, data: Data, teacher: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         recipe = self.recipe

@@ -54,6 +54,7 @@ class DataReport:
         fingerprint: of the training pairs.
         annotations: counts of `load_annotations`.
         bitext: counts of `load_bitext`.
+        collections: name of a test collection to where it was read from.
     """
 
     training_pairs: int = 0
@@ -65,6 +66,7 @@ class DataReport:
     fingerprint: str = ""
     annotations: dict[str, int] = field(default_factory=dict)
     bitext: dict[str, Any] = field(default_factory=dict)
+    collections: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """What `run.json` holds: the names in words, what does not apply left out."""
@@ -93,7 +95,6 @@ class Data:
         collections: test collections with queries in the student's languages.
         ceilings: the same with queries in the teacher's language.
         questions: multiple-choice questions in the student's languages.
-        origins: name of a test collection to where it was read from.
         report: counts, for the record of the run.
     """
 
@@ -103,7 +104,6 @@ class Data:
     collections: list[Collection] = field(default_factory=list)
     ceilings: list[Collection] = field(default_factory=list)
     questions: list[QuestionSet] = field(default_factory=list)
-    origins: dict[str, CollectionSource] = field(default_factory=dict)
     report: DataReport = field(default_factory=DataReport)
 
 
@@ -115,10 +115,10 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     Raises:
         ValueError, FileNotFoundError: naming file, line, field or language.
     """
-    collections, ceilings, origins = _collections(recipe)
+    report = DataReport()
+    collections, ceilings, report.collections = _collections(recipe)
     questions = [source.load(language) for source in recipe.evaluation.questions for language in recipe.languages]
     index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings], questions)
-    report = DataReport()
     parts: list[Dataset] = []
     if recipe.data.annotations is not None:
         found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
@@ -181,7 +181,7 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
             "domain, which held-out pairs do not show. Compare it with start/ on texts of yours. More bitext, "
             "data.annotations and training.start_share help (docs/bitext.md, docs/objectives.md)."
         )
-    return Data(train, sample, held_out, collections, ceilings, questions, origins, report)
+    return Data(train, sample, held_out, collections, ceilings, questions, report)
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
@@ -238,15 +238,15 @@ def _with_lengths(bitext: Dataset) -> Dataset:
     return bitext.add_column("length", [len(text) for text in bitext["target"]])
 
 
-def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], dict[str, CollectionSource]]:
+def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], dict[str, dict[str, Any]]]:
     """Test collections in the student's languages, in the teacher's, and where each is from."""
     collections: list[Collection] = []
     ceilings: list[Collection] = []
-    origins: dict[str, CollectionSource] = {}
+    origins: dict[str, dict[str, Any]] = {}
     for source in recipe.evaluation.collections:
         found = in_languages(source, recipe.languages)
         collections += found
-        origins[found[0].name] = source
+        origins[found[0].name] = dataclasses.asdict(source)
         if not found[0].parallel:
             logger.warning(f"{source.path} has no parallel queries in {recipe.teacher.language!r}: no ceiling on it.")
             continue

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.names import recorded_name
+from modeling_optical.evaluation import read_results
 from trainer import (
     InverseDocumentFrequencies,
     OpticalTrainer,
@@ -43,7 +44,9 @@ from .lora import check_lora, with_lora
 from .progress import Progress, expected_stages
 from .provenance import data_files
 from .recipe.distillation import Recipe
+from .reporting.finished import differs, finished_run, rewrite_card
 from .reporting.report import Report, evaluate_systems
+from .reporting.verdict import next_steps
 from .skeleton import FolderRun
 
 logger = logging.get_logger(__name__)
@@ -89,26 +92,41 @@ class Run(FolderRun[Recipe, Report]):
         report = self.stage(
             "evaluation", lambda: evaluate_systems(self.recipe, self.folder, data, teacher.model, self._systems(teacher.model))
         )
-        record = self.record(data.report.to_dict(), data_files(self.recipe.data))
-        self.say(report.finish(self.recipe, self.folder, record))
+        self.say(report.finish(self.recipe, self.folder, self.record(data.report.to_dict())))
         self.push("optical")
         return report
+
+    def again(self) -> Report:
+        """Nothing is computed; the card takes a name or a licence that has changed."""
+        if self.state.is_main_process:
+            _, record = finished_run(self.folder)
+            if differs(self.recipe, record):
+                self.say(f"Name or licence have changed: {rewrite_card(self.recipe, self.folder, record)} is written anew.")
+            self.say(f"Report: {self.folder / 'report.md'}\n{next_steps(self.recipe, self.folder)}")
+            self.push("optical")
+        return Report(read_results(self.folder / "results.json"), (self.folder / "report.md").read_text(encoding="utf-8"))
+
+    @property
+    def systems(self) -> list[str]:
+        return [*self.recipe.baselines, "optical"]
+
+    def files(self) -> dict[str, str]:
+        return data_files(self.recipe.data)
 
     def _systems(self, teacher: OpticalModel) -> Iterator[tuple[str, OpticalModel]]:
         """Floor, start, baselines and student, loaded one after the other."""
         own = self.recipe.student
-        if own.start == "teacher":
-            yield "floor", teacher
+        yield "floor", teacher
         if own.start != "teacher" or own.vocabulary is not None:
-            yield ("start" if own.start == "teacher" else "floor"), load_checkpoint(self.start_folder, precision=self.precision)
-        for name in (*self.recipe.baselines, "optical"):
+            yield "start", load_checkpoint(self.start_folder, precision=self.precision)
+        for name in self.systems:
             yield name, load_checkpoint(self.student_folder(name), precision=self.precision)
 
     def _expect(self, data: Data, teacher: OpticalModel) -> None:
         """Says how long the run will take here."""
         if self.state.is_main_process:
             speed = speed_of_this_machine(self.precision)
-            done = {system for system in (*self.recipe.baselines, "optical") if self.student_folder(system).is_dir()}
+            done = {system for system in self.systems if self.student_folder(system).is_dir()}
             backbone = teacher.config.get_text_config()
             self.progress = Progress(self.say, expected_stages(self.recipe, data, backbone, speed, done))
             self.progress.announce()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from hub_cards.retriever_card import RetrieverCard, write_retriever_card
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
-from modeling_optical.evaluation import Collection, Evaluator, ResultRow, format_table
+from modeling_optical.evaluation import Collection, Evaluator, ResultRow, format_table, read_results
 from modeling_optical.files.atomic_write import write_text
 from trainer import LabelledDataset, RetrievalTrainer, RetrievalTrainingArguments, load_labelled, split_labelled
 from trainer.loop.dropout import set_dropout
@@ -73,9 +73,19 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             collections.append(labelled_collection(held_out, language=recipe.language))
         rows = self._evaluate(collections, documents)
         counts = report.to_dict() | {"fingerprint": seen, "training examples": len(train)}
-        files = [source.path for source in recipe.data.train if source.path is not None]
-        self._tell(rows, self.record(counts, {Path(path).name: file_fingerprint(path) for path in files}), len(train))
+        self._tell(rows, self.record(counts), len(train))
         return rows
+
+    def again(self) -> list[ResultRow]:
+        return read_results(self.folder / "results.json")
+
+    @property
+    def systems(self) -> list[str]:
+        return ["trained"]
+
+    def files(self) -> dict[str, str]:
+        paths = [source.path for source in self.recipe.data.train if source.path is not None]
+        return {Path(path).name: file_fingerprint(path) for path in paths}
 
     def _documents(self) -> OpticalModel | None:
         documents = self.recipe.documents

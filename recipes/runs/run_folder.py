@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ logger = logging.get_logger(__name__)
 
 RECORD = "recipe.yaml"
 """The resolved recipe of a run, in its folder."""
+RUN_RECORD = "run.json"
+"""What a run was made with; see `provenance`."""
 RECORD_HEAD = "# The recipe of this run, resolved. Written by modeling-optical.\n"
 # What may lie in the folder before the run: its lock, and what a study notes of the run.
 _BESIDE = (LOCK_FILE, "log.txt", "cell.json")
@@ -133,13 +135,53 @@ def check_own_folder(folder: Path) -> None:
         )
 
 
+def is_finished(folder: Path, recipe: Mapping[str, Any], files: Callable[[], dict[str, str]], students: Iterable[Path]) -> bool:
+    """Whether a run of this recipe and these data has come to its end in a folder.
+
+    Args:
+        folder: of the run.
+        recipe: as plain values.
+        files: gives name to fingerprint of the files of training data; only called for a run that has ended.
+        students: folders of the models that it trains.
+    """
+    record = read_record(folder)
+    # The report is what a run writes last.
+    if record is None or not (folder / "report.md").is_file():
+        return False
+    if differing_keys(record["recipe"], json.loads(json.dumps(recipe))):
+        return False
+    if not all((student / "config.json").is_file() for student in students):
+        return False
+    try:
+        return record["files"] == files()
+    except FileNotFoundError:
+        return False  # the run goes on to say which
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """`run.json` of a run; None where it has not come that far."""
+    file = folder / RUN_RECORD
+    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Writes `run.json`."""
+    write_text(folder / RUN_RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
 def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:
-    """Dotted keys at which two recipes as plain values differ; where they write to (`output`) does not count."""
+    """Dotted keys at which two recipes as plain values differ.
+
+    Left out is what no result depends on: where a run writes to (`output`), its `name`, and every `license`.
+    """
     if isinstance(there, dict) and isinstance(here, dict):
-        keys = [key for key in {**there, **here} if not (where == "" and key == "output")]
+        keys = [key for key in {**there, **here} if key != "license" and (where or key not in ("output", "name"))]
         return [
             d for key in keys for d in differing_keys(there.get(key), here.get(key), f"{where}.{key}" if where else str(key))
         ]
+    if isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        pairs = enumerate(zip(there, here, strict=True))
+        return [where] if any(differing_keys(one, other, f"{where}.{place}") for place, (one, other) in pairs) else []
     return [] if there == here else [where]
 
 

@@ -31,16 +31,18 @@ from .run_folder import (
     check_own_folder,
     claim_folder,
     holding,
+    is_finished,
     last_complete_checkpoint,
     process_state,
     student_of,
     telling_a_full_disk,
+    write_record,
 )
 
 logger = logging.get_logger(__name__)
 
 PRECISION_FILE = "precision.json"
-_WRITTEN = ("start", "checkpoints", "results.json", "run.json", "report.md", PRECISION_FILE)
+_WRITTEN = ("start", "checkpoints", "results.json", "added_results.json", "run.json", "report.md", PRECISION_FILE)
 START_RECORD = "data.json"
 """Beside a model before training: what it was made for."""
 
@@ -88,6 +90,9 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             check_own_folder(self.folder)
             # One run a folder: the main process holds the lock for all.
             with holding(self.folder) if self.state.is_main_process else nullcontext():
+                if not self.overwrite and self._is_finished():
+                    self.say(f"{self.folder} holds this run, and it is complete. --overwrite starts it afresh.")
+                    return self.again()
                 with self.state.main_process_first():
                     if self.state.is_main_process:
                         claim_folder(
@@ -118,6 +123,23 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
     @abstractmethod
     def work(self) -> ResultT:
         """The stages."""
+
+    @abstractmethod
+    def again(self) -> ResultT:
+        """What a run returns that was complete before it was started."""
+
+    @property
+    @abstractmethod
+    def systems(self) -> list[str]:
+        """What is trained, in this order."""
+
+    @abstractmethod
+    def files(self) -> dict[str, str]:
+        """Name to fingerprint of the files that the run reads its training data from."""
+
+    def _is_finished(self) -> bool:
+        students = [self.student_folder(system) for system in self.systems]
+        return is_finished(self.folder, self.recipe.to_dict(), self.files, students)
 
     @classmethod
     def check_training(cls, recipe: RecipeT) -> None:
@@ -256,9 +278,10 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         if address := push_finished(self.student_folder(system), self.recipe.training, self.hub_name):
             self.say(f"Pushed to {address}")
 
-    def record(self, data: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, Any]:
+    def record(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Writes `run.json` and returns what it holds: recipe, data, fingerprints of its files, versions, machine, seconds."""
         self.seconds["total"] = time.monotonic() - self._began
-        record = provenance(self.recipe.to_dict(), data, files, self.seconds, self.precision, self.state.num_processes)
-        write_text(self.folder / "run.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+        recipe, processes = self.recipe.to_dict(), self.state.num_processes
+        record = provenance(recipe, data, self.files(), self.seconds, self.precision, processes)
+        write_record(self.folder, record)
         return record

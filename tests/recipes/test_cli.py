@@ -208,6 +208,32 @@ def test_two_processes_train_the_student_that_one_does(workshop):
     torch.testing.assert_close(weights(workshop / "two/student"), weights(workshop / "one/student"), rtol=1e-3, atol=2e-4)
 
 
+def test_a_complete_run_started_again_says_so_and_changes_nothing(workshop, capsys, monkeypatch):
+    recipe = str(workshop / "recipe.yaml")
+    assert main(["run", recipe, "baselines={}"]) == 0
+    assert "Next:" in capsys.readouterr().out
+    before = {path: path.read_bytes() for path in (workshop / "run").rglob("*") if path.is_file()}
+    monkeypatch.setattr("recipes.runs.distillation_run.load_data", lambda *_: pytest.fail("it read its data"))
+    assert main(["run", recipe, "baselines={}"]) == 0
+    out = capsys.readouterr().out
+    assert "holds this run, and it is complete" in out
+    assert f"optical push {workshop / 'run/student'}" in out
+    assert {path: path.read_bytes() for path in (workshop / "run").rglob("*") if path.is_file()} == before
+    # A name and licences change the card, and nothing else.
+    changed = ["name=tagalog", "license=mit", "data.bitext[0].license=cc-by-4.0"]
+    assert main(["run", recipe, "baselines={}", *changed]) == 0
+    card = (workshop / "run/student/README.md").read_text()
+    assert "license: mit" in card
+    assert "model_name: tagalog" in card or "- name: tagalog" in card or "# tagalog" in card
+    assert "cc-by-4.0" in card
+    after = {path for path in before if path.read_bytes() != before[path]}
+    assert {path.name for path in after} == {"README.md", "recipe.yaml", "run.json", "report.md"}
+    old, new = (
+        json.loads(text)["seconds"] for text in (before[workshop / "run/run.json"], (workshop / "run/run.json").read_text())
+    )
+    assert old == new
+
+
 def test_a_changed_bitext_is_not_mixed_into_an_old_run(workshop, capsys):
     recipe = str(workshop / "recipe.yaml")
     assert main(["run", recipe, "baselines={}"]) == 0
@@ -230,7 +256,7 @@ def test_another_backbone_is_projected_to_the_teachers_dimension(workshop, backb
     student = load_checkpoint(workshop / "run/student")
     assert student.config.embedding_dim == 8
     assert student.config.backbone_config.model_type == "xlm-roberta"
-    assert {"floor", "optical", "ceiling"} == {row.system for row in read_results(workshop / "run/results.json")}
+    assert {"floor", "start", "optical", "ceiling"} == {row.system for row in read_results(workshop / "run/results.json")}
 
 
 def test_distill_needs_no_recipe_file(workshop, capsys):

@@ -35,10 +35,13 @@ logger = logging.get_logger(__name__)
 
 _LONGEST_LICENCE = 100
 SYSTEMS = {
-    "floor": "the backbone as it comes, neither adapted nor trained",
-    "start": "the student before training, its vocabulary adapted",
+    "floor": "the teacher as it comes, reading the new language",
+    "start": "the student before training, its vocabulary adapted where the recipe asks for it",
     "optical": "the student",
     "ceiling": "the teacher, with the queries in its own language",
+    "bm25": "BM25, the queries as they are",
+    "dense": "the same models, one averaged vector per text",
+    "translation": "the teacher, with the queries translated by a machine",
 }
 BASELINE = "the same start, vocabulary and updates, another objective"
 
@@ -49,7 +52,6 @@ def student_card(
     *,
     rows: Sequence[ResultRow] = (),
     training_log: Sequence[dict[str, Any]] = (),
-    origins: dict[str, CollectionSource] | None = None,
 ) -> CardData:
     """The card of a run's student.
 
@@ -58,7 +60,6 @@ def student_card(
         record: as `provenance` gives it.
         rows: results, none before the evaluation.
         training_log: the trainer's log history.
-        origins: where the collections were read from.
     """
     data = DataReport.from_dict(record["data"])
     pairs = data.training_pairs_by_language or {recipe.language: data.training_pairs}
@@ -76,7 +77,7 @@ def student_card(
         recipe=recipe_of_card(recipe),
         cost=_cost(recipe, record, training_log),
         license=recipe.license,
-        collections={name: _reference(source) for name, source in (origins or {}).items()},
+        collections={name: _reference(CollectionSource(**source)) for name, source in data.collections.items()},
         date=record.get("date"),
         symmetric=any(source.kind != "query" for source in recipe.data.bitext),
     )
@@ -157,8 +158,11 @@ def _cost(recipe: Recipe, record: dict[str, Any], training_log: Sequence[dict[st
 
 def _model(role: str, name: str, revision: str | None, licence: str | None) -> CardInput:
     """A model with its revision (or its package's version) and the licence that its own card names."""
-    path = resolve_model_path(name)
     on_hub = is_hub_id(name)
+    try:
+        path = resolve_model_path(name)
+    except FileNotFoundError:  # a folder that was moved since; what the recipe says of it still holds
+        return CardInput(role, shown_name(name), revision, licence, local=True)
     if name.startswith(PACKAGE_PREFIX):
         module = name.removeprefix(PACKAGE_PREFIX).partition("/")[0]
         package = metadata.packages_distributions().get(module, [module])[0]

@@ -22,11 +22,11 @@ from modeling_optical.files.atomic_write import write_text
 
 from ..data import Data
 from ..recipe.distillation import Recipe
-from ..recipe.evaluation import CollectionSource
 from ..run_folder import student_of
 from .answering import QuestionAnswerer
 from .card import BASELINE, SYSTEMS, read_training_log, student_card
-from .rivals import describe_rivals, measure_rivals, verdicts
+from .rivals import describe_rivals, measure_rivals
+from .verdict import next_steps, verdicts
 
 logger = logging.get_logger(__name__)
 
@@ -47,23 +47,24 @@ class Example:
 
 @dataclass
 class Report:
-    """Results of a run: rows, the printed text, example searches, where the collections were read from."""
+    """Results of a run: rows, the printed text, example searches, and how good the student is in sentences."""
 
     rows: list[ResultRow]
     text: str
     examples: list[Example] = field(default_factory=list)
-    origins: dict[str, CollectionSource] = field(default_factory=dict)
+    verdict: list[str] = field(default_factory=list)
 
     def finish(self, recipe: Recipe, folder: Path, record: dict[str, Any]) -> str:
         """Writes report and card once the run's record is complete; returns what the user is told."""
         student = student_of(folder, "optical")
         drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
         title = f"# {recipe.name}, {recipe.language}"
-        write_text(folder / "report.md", "\n\n".join([title, f"```\n{self.text}\n```", *drawn]) + "\n")
         log = read_training_log(student)
-        write_model_card(student, student_card(recipe, record, rows=self.rows, training_log=log, origins=self.origins))
-        minutes = record["seconds"]["total"] / 60
-        return f"{self.text}\n\n{minutes:.1f} minutes. Student: {student}   results: {folder / 'results.json'}"
+        write_model_card(student, student_card(recipe, record, rows=self.rows, training_log=log))
+        # Last: it is how a run is known to be complete.
+        write_text(folder / "report.md", "\n\n".join([title, *self.verdict, f"```\n{self.text}\n```", *drawn]) + "\n")
+        minutes = f"{record['seconds']['total'] / 60:.1f} minutes. Results: {folder / 'results.json'}"
+        return "\n\n".join([self.text, *self.verdict, f"{minutes}\n{next_steps(recipe, folder)}"])
 
 
 def evaluate_systems(
@@ -103,8 +104,7 @@ def evaluate_systems(
     evaluator.write_results()
     drawn = pictures(recipe, folder, data, teacher, evaluator.rows)
     answers = verdicts(evaluator, recipe.evaluation.metrics[0], describe_rivals(recipe.evaluation))
-    text = _text(recipe, evaluator.rows, examples, drawn)
-    return Report(evaluator.rows, "\n".join([*answers, "", text] if answers else [text]), examples, data.origins)
+    return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, answers)
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:

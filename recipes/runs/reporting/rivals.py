@@ -1,4 +1,4 @@
-"""What one could use in place of the student, and whether the student is better."""
+"""What one could use in place of the student."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.evaluation import Collection, Evaluator, compare_paired
+from modeling_optical.evaluation import Collection, Evaluator
 from modeling_optical.evaluation.references import dense
 from modeling_optical.evaluation.structured_queries import structured_queries
 from trainer.vocabulary import word_translation_table
@@ -17,7 +17,6 @@ from trainer.vocabulary import word_translation_table
 from ..recipe.evaluation import EvaluationRecipe, RivalRecipe
 
 STRUCTURED_QUERIES = "structured_queries"
-CHANCE = 0.05
 
 
 def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
@@ -74,27 +73,3 @@ def load_rival(rival: RivalRecipe) -> OpticalModel:
     if rival.scoring == "pooled" and model.config.pooled_dim is None and model.projection is None:
         raise ValueError(f"{rival.model} does not say how it pools its tokens: set `pooling` of this rival, for instance mean.")
     return model
-
-
-def verdicts(evaluator: Evaluator, metric: str, rivals: Iterable[str], student: str = "optical") -> list[str]:
-    """A sentence per collection and language: whether the student beats the best rival (paired randomisation test)."""
-    rivals, found = list(rivals), []
-    for system, collection, language in list(evaluator.values):
-        beside = {
-            rival: values[metric]
-            for rival in rivals
-            if (values := evaluator.values.get((rival, collection, language))) is not None and metric in values
-        }
-        if system != student or not beside:
-            continue
-        own = evaluator.values[student, collection, language][metric]
-        best = max(beside, key=lambda rival: sum(beside[rival].values()))
-        test = compare_paired(list(own.values()), [beside[best][query] for query in own])
-        chance = test.randomisation is None or test.randomisation >= CHANCE
-        word = "not distinguishable from" if chance else "better than" if test.difference > 0 else "worse than"
-        p = "" if test.randomisation is None else f", p = {test.randomisation:.2g}"
-        found.append(
-            f"{collection}, {language}: the student ({metric} {test.first:.3f}) is {word} the best rival, {best} "
-            f"({test.second:.3f}): {test.difference:+.3f}{p}."
-        )
-    return found

@@ -6,7 +6,7 @@ from datasets import Dataset
 
 from modeling_optical.evaluation import Collection, Evaluator
 from recipes.runs.recipe.evaluation import EvaluationRecipe, RivalRecipe
-from recipes.runs.reporting.rivals import describe_rivals, load_rival, measure_rivals, verdicts
+from recipes.runs.reporting.rivals import describe_rivals, load_rival, measure_rivals
 
 CORPUS = {f"d{n}": text for n, text in enumerate(["the cat sat", "a dog barked", "search works", "good vector"])}
 QUERIES = {"q": "cat", "r": "dog"}
@@ -58,25 +58,3 @@ def test_a_wrong_rival_is_refused(values, message):
 def test_a_rival_cannot_take_the_name_of_a_system():
     with pytest.raises(ValueError, match=r"rivals\.floor: this name stands for another system"):
         EvaluationRecipe(rivals={"floor": RivalRecipe(model="m")})
-
-
-def judged(evaluator, system, ranks):
-    """Records a run in which the relevant document of query n has the given rank."""
-    names = {f"q{n}": f"d{n}" for n in range(len(ranks))}
-    runs = {
-        query: {f"x{place}": 10.0 - place for place in range(1, rank)} | {names[query]: 10.0 - rank}
-        for query, rank in zip(names, ranks, strict=True)
-    }
-    tiny = Collection("tiny", "sw", {}, dict.fromkeys(names, ""), {query: {document: 1} for query, document in names.items()})
-    evaluator.record(system, tiny, runs)
-
-
-@pytest.mark.parametrize(("student", "words"), [(1, "better than"), (4, "worse than"), (2, "not distinguishable from")])
-def test_the_verdict_names_the_best_rival_and_what_the_paired_test_says(student, words):
-    evaluator = Evaluator(metrics=["RR@10"])
-    judged(evaluator, "optical", [student] * 12)
-    judged(evaluator, "weak", [8] * 12)
-    judged(evaluator, "strong", [2] * 12)
-    (sentence,) = verdicts(evaluator, "RR@10", ["weak", "strong", "absent"])
-    assert f"is {words} the best rival, strong (0.500)" in sentence
-    assert verdicts(evaluator, "RR@10", []) == []
