@@ -134,7 +134,6 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         metrics = recipe.evaluation.metrics
         shown = [metric for metric in ("RR@10", "nDCG@10", "Success@1") if metric in metrics] or metrics[:3]
         text = format_table(sorted(rows, key=lambda row: row.collection), shown)
-        write_text(self.folder / "report.md", f"# {recipe.name}\n\n```\n{text}\n```\n")
         model = self.student_folder("trained")
         card = RetrieverCard(
             name=recipe.name,
@@ -149,6 +148,8 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             precision=recipe.training.get("precision", record["precision"]),
         )
         write_retriever_card(model, card)
+        # Last: it is how a run is known to be complete.
+        write_text(self.folder / "report.md", f"# {recipe.name}\n\n```\n{text}\n```\n")
         self.push("trained")
         minutes = record["seconds"]["total"] / 60
         self.say(f"{text}\n\n{minutes:.1f} minutes. Model: {model}   results: {self.folder / 'results.json'}")

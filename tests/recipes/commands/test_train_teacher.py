@@ -134,7 +134,7 @@ def test_a_finished_run_is_not_trained_again_and_another_recipe_is_refused(works
     assert train(workshop) == 0
     capsys.readouterr()
     assert train(workshop) == 0
-    assert "trained already" in capsys.readouterr().out
+    assert "it is complete" in capsys.readouterr().out
     assert train(workshop, "training.learning_rate=1e-4") == 2
     assert "different: training.learning_rate" in capsys.readouterr().err
     assert train(workshop, "training.learning_rate=1e-4", "--overwrite") == 0
