@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import scipy.sparse
 
 from ..encoding.words import BM25_B, BM25_K1, words
 from .collections import Corpus
+from .metrics import ranked
 
 _LEAST = 0.01
 
@@ -52,6 +53,28 @@ def structured_queries(
         best = [position for position in np.argsort(-scores, kind="stable")[:k] if scores[position] > 0]
         found[query] = {names[position]: float(scores[position]) for position in best}
     return found
+
+
+def fused_by_rank(
+    runs: Sequence[Mapping[str, Mapping[str, float]]], *, k: int = 100, constant: int = 60
+) -> dict[str, dict[str, float]]:
+    """Joins runs by reciprocal rank fusion: `score(d) = sum over runs of 1 / (constant + rank of d)`.
+
+    Source: Cormack, Clarke and Büttcher, SIGIR 2009. A document that a run lacks gets nothing from it.
+
+    Args:
+        runs: query id to {document id: score} each.
+        k: documents per query.
+        constant: the larger, the less the first ranks count.
+    """
+    fused: dict[str, dict[str, float]] = {}
+    for query in dict.fromkeys(query for run in runs for query in run):
+        scores: dict[str, float] = {}
+        for run in runs:
+            for rank, document in enumerate(ranked(run.get(query, {})), start=1):
+                scores[document] = scores.get(document, 0.0) + 1 / (constant + rank)
+        fused[query] = {document: scores[document] for document in ranked(scores)[:k]}
+    return fused
 
 
 def _counts(corpus: Corpus) -> tuple[list[str], scipy.sparse.csr_matrix, dict[str, int]]:

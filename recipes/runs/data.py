@@ -184,6 +184,31 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     return Data(train, sample, held_out, collections, ceilings, questions, report)
 
 
+def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
+    """Texts of the teacher's language, each as a pair of itself with itself.
+
+    Raises:
+        ValueError, FileNotFoundError: naming file, line or field.
+    """
+    own, language = recipe.student.prealign, recipe.teacher.language
+    assert own is not None
+    if own.texts:
+        sources = [dataclasses.replace(source, target=source.source, language=language) for source in own.texts]
+        index = near_duplicate_index(recipe.data.near_duplicates, [*data.collections, *data.ceilings], data.questions)
+        texts, _ = load_bitext(sources, _cleaning(recipe, index))
+    else:
+        distinct = list(dict.fromkeys(data.sample["source"]))
+        same = {"language": language, "document": "", "origin": "bitext", "kind": "query"}
+        texts = Dataset.from_dict(
+            {"source": distinct, "target": distinct} | {name: [value] * len(distinct) for name, value in same.items()}
+        )
+    if own.max_texts is not None:
+        texts = drawn(texts, own.max_texts, recipe.seed)
+    if own.shortened is not None:
+        texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed)
+    return _with_lengths(texts)
+
+
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
     """So many of the pairs, at random, in their old order; with the same seed, fewer are a part of more."""
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))

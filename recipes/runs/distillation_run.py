@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +18,7 @@ from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoi
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.names import recorded_name
 from modeling_optical.evaluation import read_results
+from modeling_optical.files.atomic_write import write_text
 from trainer import (
     InverseDocumentFrequencies,
     OpticalTrainer,
@@ -25,6 +28,8 @@ from trainer import (
     TeacherOfTexts,
     describe_objectives,
 )
+from trainer.distillation.selection import FILE as SELECTION_FILE
+from trainer.distillation.selection import HeldOutRetrieval, Selection, select_weights
 from trainer.loop.dropout import set_dropout
 from trainer.vocabulary import (
     REPORT_FILE,
@@ -39,7 +44,7 @@ from trainer.vocabulary import (
 )
 
 from ..speed import speed_of_this_machine
-from .data import Data, load_data
+from .data import Data, load_data, load_prealignment
 from .lora import check_lora, with_lora
 from .progress import Progress, expected_stages
 from .provenance import data_files
@@ -47,6 +52,7 @@ from .recipe.distillation import Recipe
 from .reporting.finished import differs, finished_run, rewrite_card
 from .reporting.report import Report, evaluate_systems
 from .reporting.verdict import next_steps
+from .run_folder import checkpoints_of
 from .skeleton import FolderRun
 
 logger = logging.get_logger(__name__)
@@ -61,7 +67,7 @@ class Run(FolderRun[Recipe, Report]):
     """
 
     arguments_class = OpticalTrainingArguments
-    written = ("student", "baselines", "runs", "alignment.png", "token_frequencies.safetensors")
+    written = ("student", "baselines", "prealigned", "runs", "alignment.png", "token_frequencies.safetensors")
     training_defaults: ClassVar[dict[str, Any]] = {"per_device_eval_batch_size": 64, "ddp_find_unused_parameters": False}
 
     @classmethod
@@ -84,6 +90,8 @@ class Run(FolderRun[Recipe, Report]):
         self._expect(data, teacher.model)
         self.stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self.stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
+        if self.recipe.student.prealign is not None:
+            self._prealign(data, vectors)
         for name in self.recipe.baselines:
             self._train(name, self.recipe.baseline(name), data, vectors)
         self._train("optical", self.recipe, data, vectors)
@@ -119,6 +127,8 @@ class Run(FolderRun[Recipe, Report]):
         yield "floor", teacher
         if own.start != "teacher" or own.vocabulary is not None:
             yield "start", load_checkpoint(self.start_folder, precision=self.precision)
+        if own.prealign is not None:
+            yield "prealigned", load_checkpoint(self.trained_from, precision=self.precision)
         for name in self.systems:
             yield name, load_checkpoint(self.student_folder(name), precision=self.precision)
 
@@ -205,12 +215,31 @@ class Run(FolderRun[Recipe, Report]):
                     )
         return cache
 
-    def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherOfTexts) -> None:
+    @property
+    def trained_from(self) -> Path:
+        """The model that every system is trained from."""
+        return self.student_folder("prealigned") if self.recipe.student.prealign is not None else self.start_folder
+
+    def _prealign(self, data: Data, vectors: TeacherOfTexts) -> None:
+        """Trains the start on text of the teacher's language with itself; systems start from what comes out."""
+        texts = load_prealignment(self.recipe, data)
+        if not isinstance(vectors, Teacher):
+            with self.state.main_process_first():
+                if self.state.is_main_process and not (self.student_folder("prealigned") / "config.json").is_file():
+                    vectors.build(texts["source"], "query")
+            vectors.refresh()
+        recipe = self.recipe.prealignment()
+        alone = replace(data, train=texts, sample=texts, held_out=texts.select([]))
+        self._train("prealigned", recipe, alone, vectors, start=self.start_folder)
+
+    def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherOfTexts, start: Path | None = None) -> None:
+        start = start or self.trained_from
+
         def build() -> OpticalTrainer:
             # A recipe names one repository, and the student is what goes there.
             own = {} if name == "optical" else {"push_to_hub": False}
             arguments = self.training_arguments(name, recipe.training, objectives=recipe.objectives, **own)
-            student = OpticalForDistillation.from_pretrained(self.start_folder)
+            student = OpticalForDistillation.from_pretrained(start)
             student.config.transport = recipe.transport
             set_dropout(student, recipe.student.dropout)
             table = self._translations(recipe, student, vectors)
@@ -227,14 +256,30 @@ class Run(FolderRun[Recipe, Report]):
             )
 
         def save(student: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-            model = OpticalModel.from_pretrained(self.start_folder)
+            model = OpticalModel.from_pretrained(start)
+            before = {key: value.clone() for key, value in model.state_dict().items()} if recipe.selection else {}
             model.load_state_dict(weights)
             model.config.transport = student.config.transport
             model.config.teacher = recorded_name(recipe.teacher.model)
+            if recipe.selection is not None and len(data.held_out):
+                chosen = self._select(name, model, before, data, vectors)
+                write_text(folder / SELECTION_FILE, json.dumps(chosen.to_dict(), indent=1) + "\n")
             model.save_pretrained(folder)
             _copy_vocabulary_record(self.start_folder, folder)
 
         self.train(name, describe_objectives(recipe.objectives), build, save)
+
+    def _select(
+        self, name: str, model: OpticalModel, start: Mapping[str, torch.Tensor], data: Data, vectors: TeacherOfTexts
+    ) -> Selection:
+        """Gives a trained model the weights that retrieve best on the held-out bitext."""
+        options = self.recipe.selection
+        assert options is not None
+        model.to(self.state.device)
+        score = HeldOutRetrieval(vectors, data.held_out, self.recipe.student.max_length)
+        found = select_weights(model, start, checkpoints_of(self.checkpoints_folder(name)), score, options)
+        self.say(f"{name}: {found}")
+        return found
 
     def _translations(self, recipe: Recipe, student: OpticalModel, vectors: TeacherOfTexts) -> TranslationTable | None:
         """The translation table for the lexical prior or plan, where the recipe asks for one."""

@@ -40,8 +40,9 @@ _FULL_DISK = 5_000_000  # bytes
 
 
 def student_of(run: Path, system: str) -> Path:
-    """Where a run leaves the student of a system; `start`: the student before training."""
-    return {"optical": run / "student", "start": run / "start"}.get(system, run / "baselines" / system)
+    """Where a run leaves the student of a system; `start`: before training; `prealigned`: before training on bitext."""
+    own = {"optical": "student", "start": "start", "prealigned": "prealigned"}
+    return run / own.get(system, f"baselines/{system}")
 
 
 def process_state() -> PartialState:
@@ -211,6 +212,12 @@ def last_complete_checkpoint(folder: Path, state: PartialState) -> str | None:
     state.wait_for_everyone()
     found = _last_checkpoint(folder)
     return None if found is None else str(found)
+
+
+def checkpoints_of(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the oldest first; what was set aside is not among them."""
+    found = folder.glob("checkpoint-*") if folder.is_dir() else ()
+    return sorted(found, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]))
 
 
 def _last_checkpoint(folder: Path) -> Path | None:

@@ -52,12 +52,12 @@ class Cleaning:
 
     def problem(self, pair: Pair, source: BitextSource) -> tuple[str, str] | None:
         """Why a pair is dropped, and details for its place; None if it is kept."""
-        problem = self._shape(pair)
+        problem = self._shape(pair, both_sides=source.source == source.target)
         if problem is not None:
             return problem, ""
         return self._language(pair, source) or self._repeats_test(pair)
 
-    def _shape(self, pair: Pair) -> str | None:
+    def _shape(self, pair: Pair, *, both_sides: bool) -> str | None:
         source, target, _ = pair
         try:
             "".join(pair).encode("utf-8")
@@ -67,7 +67,7 @@ class Cleaning:
             return "a NUL character"
         if is_blank(source) or is_blank(target):
             return "empty"
-        if comparable(source) == comparable(target):
+        if not both_sides and comparable(source) == comparable(target):
             return "identical"
         if max(len(source), len(target)) > self.max_characters:
             return "too long"

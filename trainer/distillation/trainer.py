@@ -30,7 +30,7 @@ from .collator import DistillationCollator
 from .input_checks import check_inputs, check_pooling, check_topics, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
 from .passages import PassageSet, read_passages
-from .start_interpolation import StartInterpolation
+from .selection import StartInterpolation
 from .student_and_teacher import as_student, as_teacher
 from .symmetric import kinds_of, spread_kinds
 from .token_frequencies import InverseDocumentFrequencies

@@ -100,11 +100,7 @@ class DataRecipe:
 
     def locate(self, folder: Path) -> None:
         """Makes names of files that lie in `folder` paths, in place."""
-        for source in self.bitext:
-            if source.path is not None:
-                paths = source.path if isinstance(source.path, list) else [source.path]
-                found = [beside(folder, path) for path in paths]
-                source.path = found if isinstance(source.path, list) else found[0]
+        locate_sources(self.bitext, folder)
         if self.annotations is not None:
             self.annotations.path = beside(folder, self.annotations.path)
 
@@ -122,3 +118,12 @@ class DataRecipe:
             if language not in known:
                 raise ValueError(unknown_key("data.languages", language, known))
         self.bitext = [source for source in self.bitext if source.language in wanted]
+
+
+def locate_sources(sources: list[BitextSource], folder: Path) -> None:
+    """Makes names of files that lie in `folder` paths, in place."""
+    for source in sources:
+        if source.path is not None:
+            paths = source.path if isinstance(source.path, list) else [source.path]
+            found = [beside(folder, path) for path in paths]
+            source.path = found if isinstance(source.path, list) else found[0]

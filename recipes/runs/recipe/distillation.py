@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from modeling_optical import TransportOptions
+from trainer.bitext import BitextSource, ShorteningOptions
+from trainer.distillation.selection import SelectionOptions
 from trainer.objectives import parse_objectives
 from trainer.vocabulary import VocabularyOptions
 
 from ...checked_yaml import build
-from .data import DataRecipe
+from .data import DataRecipe, locate_sources
 from .evaluation import EvaluationRecipe
 from .run import CheckpointRecipe, RunRecipe, beside, check_names
 
@@ -39,6 +41,25 @@ class TeacherRecipe(CheckpointRecipe):
 
 
 @dataclass
+class PrealignmentRecipe:
+    """The student learns the teacher's space from text in the teacher's language, before it sees any bitext.
+
+    Args:
+        texts: where the texts are (`target` is not used); empty takes the teacher's side of the bitext.
+        max_texts: so many at most, drawn at random; null takes all.
+        shortened: short texts that are cut from them and added; null adds none.
+        objectives: as of the recipe.
+        training: arguments that differ from the recipe's `training`.
+    """
+
+    texts: list[BitextSource] = field(default_factory=list)
+    max_texts: int | None = None
+    shortened: ShorteningOptions | None = None
+    objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0, "contrastive": 1.0})
+    training: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class StudentRecipe(CheckpointRecipe):
     """Where the student starts; also how that is read, see `CheckpointRecipe` (a copy of the teacher is read as the teacher).
 
@@ -47,6 +68,7 @@ class StudentRecipe(CheckpointRecipe):
         config: values of `OpticalConfig` (embedding_dim, query_length, scored_query_tokens …).
         vocabulary: how its vocabulary is adapted to the language; null keeps it.
         dropout: takes the place of the backbone's dropout while training; null keeps it.
+        prealign: learn the teacher's space from text in the teacher's language first; null goes to the bitext at once.
         max_length: tokens per text of the bitext, on both sides.
         max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
         encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
@@ -60,6 +82,7 @@ class StudentRecipe(CheckpointRecipe):
     config: dict[str, Any] = field(default_factory=dict)
     vocabulary: VocabularyOptions | None = None
     dropout: float | None = None
+    prealign: PrealignmentRecipe | None = None
     max_length: int = 64
     max_document_length: int | None = None
     encodes_documents: bool = False
@@ -78,6 +101,8 @@ class Recipe(RunRecipe):
         objectives: objectives and their weights (numbers or schedules), or mappings of `weight` and options.
         transport: options of the transport.
         training: arguments of `OpticalTrainingArguments`.
+        selection: which weights the student ends with, chosen on the held-out bitext: never worse there than its start. Null
+            takes the last ones.
         baselines: other systems from the same start; each may change `objectives`, `transport` and `training`.
     """
 
@@ -93,6 +118,7 @@ class Recipe(RunRecipe):
     data: DataRecipe = field(default_factory=DataRecipe)
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
+    selection: SelectionOptions | None = None
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
@@ -100,7 +126,9 @@ class Recipe(RunRecipe):
     def trainings(self) -> dict[str, dict[str, Any]]:
         """Key in the recipe to training arguments, of the student and of every baseline."""
         own = {f"baselines.{name}.training": self.baseline(name).training for name in self.baselines}
-        return {"training": self.training} | own
+        prealign = self.student.prealign
+        first = {} if prealign is None else {"student.prealign.training": self.prealignment().training}
+        return {"training": self.training} | own | first
 
     @property
     def languages(self) -> list[str]:
@@ -125,8 +153,23 @@ class Recipe(RunRecipe):
             values[key] = values[key] | change
         return build(Recipe, values, "")
 
+    def prealignment(self) -> Recipe:
+        """The recipe of the training on text of the teacher's language that comes before the bitext."""
+        own = self.student.prealign
+        assert own is not None
+        # What is learnt is the teacher's space: topics need vectors of bitext, and a mean with the start is no such space.
+        training = {key: value for key, value in self.training.items() if key not in ("topics", "start_share")}
+        values = self.to_dict() | {"baselines": {}, "objectives": own.objectives, "training": training | own.training}
+        return build(Recipe, values, "")
+
     def check(self) -> None:
         self.data.choose_languages()
+        if self.selection is not None and not self.data.held_out and self.data.annotations is None:
+            raise ValueError("selection compares weights on held-out bitext: set data.held_out above 0, or selection=null.")
+        if self.student.prealign is not None:
+            if self.data.streaming is not None and not self.student.prealign.texts:
+                raise ValueError("student.prealign needs `texts` where the bitext is a stream.")
+            parse_objectives(self.student.prealign.objectives)
         parse_objectives(self.objectives)
         check_names(self.baselines)
         for name in self.baselines:
@@ -144,6 +187,8 @@ class Recipe(RunRecipe):
 
     def locate(self, folder: Path) -> None:
         self.data.locate(folder)
+        if self.student.prealign is not None:
+            locate_sources(self.student.prealign.texts, folder)
         self.evaluation.locate(folder)
         for objectives in (self.objectives, *(b["objectives"] for b in self.baselines.values() if "objectives" in b)):
             score_kl = objectives.get("score_kl")

@@ -10,9 +10,11 @@ from modeling_optical.evaluation.questions import QuestionSet, load_questions
 
 from .run import CheckpointRecipe, beside
 
+REFERENCES = ("bm25", "structured_queries", "fused")
+"""What needs no other model: words as they are, words through a table of translations, and the latter with the student."""
 SCORINGS = ("pooled", "maxsim")
 """How a rival compares texts."""
-RESERVED = ("floor", "start", "optical", "ceiling", "bm25", "translation", "structured_queries")
+RESERVED = ("floor", "start", "prealigned", "optical", "ceiling", "translation", *REFERENCES)
 """Systems that every report may have."""
 
 
@@ -139,8 +141,8 @@ class EvaluationRecipe:
         question_length: tokens of the longest question; null takes each model's query length.
         choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
         rivals: name to a model that one could use in place of the student, measured beside it.
-        structured_queries: measure probabilistic structured queries, too: BM25 with a table of translations that is learnt from
-            the training pairs.
+        references: what is measured beside it and needs no other model: `bm25`, `structured_queries` (BM25 with a table of
+            translations that is learnt from the training pairs) and `fused` (that and the student, by reciprocal rank).
         metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
         batch_size: texts per batch when encoding.
         examples: example searches that the report shows.
@@ -151,7 +153,7 @@ class EvaluationRecipe:
     question_length: int | None = None
     choice_head: ChoiceHeadRecipe | None = None
     rivals: dict[str, RivalRecipe] = field(default_factory=dict)
-    structured_queries: bool = False
+    references: list[str] = field(default_factory=list)
     metrics: list[str] = field(default_factory=lambda: ["AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1"])
     batch_size: int = 32
     examples: int = 8
@@ -159,6 +161,8 @@ class EvaluationRecipe:
     def __post_init__(self) -> None:
         if self.choice_head is not None and not self.questions:
             raise ValueError("choice_head is for multiple-choice questions: set `questions`, or leave it out.")
+        if unknown := [name for name in self.references if name not in REFERENCES]:
+            raise ValueError(f"references: {unknown[0]!r} is not known; allowed: {', '.join(map(repr, REFERENCES))}.")
         if taken := sorted(set(self.rivals) & set(RESERVED)):
             raise ValueError(f"rivals.{taken[0]}: this name stands for another system of the report. Choose another one.")
 

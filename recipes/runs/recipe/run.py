@@ -109,7 +109,7 @@ def check_names(baselines: Mapping[str, Any]) -> None:
     Raises:
         ValueError: naming both.
     """
-    taken = {name: name for name in ("floor", "start", "optical", "ceiling")}
+    taken = {name: name for name in ("floor", "start", "prealigned", "optical", "ceiling")}
     for name in baselines:
         if (other := taken.get(name.casefold())) is not None:
             raise ValueError(f"baselines.{name}: there is a system {other!r} already. Choose a name with other letters.")

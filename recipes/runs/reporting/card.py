@@ -37,6 +37,7 @@ _LONGEST_LICENCE = 100
 SYSTEMS = {
     "floor": "the teacher as it comes, reading the new language",
     "start": "the student before training, its vocabulary adapted where the recipe asks for it",
+    "prealigned": "the student before any bitext, trained on text of the teacher's language alone",
     "optical": "the student",
     "ceiling": "the teacher, with the queries in its own language",
     "bm25": "BM25, the queries as they are",

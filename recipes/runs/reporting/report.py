@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
+from trainer.distillation.selection import FILE as SELECTION_FILE
 
 from ..data import Data
 from ..recipe.distillation import Recipe
@@ -86,6 +88,7 @@ def evaluate_systems(
     evaluator = Evaluator(folder, [*recipe.evaluation.metrics, UNJUDGED], batch_size=recipe.evaluation.batch_size)
     answerer = QuestionAnswerer(recipe, data.questions, teacher, folder)
     examples: list[Example] = []
+    student_runs: dict[tuple[str, str], dict[str, dict[str, float]]] = {}
     for system, model in systems:
         model.to(teacher.device)
         evaluator.rows += answerer(system, model)
@@ -93,18 +96,28 @@ def evaluate_systems(
             # Held-out bitext has its documents in the teacher's language.
             own_documents = recipe.student.encodes_documents and collection.name != HELD_OUT
             found = evaluator.measure(system, model, collection, model if own_documents else teacher)
+            if system == "optical":
+                student_runs[collection.name, collection.language] = found
             if system == "optical" and not examples and collection.name != HELD_OUT:
                 examples = _examples(collection, found, recipe.evaluation.examples)
         del model
         gc.collect()
-    measure_rivals(evaluator, recipe.evaluation, data.collections, data.sample, teacher.device)
+    measure_rivals(evaluator, recipe.evaluation, data.collections, data.sample, teacher.device, student_runs)
     for collection in data.ceilings:
         evaluator.measure("ceiling", teacher, collection)
     evaluator.rows += answerer.ceilings()
     evaluator.write_results()
     drawn = pictures(recipe, folder, data, teacher, evaluator.rows)
-    answers = verdicts(evaluator, recipe.evaluation.metrics[0], describe_rivals(recipe.evaluation))
+    answers = selection_sentence(student_of(folder, "optical"))
+    rivals = [name for name in describe_rivals(recipe.evaluation) if name != "fused"]  # the student is a part of it
+    answers += verdicts(evaluator, recipe.evaluation.metrics[0], rivals)
     return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, answers)
+
+
+def selection_sentence(student: Path) -> list[str]:
+    """Which weights the student has and why, where they were chosen."""
+    file = student / SELECTION_FILE
+    return [str(json.loads(file.read_text(encoding="utf-8"))["sentence"])] if file.is_file() else []
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:
@@ -180,7 +193,10 @@ def _text(recipe: Recipe, rows: list[ResultRow], examples: list[Example], drawn:
     if recipe.evaluation.questions:
         shown = [ACCURACY, *shown]
     rivals = describe_rivals(recipe.evaluation)
-    order = {name: place for place, name in enumerate(["floor", "start", *recipe.baselines, "optical", *rivals, "ceiling"])}
+    order = {
+        name: place
+        for place, name in enumerate(["floor", "start", "prealigned", *recipe.baselines, "optical", *rivals, "ceiling"])
+    }
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
     baselines = dict.fromkeys(recipe.baselines, BASELINE)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import Collection, Evaluator
-from modeling_optical.evaluation.references import dense
-from modeling_optical.evaluation.structured_queries import structured_queries
+from modeling_optical.evaluation.references import bm25, dense
+from modeling_optical.evaluation.structured_queries import fused_by_rank, structured_queries
 from trainer.vocabulary import word_translation_table
 
 from ..recipe.evaluation import EvaluationRecipe, RivalRecipe
 
-STRUCTURED_QUERIES = "structured_queries"
+Run = dict[str, dict[str, float]]
+REFERENCES = {
+    "bm25": "BM25, the queries as they are",
+    "structured_queries": "BM25 with a table of translations learnt from the training pairs",
+    "fused": "structured_queries and the student, fused by reciprocal rank",
+}
 
 
 def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
     """System name to what it is, for reports and cards."""
     kinds = {"pooled": "one vector per text", "maxsim": "MaxSim of its token vectors"}
     found = {name: f"{rival.model}, {kinds[rival.scoring]}" for name, rival in evaluation.rivals.items()}
-    if evaluation.structured_queries:
-        found[STRUCTURED_QUERIES] = "BM25 with a table of translations learnt from the training pairs"
-    return found
+    return found | {name: REFERENCES[name] for name in evaluation.references}
 
 
 def measure_rivals(
-    evaluator: Evaluator, evaluation: EvaluationRecipe, collections: Iterable[Collection], pairs: Dataset, device: object
+    evaluator: Evaluator,
+    evaluation: EvaluationRecipe,
+    collections: Iterable[Collection],
+    pairs: Dataset,
+    device: object,
+    student_runs: Mapping[tuple[str, str], Run] | None = None,
 ) -> None:
     """Measures every rival of a recipe on collections.
 
@@ -39,6 +47,7 @@ def measure_rivals(
         collections: what is searched.
         pairs: training pairs, of which the table of translations is learnt.
         device: where the rivals run.
+        student_runs: collection and language to what the student found, for `fused`.
     """
     collections = list(collections)
     for name, rival in evaluation.rivals.items():
@@ -51,15 +60,22 @@ def measure_rivals(
                 evaluator.record(name, collection, run)
         del model
         gc.collect()
-    if evaluation.structured_queries:
-        tables: dict[str, dict[str, dict[str, float]]] = {}
-        for collection in collections:
-            language = collection.language
-            if language not in tables:
-                own = pairs.select([i for i, code in enumerate(pairs["language"]) if code == language])
-                tables[language] = word_translation_table(own["target"], own["source"])
-            run = structured_queries(collection.queries, collection.corpus, tables[language])
-            evaluator.record(STRUCTURED_QUERIES, collection, run)
+    tables: dict[str, dict[str, dict[str, float]]] = {}
+    for collection in collections:
+        if "bm25" in evaluation.references:
+            evaluator.record("bm25", collection, bm25(collection.queries, collection.corpus))
+        if not {"structured_queries", "fused"} & set(evaluation.references):
+            continue
+        language = collection.language
+        if language not in tables:
+            own = pairs.select([i for i, code in enumerate(pairs["language"]) if code == language])
+            tables[language] = word_translation_table(own["target"], own["source"])
+        run = structured_queries(collection.queries, collection.corpus, tables[language])
+        if "structured_queries" in evaluation.references:
+            evaluator.record("structured_queries", collection, run)
+        student = (student_runs or {}).get((collection.name, language))
+        if "fused" in evaluation.references and student is not None:
+            evaluator.record("fused", collection, fused_by_rank([run, student]))
 
 
 def load_rival(rival: RivalRecipe) -> OpticalModel:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from modeling_optical.evaluation.references import bm25
-from modeling_optical.evaluation.structured_queries import structured_queries
+from modeling_optical.evaluation.structured_queries import fused_by_rank, structured_queries
 
 CORPUS = {"a": "the small cat sat", "b": "a dog and a cat and a dog", "c": "Nairobi is a city", "d": ""}
 TABLE = {"paka": {"cat": 0.75, "kitten": 0.2, "dog": 0.05}, "mbwa": {"dog": 1.0}}
@@ -42,3 +42,9 @@ def test_names_find_themselves_and_unknown_words_find_nothing():
     assert found["r"] == found["s"] == {}
     assert structured_queries({"q": "paka"}, {}, TABLE) == {"q": {}}
     assert structured_queries({"q": "paka"}, {"a": ""}, TABLE) == {"q": {}}
+
+
+def test_fusion_adds_reciprocal_ranks():
+    found = fused_by_rank([{"q": {"a": 9.0, "b": 1.0}}, {"q": {"b": 0.4}, "r": {"c": 1.0}}])
+    assert found == {"q": {"b": 1 / 62 + 1 / 61, "a": 1 / 61}, "r": {"c": 1 / 61}}
+    assert list(fused_by_rank([{"q": {"a": 2.0, "b": 1.0}}], k=1)["q"]) == ["a"]

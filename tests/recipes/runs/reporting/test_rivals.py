@@ -23,15 +23,18 @@ def test_every_rival_is_measured_on_every_collection_and_described(bert, tmp_pat
             "averaged": RivalRecipe(model=bert, pooling="mean", query_prompt="query: "),
             "tokens": RivalRecipe(model=bert, scoring="maxsim"),
         },
-        structured_queries=True,
+        references=["bm25", "structured_queries", "fused"],
     )
     pairs = Dataset.from_dict({"source": ["cat", "dog"] * 3, "target": ["paka", "mbwa"] * 3, "language": ["sw"] * 6})
     evaluator = Evaluator(tmp_path, ["RR@10"])
-    measure_rivals(evaluator, own, [collection(), collection("other")], pairs, torch.device("cpu"))
+    measure_rivals(
+        evaluator, own, [collection(), collection("other")], pairs, torch.device("cpu"), {("tiny", "sw"): {"q": {"d0": 1.0}}}
+    )
     systems = {(row.system, row.collection) for row in evaluator.rows}
-    assert systems == {(s, c) for s in ("averaged", "tokens", "structured_queries") for c in ("tiny", "other")}
-    assert set(describe_rivals(own)) == {"averaged", "tokens", "structured_queries"}
-    assert len(list((tmp_path / "runs").glob("*.trec"))) == 6
+    names = ("averaged", "tokens", "bm25", "structured_queries")
+    assert systems == {(s, c) for s in names for c in ("tiny", "other")} | {("fused", "tiny")}
+    assert set(describe_rivals(own)) == {*names, "fused"}
+    assert len(list((tmp_path / "runs").glob("*.trec"))) == 9
 
 
 def test_a_prompt_and_a_pooling_of_the_recipe_reach_the_rival(bert):
