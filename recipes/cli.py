@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import platform
 import re
 import sys
 import time
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any
 
 from .commands import (
@@ -16,6 +18,7 @@ from .commands import (
     align,
     card,
     compare,
+    completion,
     demo,
     distill,
     doctor,
@@ -54,6 +57,7 @@ _COMMANDS = (
     card,
     push,
     doctor,
+    completion,
 )
 
 _FIRST_PROCESS_SECONDS = 3.0
@@ -80,7 +84,8 @@ Teach an English retriever another language, from bitext.
   optical study recipes/studies/…/study.yaml      a research question: a grid of runs and its report
   optical card RUN --license … --add-results …    complete the model card of a finished run
   optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)
-  optical doctor                                  versions, devices, what is missing
+  optical doctor                                  versions, devices, what is missing (`optical --version`: versions alone)
+  optical completion bash                         completion by the tab key: eval "$(optical completion bash)"
 """
 
 
@@ -142,6 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="optical", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="show the versions of this package, Python, torch and transformers"
+    )
     parser.add_argument("--debug", action="store_true", help="show stack traces")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=_CommandParser)
     for command in _COMMANDS:
@@ -149,6 +157,15 @@ def _parser() -> argparse.ArgumentParser:
     for command_parser in commands.choices.values():
         command_parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show stack traces")
     return parser
+
+
+class _Version(argparse.Action):
+    """Prints versions without importing what they are of."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        others = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "transformers"))
+        print(f"optical {metadata.version('modeling-optical')} (Python {platform.python_version()}, {others})")
+        parser.exit()
 
 
 class _CommandParser(argparse.ArgumentParser):

@@ -9,6 +9,8 @@ import torch
 from ..late_interaction import ragged_maxsim
 from ..text_encoding import TextEncoder
 
+_SHOWN = 20  # words of a query in the printed table
+
 
 @dataclass(frozen=True)
 class Token:
@@ -49,6 +51,19 @@ class Explanation:
 
     score: float
     matches: list[Match]
+
+    def __str__(self) -> str:
+        """A short table: the words of the query, what each met, and what that adds to the score."""
+        words = [match for match in self.matches if match.query.start is not None]
+        lines = [f"score {self.score:.3f}, the sum of the similarities"]
+        width = max((len(match.query.piece) for match in words[:_SHOWN]), default=0)
+        lines += [f"  {m.query.piece.ljust(width)}  {m.similarity:6.3f}  {m.document.piece}" for m in words[:_SHOWN]]
+        rest = [*words[_SHOWN:], *(match for match in self.matches if match.query.start is None)]
+        if rest:
+            lines.append(
+                f"  and {sum(match.similarity for match in rest):.3f} from {len(rest)} more (markers, expansion, later words)"
+            )
+        return "\n".join(lines)
 
     def spans(self) -> list[tuple[int, int, float]]:
         """Characters (start, end) of the document that words of the query met, in order, each with its best similarity.

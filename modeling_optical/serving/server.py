@@ -40,16 +40,22 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
     class SearchRequest(BaseModel):
         model_config = ConfigDict(extra="forbid")
 
-        queries: list[str] = Field(min_length=1, max_length=bounds.max_queries, description="queries, in any language")
+        queries: list[str] = Field(
+            min_length=1, max_length=bounds.max_queries, description="queries, in a language that the query model has learnt"
+        )
         k: int = Field(default=min(10, bounds.max_k), ge=1, le=bounds.max_k, description="passages per query")
 
     class FoundPassage(BaseModel):
-        id: str
-        score: float
-        text: str | None = None
+        id: str = Field(description="of the document")
+        score: float = Field(
+            description="MaxSim: the sum of the best cosine of each query token; ranks the passages of one query"
+        )
+        text: str | None = Field(default=None, description="the document; null if the index has no texts")
 
     class SearchResponse(BaseModel):
-        results: list[list[FoundPassage]] = Field(description="passages of each query, best first")
+        results: list[list[FoundPassage]] = Field(
+            description="k passages of each query, best first, however far they are; none for a query without tokens"
+        )
         seconds: float = Field(description="from the arrival of the request to its results")
 
     class Health(BaseModel):
@@ -66,7 +72,11 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
         async with batcher:
             yield
 
-    app = FastAPI(title="modeling-optical", description="Late-interaction search in your language.", lifespan=lifespan)
+    app = FastAPI(
+        title="modeling-optical",
+        description="Late-interaction search: POST /search. This page loads its scripts from a CDN; /openapi.json needs none.",
+        lifespan=lifespan,
+    )
     app.add_middleware(BodyLimit, max_bytes=bounds.max_body_bytes, timeout=bounds.timeout)
     app.add_middleware(Gate, hosts=hosts)
 

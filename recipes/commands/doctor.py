@@ -56,10 +56,10 @@ def examine(seconds: float = 0.0) -> int:
         print(f"  {name:22} {version or 'missing'}")
         if version is None:
             problems.append(f"{name} is missing. Install it: pip install {name}")
-    print("\nOptional")
+    print("\nOptional, each for one use")
     for name, (what, extra) in _EXTRAS.items():
-        missing = f'missing: needed for {what}; pip install "modeling-optical[{extra}]"'
-        print(f"  {name:22} {_version(name) or missing}")
+        absent = f'not installed; for {what}: pip install "modeling-optical[{extra}]"'
+        print(f"  {name:22} {_version(name) or absent}")
     print("\nDevices")
     problems += _devices()
     print("\nNames")
@@ -71,7 +71,7 @@ def examine(seconds: float = 0.0) -> int:
     if not problems:
         print("\nSpeed")
         _speed(seconds)
-    print("\n" + ("\n".join(problems) if problems else "All is well."))
+    print("\n" + ("\n".join(problems) if problems else "All that is needed is there."))
     return 1 if problems else 0
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from modeling_optical import OpticalRetriever
 
 
 def add_precision_option(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +39,19 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
 def encoder_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """For `load_checkpoint`, from the command line."""
     return {"precision": options.precision, "backend": options.backend}
+
+
+def say_who_reads(retriever: OpticalRetriever, model: str | None) -> None:
+    """Says which model reads the queries, where the command line names none; on stderr, beside the results."""
+    if model is not None:
+        return
+    from modeling_optical.files.lines import printable
+
+    reader = printable(retriever.current.encoder.name)
+    said = f"No --model: the queries are read by {reader}, the model that made this index."
+    if retriever.query_model.config.teacher is None:
+        said += " It was not distilled for another language. For queries in yours, name its student: --model STUDENT."
+    print(said, file=sys.stderr, flush=True)
 
 
 def device() -> str:

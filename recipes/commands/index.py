@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from .encode import corpus_argument, encoding_options
@@ -68,8 +69,21 @@ def _index(options: argparse.Namespace) -> int:
             **settings,
         )
     print(f"{len(index)} documents in the {index.engine} index {options.output}")
-    print(f'search it: optical search {options.output} "a query"')
+    print(_hint(retriever.document_model.config.teacher, options))
     return 0
+
+
+def _hint(teacher: str | None, options: argparse.Namespace) -> str:
+    """The command that searches the new index: a student reads its own queries, a teacher those in its own language alone."""
+    index, model = (shlex.quote(name) for name in (options.output, options.model))
+    command = f'optical search {index} "a query" --model'
+    if teacher is not None:
+        return f"Search it: {command} {model}"
+    return (
+        f"Search it: {command} STUDENT\n"
+        f"  STUDENT is the folder or Hub id of a student that was distilled from {options.model}.\n"
+        f"  Without --model, {options.model} itself reads the query: right in its own language, wrong in another one."
+    )
 
 
 def engine_settings(words: list[str]) -> dict[str, Any]:

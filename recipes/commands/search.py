@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from .encoders import add_encoder_options, device, encoder_arguments
+from .encoders import add_encoder_options, device, encoder_arguments, say_who_reads
 from .index import engine_settings
 
 if TYPE_CHECKING:
@@ -24,11 +24,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     search = commands.add_parser(
         "search",
         help="search an index",
-        description="Prints the best passages, the words that the query met in colour (NO_COLOR turns it off).",
+        description="Prints the k best passages with their scores, and in colour the words that the query met (NO_COLOR turns "
+        "it off). A score is a sum of cosines, one for each token of the query: compare scores of one query, not of two. There "
+        "are always k passages, however far they are from the query.",
     )
     search.add_argument("index", help="folder of the index")
     search.add_argument("query", nargs="?", help="the query; without it, queries are read line by line")
-    search.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    search.add_argument("--model", help="encodes the queries: your student (default: the model that made the index)")
     search.add_argument("--documents-model", help="the model that made the index (default: the one that the index names)")
     search.add_argument("-k", type=int, default=5, help="passages per query (5)")
     search.add_argument("--setting", action="append", default=[], metavar="key=value", help="setting of the engine")
@@ -44,6 +46,7 @@ def _search(options: argparse.Namespace) -> int:
     retriever = retriever_for_index(
         options.index, options.model, options.documents_model, device=device(), **encoder_arguments(options), **settings
     )
+    say_who_reads(retriever, options.model)
     if options.query is not None:
         _answer(retriever, options.query, options)
         return 0
@@ -70,6 +73,8 @@ def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace
         # JSON leaves some characters that move a terminal's cursor or turn its text as they are.
         print(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", answer), flush=True)
         return
+    if not passages:
+        print("Nothing found: the index is empty, or nothing of the query is left that scores.", file=sys.stderr)
     colour = _in_colour()
     for number, passage in enumerate(passages, 1):
         print(f"{number}. {printable(passage.id)}  {passage.score:.3f}")

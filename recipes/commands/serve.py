@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .encoders import add_encoder_options, device, encoder_arguments
+from .encoders import add_encoder_options, device, encoder_arguments, say_who_reads
 from .index import engine_settings
 
 
@@ -12,10 +12,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     serve = commands.add_parser(
         "serve",
         help="serve an index over HTTP",
-        description="POST /search, GET /health, and the OpenAPI page at /docs. Stops gracefully on SIGTERM and Ctrl-C.",
+        description="POST /search, GET /health, and the OpenAPI page at /docs. Ends after the waiting requests on SIGTERM and "
+        "Ctrl-C.",
     )
     serve.add_argument("index", help="folder of the index")
-    serve.add_argument("--model", help="encodes the queries (default: the model that made the index)")
+    serve.add_argument("--model", help="encodes the queries: your student (default: the model that made the index)")
     serve.add_argument("--documents-model", help="the model that made the index (default: the one that the index names)")
     serve.add_argument("--host", default="127.0.0.1", help="where to listen (127.0.0.1; 0.0.0.0 for every interface)")
     serve.add_argument("--port", type=int, default=8000)
@@ -46,5 +47,22 @@ def _serve(options: argparse.Namespace) -> int:
     retriever = retriever_for_index(
         options.index, options.model, options.documents_model, device=device(), **encoder_arguments(options), **settings
     )
+    say_who_reads(retriever, options.model)
+    print(_greeting(len(retriever.current), options), flush=True)
     serve(retriever, host=options.host, port=options.port, limits=limits, allowed_hosts=options.allowed_host)
     return 0
+
+
+def _greeting(documents: int, options: argparse.Namespace) -> str:
+    """What the server has, how to ask it, and what comes back."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
+        options.host, f"[{options.host}]" if ":" in options.host else options.host
+    )
+    address = f"http://{host}:{options.port}"
+    ask = f"""curl {address}/search -H 'Content-Type: application/json' -d '{{"queries": ["a query"], "k": 2}}'"""
+    answer = """{"results": [[{"id": "…", "score": 11.2, "text": "…"}, …]], "seconds": 0.03}"""
+    return (
+        f"{documents:,} documents. Ask for the best passages of each query:\n  {ask}\n  {answer}\n"
+        "A score is a sum of cosines over the query's tokens: it ranks the passages of one query.\n"
+        f"Page to try it: {address}/docs (loads its scripts from a CDN; without one: {address}/openapi.json)"
+    )

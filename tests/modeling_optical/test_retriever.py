@@ -181,6 +181,9 @@ def test_a_text_explains_itself_word_by_word(bert, tmp_path):
     explanation = retriever.explain("the cat sat", "the cat sat")
     assert [(m.query.piece, m.document.piece) for m in explanation.matches][1:-1] == [(w, w) for w in ("the", "cat", "sat")]
     assert [span[:2] for span in explanation.spans()] == [(0, 3), (4, 7), (8, 11)]
+    assert str(explanation).splitlines()[0].startswith(f"score {explanation.score:.3f}")
+    assert len(str(explanation).splitlines()) <= 23
+    assert "Match(" not in str(explanation)
     np.testing.assert_allclose([m.similarity for m in explanation.matches], 1, atol=1e-5)
 
 

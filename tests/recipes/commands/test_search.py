@@ -1,7 +1,9 @@
 """`optical encode`, `index` and `search` through the command line."""
 
+import argparse
 import io
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from modeling_optical.encoding.encoded_corpus import EncodedCorpus
 from modeling_optical.files.lines import CONTROLS
 from recipes.cli import main
 from recipes.commands import search as search_command
+from recipes.commands.serve import _greeting
 
 CORPUS = {"cat": "the cat sat on the mat", "dog": "and the dog barked", "search": "search works in English"}
 
@@ -42,6 +45,38 @@ def test_a_corpus_is_indexed_and_searched(workshop, capsys, engine):
     answer = json.loads(capsys.readouterr().out)
     assert answer["query"] == "the dog"
     assert set(answer["passages"][0]) == {"id", "score", "text"}
+
+
+def test_the_hint_after_indexing_is_the_whole_command_and_a_query_without_a_model_says_who_reads_it(workshop, capsys):
+    assert main(["index", "corpus.jsonl", "--model", "teacher", "--output", "an index"]) == 0
+    out = capsys.readouterr().out
+    assert "optical search 'an index' \"a query\" --model STUDENT" in out
+    assert "distilled from teacher" in out
+    assert main(["search", "an index", "the dog", "--json"]) == 0
+    found = capsys.readouterr()
+    json.loads(found.out)
+    assert f"read by {workshop / 'teacher'}, the model that made this index" in found.err
+    assert "name its student: --model STUDENT" in found.err
+    assert main(["search", "an index", "the dog", "--model", "student"]) == 0
+    assert "read by" not in capsys.readouterr().err
+    # A student that has read the documents itself is the one to ask with.
+    config = json.loads((workshop / "student/config.json").read_text()) | {"teacher": "org/teacher"}
+    (workshop / "student/config.json").write_text(json.dumps(config))
+    assert main(["index", "corpus.jsonl", "--model", "student", "--output", "own"]) == 0
+    assert 'optical search own "a query" --model student' in capsys.readouterr().out
+    assert main(["search", "own", "the dog"]) == 0
+    assert "name its student" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1"])
+def test_the_server_says_how_to_ask_it_and_what_comes_back(host):
+    options = argparse.Namespace(host=host, port=8123)
+    said = _greeting(3, options)
+    _, address, *words = shlex.split(next(line for line in said.splitlines() if "curl" in line))
+    assert address.endswith(":8123/search")
+    assert "0.0.0.0" not in address
+    assert set(json.loads(words[words.index("-d") + 1])) == {"queries", "k"}
+    assert "CDN" in said
 
 
 def test_queries_are_read_line_by_line(workshop, capsys, monkeypatch):
