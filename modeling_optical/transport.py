@@ -31,7 +31,7 @@ class TransportPlan:
         iterations: (batch,), int64, iterations that each problem took (0 for `exact`, `greedy` and empty problems). A step of
             Newton's method counts as one.
         converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for; for `ipot` also whether the cost
-            is within 0.1 % of the exact one.
+            is within 0.1 % of the exact one, counted from the least entry: a constant in the cost changes nothing.
         row_potentials: (batch, rows), f in units of the cost; 0 where a token is masked. The plan of `sinkhorn`, `unbalanced`
             and `partial` is `a_i b_j exp((f_i + g_j - C_ij) / epsilon)`. `exact` has the dual solution of the linear programme,
             `ipot` the potentials of its last proximal step, before rounding, and `greedy` has none (zeros).

@@ -10,10 +10,11 @@ from .transport_options import TransportOptions
 from .transport_problems import Bucket, Problems, Solution
 from .transport_sinkhorn import solve_from
 
-# The relative gap between the cost and a bound below it at which a plan is optimal.
+# The gap between the cost and a bound below it at which a plan is optimal, relative to what the cost has above its least entry:
+# a constant changes neither.
 _GAP = 5e-4
-# What rounding may add to the gap, in units of the largest cost.
-_ROUNDING = 2e-7
+# What rounding may add to the gap, in units of the largest cost and of its dtype's precision.
+_ROUNDING = 2
 # A step is solved as exactly as its regularisation is small, within these bounds.
 _STEP_TOLERANCE = (1e-4, 1e-2)
 _MOST_STEPS = 40
@@ -26,8 +27,8 @@ def ipot(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket
     scaling ended. Its solution is the entropic plan at `1 / (sum_s 1 / beta_s)`, so it tends to an optimal plan of the linear
     programme. The first step has the length `options.epsilon`, and every further one as much regularisation as is left, which
     halves it; the paper's constant length, with one scaling a step, stalls at wrong marginals where the sides differ in size.
-    The plan is rounded to the marginals, and it is solved when the relative gap between its cost and a bound below it from the
-    potentials is at most `_GAP`.
+    The plan is rounded to the marginals, and it is solved when the gap between its cost and a bound below it from the
+    potentials is at most `_GAP` of what the cost has above its least entry.
     """
     pending = problems.with_mass()
     spent = torch.zeros(problems.cost.shape[0], dtype=torch.int64, device=problems.cost.device)
@@ -42,7 +43,9 @@ def ipot(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket
             plan = round_to_marginals(solution.plan.to(bucket.a.dtype), bucket.a, bucket.b)
             value = (plan * bucket.cost).sum((1, 2))
             gap = value - _lower_bound(bucket, g[bucket.index, bucket.columns] * epsilon)
-            optimal = gap <= _GAP * value.abs() + _ROUNDING * bucket.cost.abs().amax((1, 2))
+            least = bucket.cost.masked_fill(~bucket.support(), torch.inf).amin((1, 2))
+            rounding = _ROUNDING * torch.finfo(bucket.cost.dtype).eps * bucket.cost.abs().amax((1, 2))
+            optimal = gap <= _GAP * (value - least) + rounding
             finished = optimal | (solution.iterations >= options.max_iterations) | (step == _MOST_STEPS - 1)
             if bool(finished.any()):
                 assert solution.potentials is not None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,7 +47,7 @@ def per_query(
         Metric name to {query id: value in [0, 1]}, in the order of `metrics` and of `qrels`.
 
     Raises:
-        ValueError: for a metric that `ir_measures` does not know.
+        ValueError: for a metric that `ir_measures` does not know, or cannot compute of these grades or on this machine.
     """
     import ir_measures
 
@@ -57,12 +59,21 @@ def per_query(
     for name, measure in measures.items():
         names.setdefault(str(measure), []).append(name)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
-    judgements = {query: dict(grades) for query, grades in qrels.items()}
-    # The libraries behind the measures break ties each in its own way; ranks as scores leave them none.
-    ranks = {q: {document: -float(rank) for rank, document in enumerate(ranked(run.get(q, {})))} for q in qrels}
-    for result in ir_measures.iter_calc(set(measures.values()), judgements, ranks):
+    # The programs behind some measures want numbers for query ids, and ids without spaces: they get numbers.
+    queries, documents = list(qrels), defaultdict[str, str](lambda: str(len(documents)))
+    judgements = {str(n): {documents[d]: grade for d, grade in qrels[q].items()} for n, q in enumerate(queries)}
+    # They also break ties each in its own way; ranks as scores leave them none.
+    ranks = {str(n): {documents[d]: -float(r) for r, d in enumerate(ranked(run.get(q, {})))} for n, q in enumerate(queries)}
+    try:
+        results = list(ir_measures.iter_calc(set(measures.values()), judgements, ranks))
+    except (ValueError, AssertionError, OSError, subprocess.CalledProcessError) as error:
+        raise ValueError(
+            f"the metrics {list(metrics)} cannot be computed ({type(error).__name__}: {error}). Some need a parameter, such as "
+            "`SDCG(max_rel=3)@10`, a package or Perl, or grades of at most 4: leave them out, or see the page of ir_measures."
+        ) from error
+    for result in results:
         for name in names[str(result.measure)]:
-            values[name][result.query_id] = float(result.value)
+            values[name][queries[int(result.query_id)]] = float(result.value)
     if UNJUDGED in values:
         values[UNJUDGED] = unjudged_share(qrels, run)
     return values

@@ -367,8 +367,8 @@ def test_costs_far_from_zero_and_small_epsilons_give_numbers_in_single_precision
     assert single.converged.tolist() == double.converged.tolist()
 
 
-@pytest.mark.parametrize("solver", ["sinkhorn", "exact", "greedy", "partial"])
-@given(shift=st.sampled_from([-1000.0, -5.0, 5.0]), seed=st.integers(0, 1000))
+@pytest.mark.parametrize("solver", ["sinkhorn", "ipot", "exact", "greedy", "partial"])
+@given(shift=st.sampled_from([-1000.0, -5.0, 5.0, 1000.0]), seed=st.integers(0, 1000))
 @settings(max_examples=4, deadline=None)
 def test_a_constant_changes_no_plan_of_a_given_mass(solver, shift, seed):
     cost, row_mask, column_mask = problems(3, 6, 7, seed=seed)

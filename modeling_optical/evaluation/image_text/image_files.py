@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import struct
 import zipfile
@@ -16,6 +17,7 @@ from ..collections.files import HubFiles
 
 MAX_IMAGE_BYTES = 64 * 2**20
 """The largest encoded image that is read. A packed file of a few megabytes can hold one of many gigabytes."""
+_LONGEST_NAME = 4096
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif")
 
 
@@ -109,29 +111,34 @@ class ZipImages:
 class ParquetImages:
     """The images of Parquet files as `datasets` writes them: columns `filename` and `image` (a structure with `bytes`).
 
-    Rows are read in groups, as they lie in the file, and one group is held at a time.
+    One image is held at a time: equal rows are stored once, so that a small file may hold a group of any size. Images are read
+    fastest in the order of the rows.
 
     Raises:
-        ValueError: for a file without these columns.
+        ValueError: for a file without these columns, or with longer names than files have.
     """
 
     def __init__(self, files: Sequence[Path], label: str):
+        import pyarrow
         import pyarrow.parquet as parquet
 
         self.label = label
         self._files: list[Any] = []
         self._rows: dict[str, tuple[int, int, int]] = {}  # file, group, row in the group
-        self._group: tuple[tuple[int, int], Any] | None = None
+        self._reading: tuple[tuple[int, int], int, Iterator[Any]] | None = None  # file and group, next row, rows
         for number, path in enumerate(files):
-            file = parquet.ParquetFile(path)
-            if not {"filename", "image"} <= set(file.schema_arrow.names):
+            schema = parquet.read_schema(path)
+            if "image" not in schema.names or "filename" not in schema.names:
                 raise ValueError(
                     f"{path}: Parquet files of images have the columns `filename` and `image`; this one has "
-                    f"{', '.join(file.schema_arrow.names)}."
+                    f"{', '.join(schema.names)}."
                 )
+            if schema.field("filename").type not in (pyarrow.string(), pyarrow.large_string()):
+                raise ValueError(f"{path}: the column `filename` holds {schema.field('filename').type}, not text.")
+            file = parquet.ParquetFile(path, read_dictionary=["filename"])  # equal names are held once
             self._files.append(file)
             for group in range(file.num_row_groups):
-                for row, name in enumerate(file.read_row_group(group, columns=["filename"])["filename"].to_pylist()):
+                for row, name in enumerate(_names(file, group, path)):
                     self._rows.setdefault(name, (number, group, row))
 
     @property
@@ -145,9 +152,24 @@ class ParquetImages:
 
     def read(self, name: str) -> bytes:
         file, group, row = self._rows[name]
-        if self._group is None or self._group[0] != (file, group):
-            self._group = (file, group), self._files[file].read_row_group(group, columns=["image"])["image"]
-        return self._group[1][row].as_py()["bytes"]
+        if self._reading is None or self._reading[0] != (file, group) or self._reading[1] > row:
+            batches = self._files[file].iter_batches(batch_size=1, row_groups=[group], columns=["image"])
+            self._reading = (file, group), 0, batches
+        _, first, rows = self._reading
+        image = next(itertools.islice(rows, row - first, None)).column(0)
+        self._reading = (file, group), row + 1, rows
+        if len(image.field("bytes")[0].as_buffer()) > MAX_IMAGE_BYTES:
+            raise ValueError(f"{self.label}: {name} has more than {MAX_IMAGE_BYTES // 2**20} MiB: no image.")
+        return image[0].as_py()["bytes"]
+
+
+def _names(file: Any, group: int, path: Path) -> list[str]:
+    """The file names of a group of rows."""
+    column = file.read_row_group(group, columns=["filename"])["filename"]
+    for chunk in column.chunks:
+        if any(len(name.as_buffer() or b"") > _LONGEST_NAME for name in chunk.dictionary):
+            raise ValueError(f"{path}: file names have at most {_LONGEST_NAME} bytes; this file has longer ones.")
+    return column.to_pylist()
 
 
 def open_image_files(path: str | os.PathLike, revision: str | None = None) -> ImageFiles:

@@ -1,13 +1,17 @@
 """Metrics against values computed by hand."""
 
+import shutil
 from math import log2
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as some
 
 from modeling_optical.evaluation import METRICS, per_query, translation_retrieval
 
 QRELS = {"q": {"d1": 2, "d2": 1, "d3": 0}}
+ids = some.text(min_size=0, max_size=6) | some.sampled_from(["a b", "a\tb", "é", "\n", "0", "01"])
 RUN = {"q": {"d3": 3.0, "d1": 2.0, "unjudged": 1.5, "d2": 1.0}}
 
 
@@ -108,3 +112,22 @@ def test_two_targets_may_have_the_same_source():
     sources = [unit([1, 0]), unit([0, 1])]
     values = translation_retrieval([unit([1, 0]), unit([2, 0.1]), unit([0, 1])], sources, [0, 0, 1])
     assert values == {"translation_success_at_1": 1.0, "translation_rr_at_10": 1.0}
+
+
+@pytest.mark.skipif(shutil.which("perl") is None, reason="ERR is computed by a Perl program")
+@given(query=ids, relevant=ids, other=ids)
+@settings(max_examples=8)
+def test_any_ids_have_the_values_that_plain_ones_have(query, relevant, other):
+    assume(relevant != other)
+    metrics = ["ERR@10", "nDCG@10", "AP@100", "RR@10", "Judged@10"]
+    plain, odd = (
+        per_query({q: {d: 2}}, {q: {o: 2.0, d: 1.0}}, metrics) for q, d, o in (("1", "1", "2"), (query, relevant, other))
+    )
+    assert {metric: [*by_query.values()] for metric, by_query in odd.items()} == {m: [*v.values()] for m, v in plain.items()}
+    assert all(list(by_query) == [query] for by_query in odd.values())
+
+
+@pytest.mark.parametrize("metric", ["INST", "SDCG@10", "alpha_nDCG@10"])
+def test_a_metric_that_lacks_something_is_named(metric):
+    with pytest.raises(ValueError, match=metric):
+        per_query(QRELS, RUN, [metric])

@@ -3,6 +3,8 @@
 import tracemalloc
 import zipfile
 
+import pyarrow
+import pyarrow.parquet as parquet
 import pytest
 import torch
 from datasets import Dataset
@@ -11,7 +13,7 @@ from torch.nn import functional
 from transformers import CLIPImageProcessorPil, CLIPModel
 
 from modeling_optical.evaluation.image_text import ImageVectors, open_image_files
-from modeling_optical.evaluation.image_text.image_files import FolderImages
+from modeling_optical.evaluation.image_text.image_files import FolderImages, ParquetImages
 
 from .conftest import NAMES
 
@@ -110,12 +112,37 @@ def test_an_image_that_unpacks_to_gigabytes_is_refused_before_it_is_unpacked(tmp
             member.write(bytes(2**20))
     with open(tmp_path / "large.png", "wb") as stream:
         stream.truncate(2**32)
+    large = pyarrow.array([{"bytes": bytes(65 * 2**20)}] * 2)
+    parquet.write_table(pyarrow.table({"filename": ["bomb.png", "x.png"], "image": large}), tmp_path / "a.parquet")
     tracemalloc.start()
-    for images in (open_image_files(tmp_path / "images.zip"), FolderImages(tmp_path)):
+    kinds = (open_image_files(tmp_path / "images.zip"), FolderImages(tmp_path), ParquetImages([tmp_path / "a.parquet"], "a"))
+    for images in kinds:
         with pytest.raises(ValueError, match=r"(bomb|large)\.png .*more than 64 MiB: no image"):
             images.read(images.names[0])
     assert tracemalloc.get_traced_memory()[1] < 160 * 2**20
     tracemalloc.stop()
+
+
+def test_a_group_of_parquet_is_never_held_whole(tmp_path):
+    """A thousand equal images of 8 MiB are a file of a few kilobytes."""
+    count, image = 1000, bytes(8 * 2**20)
+    equal = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * count), pyarrow.array([image]))
+    table = pyarrow.table(
+        {"filename": [f"{n}.png" for n in range(count)], "image": pyarrow.StructArray.from_arrays([equal], ["bytes"])}
+    )
+    parquet.write_table(table, tmp_path / "a.parquet", store_schema=False)
+    del table
+    images = open_image_files(tmp_path)
+    before = pyarrow.default_memory_pool().max_memory()
+    assert [images.read(name) == image for name in ("3.png", "999.png", "2.png")] == [True] * 3
+    assert pyarrow.default_memory_pool().max_memory() - before < 200 * 2**20
+    long = pyarrow.table({"filename": ["x" * 5000], "image": [{"bytes": b""}]})
+    parquet.write_table(long, tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="at most 4096 bytes"):
+        open_image_files(tmp_path)
+    parquet.write_table(pyarrow.table({"filename": [1], "image": [{"bytes": b""}]}), tmp_path / "a.parquet")
+    with pytest.raises(ValueError, match="not text"):
+        open_image_files(tmp_path)
 
 
 def test_images_that_are_not_there_are_named(pictures, clip, tmp_path):
