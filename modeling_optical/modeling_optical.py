@@ -21,7 +21,16 @@ from .backbones import build_backbone, indivisible_modules, load_backbone
 from .configuration_optical import SETTINGS, OpticalConfig
 from .dense_layers import dense_layers, pool
 from .pipeline_optical import OpticalFeatureExtractionPipeline
-from .pretrained import check_tokenizer, check_weights, hub_arguments, load_tokenizer, refuse_unknown, split_arguments
+from .pretrained import (
+    check_files,
+    check_finite,
+    check_tokenizer,
+    check_weights,
+    hub_arguments,
+    load_tokenizer,
+    refuse_unknown,
+    split_arguments,
+)
 from .processing_optical import OpticalProcessor
 from .text_encoding import TextEncoder
 from .transport import TransportPlan, transport_loss
@@ -108,11 +117,15 @@ class OpticalPreTrainedModel(PreTrainedModel):
                 `output_loading_info=True`, which returns the names of both, refuses nothing either.
 
         Raises:
-            ValueError: if weights are missing or left over. TypeError: for an unknown argument.
+            ValueError: if weights are missing, left over or no finite numbers, or settings ask for other repositories, for
+                files outside of the checkpoint, or for sizes that no model has. TypeError: for an unknown argument.
         """
         with_info = kwargs.pop("output_loading_info", False)
         given = hub_arguments(kwargs)
+        if pretrained_model_name_or_path is not None:
+            check_files(pretrained_model_name_or_path, given)
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
+        check_finite(str(pretrained_model_name_or_path), model)
         if strict and not with_info:
             check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
         # What is read from there later has to come from the same place; a token has no place in a saved config.

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from torch import nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import cached_file
 
 # Which files: every file of a checkpoint is found with the same ones.
 HUB_ARGUMENTS = (
@@ -50,6 +55,14 @@ _LOADING_ARGUMENTS = (
     "weights_only",
 )
 _PROBES = 256
+SETTINGS_FILES = ("config.json", "tokenizer_config.json", "special_tokens_map.json")
+SHARD_INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+_LARGEST_JSON = 64 * 2**20
+_IMPLEMENTATION = re.compile(r"[\w|]*")
+_DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
+_DEEPEST = 1000
+_MOST_LABELS = 100_000
+_LARGEST = {"config.json": 20_000_000}  # longest context and largest vocabulary of published models: 10 million
 
 
 def hub_arguments(given: Mapping[str, Any], *, elsewhere: bool = False) -> dict[str, Any]:
@@ -114,6 +127,107 @@ def check_weights(name: str, info: Mapping[str, Any], parts: Collection[str]) ->
                 f"the checkpoint {name!r} {problem.format(len(keys))}: {some}. Its config.json and its weights do not belong "
                 "together, or a file is incomplete: fetch or save it again. If you mean it, pass strict=False."
             )
+
+
+def check_finite(name: str, model: nn.Module) -> None:
+    """Refuses weights that are infinite or not numbers: they would be measured like any others.
+
+    Raises:
+        ValueError: naming the model and the tensor.
+    """
+    for key, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
+            raise ValueError(
+                f"model {name!r}: the tensor {key} has values that are not finite numbers, so the file is damaged or its "
+                "training diverged. Fetch or train it again."
+            )
+
+
+def is_inside(file: str) -> bool:
+    """Whether a path that a file names is a part of that file's folder, on any system."""
+    windows = PureWindowsPath(file)  # knows drives and both slashes
+    return not ("\0" in file or windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts)
+
+
+def read_json(place: Path) -> Any:
+    """What a JSON file of a checkpoint holds.
+
+    Raises:
+        ValueError: if it is no JSON, or larger than settings are.
+    """
+    if place.stat().st_size > _LARGEST_JSON:
+        raise ValueError(f"{place} has more than {_LARGEST_JSON // 2**20} MiB, so it holds no settings.")
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{place} is not JSON: {error}.") from None
+
+
+def check_files(name: str | os.PathLike, given: Mapping[str, Any]) -> None:
+    """Checks the settings of a checkpoint before anything is built, as `check_settings`, and where its shards are.
+
+    Args:
+        name: folder or Hub id.
+        given: `hub_arguments`.
+
+    Raises:
+        ValueError: naming the file and the key. OSError: if the checkpoint cannot be reached.
+    """
+    for file in (*SETTINGS_FILES, *SHARD_INDEXES):
+        place = cached_file(os.fspath(name), file, _raise_exceptions_for_missing_entries=False, **given)
+        values = None if place is None else read_json(Path(place))
+        if file in SETTINGS_FILES:
+            check_settings(os.fspath(name), file, values)
+        elif isinstance(values, dict) and isinstance(values.get("weight_map"), dict):
+            outside = next((shard for shard in values["weight_map"].values() if not is_inside(str(shard))), None)
+            if outside is not None:
+                raise ValueError(f"{name!r}: {file} names {outside!r}, which is outside of it: such a checkpoint is refused.")
+
+
+def check_settings(name: str, file: str, values: Any) -> None:
+    """Refuses settings that make transformers read, fetch or run something else than this checkpoint, or fill the memory.
+
+    Args:
+        name: the checkpoint, for the message.
+        file: one of `SETTINGS_FILES`, or its path in the checkpoint.
+        values: what it holds.
+
+    Raises:
+        ValueError: naming the file and the key.
+    """
+    for key, value in _items(values):
+        problem = _problem(key, value, _LARGEST.get(file))
+        if problem is not None:
+            raise ValueError(f"{name!r}: {file} has {key}={value!r:.80}, {problem}. It is not read.")
+
+
+def _problem(key: str, value: Any, largest: int | None) -> str | None:
+    if key.endswith(("attn_implementation", "experts_implementation")):
+        implementations = value.values() if isinstance(value, dict) else [value]
+        if not all(one is None or (isinstance(one, str) and _IMPLEMENTATION.fullmatch(one)) for one in implementations):
+            return "which fetches and runs code of another repository; pass attn_implementation yourself if you trust it"
+    if key == "use_pretrained_backbone" and value:
+        return "which loads another model by name"
+    if key.endswith("_file") and isinstance(value, str) and not is_inside(value):
+        return "which is a file outside of the checkpoint"
+    # Labels and layers are made before the weights show how many there are.
+    most = _MOST_LABELS if key == "num_labels" else _DEEPEST if key in _DEPTHS else None
+    if isinstance(value, int) and most is not None and value > most:
+        return f"and at most {most:,} are read"
+    if isinstance(value, int) and largest is not None and abs(value) > largest and "theta" not in key:
+        return "which is more than any model has"
+    return None
+
+
+def _items(values: Any) -> Iterator[tuple[str, Any]]:
+    """Every key with its value, at every depth."""
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield key, value
+            yield from _items(value)
+    elif isinstance(values, list):
+        for value in values:
+            yield from _items(value)
 
 
 def load_tokenizer(name: str, **kwargs: Any) -> PreTrainedTokenizerBase:

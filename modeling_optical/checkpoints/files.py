@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers.utils import cached_file
 
-from ..pretrained import hub_arguments
-from .names import is_inside
-
-_LARGEST_JSON = 64 * 2**20
+from ..pretrained import hub_arguments, is_inside, read_json
 
 
 class CheckpointFiles:
@@ -105,7 +101,7 @@ class CheckpointFiles:
         place = self.find(file)
         if place is None:
             return None
-        values = _parse(place)
+        values = read_json(place)
         if not isinstance(values, dict):
             raise ValueError(f"{place} is not a JSON object.")
         return values
@@ -113,7 +109,7 @@ class CheckpointFiles:
     def json_list(self, file: str) -> list[Any]:
         """A JSON list; an empty one if there is no such file."""
         place = self.find(file)
-        values = [] if place is None else _parse(place)
+        values = [] if place is None else read_json(place)
         if not isinstance(values, list):
             raise ValueError(f"{place} is not a JSON list.")
         return values
@@ -175,15 +171,6 @@ def _http_status(error: BaseException | None) -> int | None:
             return error.response.status_code
         error = error.__cause__ or error.__context__
     return None
-
-
-def _parse(place: Path) -> Any:
-    if place.stat().st_size > _LARGEST_JSON:
-        raise ValueError(f"{place} has more than {_LARGEST_JSON // 2**20} MiB, so it holds no settings.")
-    try:
-        return json.loads(place.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{place} is not JSON: {error}.") from None
 
 
 def _read(place: Path | None) -> dict[str, torch.Tensor]:

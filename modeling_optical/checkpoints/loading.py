@@ -11,7 +11,7 @@ import torch
 from ..configuration_optical import SETTINGS
 from ..modeling_optical import OpticalModel
 from ..precision import check_precision
-from ..pretrained import split_arguments
+from ..pretrained import check_finite, split_arguments
 from ..text_encoding import TextEncoder
 from .adapters import ADAPTER_FILE, with_adapter
 from .backends import check_backend, with_backend
@@ -20,8 +20,6 @@ from .formats import clip, pylate, sentence_transformers, stanford
 from .names import brought_name, resolve_model_path
 from .settings import check_settings
 
-_DEPTHS = {"num_hidden_layers", "num_layers", "n_layers", "n_layer", "encoder_layers"}
-_DEEPEST = 1000
 FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-encoder", "clip", "encoder")
 
 
@@ -152,12 +150,10 @@ def _read(
         model = load_checkpoint(base, model_class=model_class, **elsewhere)
         return with_adapter(model, path, files.given).eval()
     chosen = checkpoint_format or detect_format(files)
-    _check_layers(files)
     check_settings(files)
     try:
         if chosen == "optical":
             model = _load_own(files, model_class, given, kwargs)
-            _check_weights(files.name, model)
             _choose_language(files.name, model, language)
             return model
         if chosen == "encoder":
@@ -175,7 +171,7 @@ def _read(
         raise
     except Exception as error:  # transformers, tokenizers and torch raise many types; each becomes one sentence
         raise _explained(os.fspath(name), error) from error
-    _check_weights(files.name, model)
+    check_finite(files.name, model)
     model.config._name_or_path = path
     _choose_language(files.name, model, language)
     return model
@@ -194,28 +190,6 @@ def _explained(name: str, error: Exception) -> ValueError:
         f"model {name!r} cannot be loaded: its files do not hold what they should ({type(error).__name__}: {error}). "
         "Fetch or save it again."
     )
-
-
-def _check_weights(name: str, model: OpticalModel) -> None:
-    """Refuses weights that are infinite or not numbers: they would be measured like any others."""
-    for key, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.is_meta and not bool(tensor.isfinite().all()):
-            raise ValueError(
-                f"model {name!r}: the tensor {key} has values that are not finite numbers, so the file is damaged or its "
-                "training diverged. Fetch or train it again."
-            )
-
-
-def _check_layers(files: CheckpointFiles) -> None:
-    """Refuses a depth that no model has: layers are built before the weights show how many there are."""
-    config = files.json("config.json") or {}
-    nested = config.get("backbone_config")
-    for values in (config, nested if isinstance(nested, dict) else {}):
-        for key in _DEPTHS & set(values):
-            if isinstance(values[key], int) and values[key] > _DEEPEST:
-                raise ValueError(
-                    f"model {files.name!r}: config.json asks for {key}={values[key]}; at most {_DEEPEST} are read."
-                )
 
 
 def _choose_language(name: str, model: OpticalModel, language: str | None) -> None:

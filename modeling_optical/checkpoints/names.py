@@ -8,16 +8,12 @@ import re
 import site
 import sysconfig
 from importlib import metadata
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
+
+from ..pretrained import is_inside
 
 PACKAGE_PREFIX = "package:"
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?", re.ASCII)
-
-
-def is_inside(file: str) -> bool:
-    """Whether a path that a file names is a part of that file's folder, on any system."""
-    windows = PureWindowsPath(file)  # knows drives and both slashes
-    return not ("\0" in file or windows.is_absolute() or windows.drive or windows.root or ".." in windows.parts)
 
 
 def is_hub_id(name: str) -> bool:

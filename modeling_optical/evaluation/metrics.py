@@ -60,7 +60,8 @@ def per_query(
         names.setdefault(str(measure), []).append(name)
     values: dict[str, dict[str, float]] = {name: dict.fromkeys(qrels, 0.0) for name in metrics}
     # The programs behind some measures want numbers for query ids, and ids without spaces: they get numbers.
-    queries, documents = list(qrels), defaultdict[str, str](lambda: str(len(documents)))
+    queries = list(qrels)
+    documents: dict[str, str] = defaultdict(lambda: str(len(documents)))
     judgements = {str(n): {documents[d]: grade for d, grade in qrels[q].items()} for n, q in enumerate(queries)}
     # They also break ties each in its own way; ranks as scores leave them none.
     ranks = {str(n): {documents[d]: -float(r) for r, d in enumerate(ranked(run.get(q, {})))} for n, q in enumerate(queries)}

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as some
 from safetensors.torch import load_file, save_file
 
-from modeling_optical import OpticalModel, OpticalProcessor, load_checkpoint
+from modeling_optical import OpticalForDistillation, OpticalModel, OpticalProcessor, load_checkpoint
 from modeling_optical.checkpoints.exporting import export_checkpoint
 from modeling_optical.checkpoints.files import CheckpointFiles
 
@@ -197,7 +197,7 @@ def test_a_depth_that_no_model_has_is_refused_before_anything_is_built(good, spo
         values = json.loads((good[name] / "config.json").read_text())
         values.get("backbone_config", values)["num_hidden_layers"] = 10**9
         spoil(good[name], spoilt, "config.json", json.dumps(values).encode())
-        with pytest.raises(ValueError, match=r"asks for num_hidden_layers=1000000000"):
+        with pytest.raises(ValueError, match=r"num_hidden_layers=1000000000"):
             load_checkpoint(spoilt)
 
 
@@ -210,8 +210,21 @@ def test_no_weights_outside_of_a_checkpoint_are_read_by_an_index_of_shards(name,
     tensors = load_file(tmp_path / "outside.safetensors")
     for path in ("../outside.safetensors", str(tmp_path / "outside.safetensors"), "..\\outside.safetensors"):
         (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(tensors, path)}))
-        with pytest.raises(ValueError, match="outside of it"):
-            load_checkpoint(folder)
+        for load in (load_checkpoint, *((OpticalModel.from_pretrained,) if name == "optical" else ())):
+            with pytest.raises(ValueError, match="outside of it"):
+                load(folder)
+
+
+@pytest.mark.parametrize("load", [load_checkpoint, OpticalModel.from_pretrained, OpticalForDistillation.from_pretrained])
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_no_finite_numbers_are_refused_however_they_are_loaded(load, value, good, tmp_path):
+    folder = tmp_path / "spoilt"
+    shutil.copytree(good["optical"], folder)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["projection.weight"][0, 0] = value
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"spoilt.*projection\.weight"):
+        load(folder)
 
 
 OTHER_REPOSITORIES = [
@@ -235,8 +248,9 @@ def test_settings_that_fetch_other_code_or_fill_the_memory_are_refused_before_an
             before = dict(place)
             place[key] = value
             spoil(good[name], spoilt, "config.json", json.dumps(values).encode())
-            with pytest.raises(ValueError, match=rf"spoilt.*config\.json has {key}="):
-                load_checkpoint(spoilt)
+            for load in (load_checkpoint, *((OpticalModel.from_pretrained,) if name == "optical" else ())):
+                with pytest.raises(ValueError, match=rf"spoilt.*config\.json has {key}="):
+                    load(spoilt)
             place.clear()
             place.update(before)
 
