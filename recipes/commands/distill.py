@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 
 from .card import set_licences
+from .encoders import add_rival_option
 from .run import carry_out, run_options
+
+MULTILINGUAL_PIECES = 60_000
+"""Vocabularies of one language are smaller, those of XLM-R, mBERT and their like are larger."""
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,8 +28,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     distill.add_argument("--target", required=True, help="field or column of your language, for instance sw")
     distill.add_argument("--language", help="code of your language (default: --target)")
     distill.add_argument("--student", default="teacher", help="backbone to start from (default: a copy of the teacher)")
-    distill.add_argument("--vocabulary", type=int, default=8000, help="pieces of the new vocabulary, 0 keeps the old (8000)")
+    distill.add_argument(
+        "--vocabulary",
+        type=int,
+        help="pieces of the new vocabulary, 0 keeps the old (default: 8000; 0 where the old one is multilingual)",
+    )
     distill.add_argument("--collection", action="append", default=[], help="test collection in BEIR's layout; may be repeated")
+    add_rival_option(distill)
     distill.add_argument("--license", help="licence of the student, for instance apache-2.0 (`optical card` can add it later)")
     distill.add_argument("--bitext-license", nargs=1, metavar="LICENCE", help="licence of the bitext, for the card")
     distill.add_argument("--name", help="what the student is called (default: the folder of the run)")
@@ -38,6 +48,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _distill(options: argparse.Namespace) -> int:
     from ..runs.recipe.distillation import Recipe
+    from ..runs.recipe.evaluation import named_rivals
     from .adapt_vocabulary import column
 
     # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
@@ -56,6 +67,9 @@ def _distill(options: argparse.Namespace) -> int:
         "target": column(options.target),
         "language": language,
     }
+    start = options.teacher if options.student == "teacher" else options.student
+    multilingual = vocabulary_size(start) >= MULTILINGUAL_PIECES
+    pieces = options.vocabulary if options.vocabulary is not None else 0 if multilingual else 8000
     values = {
         "name": options.name or Path(options.output).expanduser().resolve().name,
         "language": language,
@@ -63,7 +77,7 @@ def _distill(options: argparse.Namespace) -> int:
         "teacher": {"model": options.teacher},
         "student": {
             "start": options.student,
-            "vocabulary": {"size": options.vocabulary, "keep_pieces": True} if options.vocabulary else None,
+            "vocabulary": {"size": pieces, "keep_pieces": True} if pieces else None,
         },
         "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
         "objectives": {"transport": 1.0, "contrastive": 1.0},
@@ -71,11 +85,30 @@ def _distill(options: argparse.Namespace) -> int:
             "num_train_epochs": 1,
             "train_sampling_strategy": "group_by_length",
             "topics": 64,
-            # A start that finds texts already is not given up for bitext that nobody knows (docs/objectives.md).
-            "start_share": 0.25 if options.student == "teacher" else 0.0,
+            # The pieces of a multilingual encoder have their places; bitext shows it few of them.
+            **({"learning_rate": 1e-4, "embedding_learning_rate": 0} if multilingual and not pieces else {}),
         },
-        "evaluation": {"collections": [{"path": path} for path in options.collection]},
+        # A start that finds texts already is not given up for bitext that nobody knows (docs/objectives.md).
+        "selection": {},
+        "evaluation": {
+            "collections": [{"path": path} for path in options.collection],
+            "references": ["structured_queries"] if options.collection else [],
+            "rivals": {name: asdict(rival) for name, rival in named_rivals(options.rival).items()},
+        },
     }
     recipe = Recipe.of(values, overrides)
     set_licences(recipe, options)
     return carry_out(recipe, options)
+
+
+def vocabulary_size(model: str) -> int:
+    """Pieces of a model's vocabulary.
+
+    Raises:
+        OSError: if there is no such model; names it.
+    """
+    from transformers import AutoTokenizer
+
+    from modeling_optical.checkpoints import resolve_model_path
+
+    return len(AutoTokenizer.from_pretrained(resolve_model_path(model)))

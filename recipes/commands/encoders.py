@@ -36,6 +36,19 @@ def add_encoder_options(parser: argparse.ArgumentParser) -> None:
     add_backend_option(parser)
 
 
+def add_rival_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--rival`."""
+    parser.add_argument(
+        "--rival",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="[NAME=]MODEL",
+        help="a model that one could use instead, measured beside the student; or NAME='{model: …, query_prompt: …}' "
+        "(docs/evaluation.md)",
+    )
+
+
 def encoder_arguments(options: argparse.Namespace) -> dict[str, Any]:
     """For `load_checkpoint`, from the command line."""
     return {"precision": options.precision, "backend": options.backend}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .encoders import add_encoder_options, device, encoder_arguments
+from .encoders import add_encoder_options, add_rival_option, device, encoder_arguments
 
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
@@ -46,6 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     evaluate.add_argument(
         "--translator-languages", nargs=2, metavar=("FROM", "TO"), help="its codes, for instance swh_Latn eng_Latn"
     )
+    add_rival_option(evaluate)
     evaluate.add_argument("--output", required=True, help="folder for results.json and runs/")
     evaluate.set_defaults(work=_evaluate)
 
@@ -63,10 +64,14 @@ def _evaluate(options: argparse.Namespace) -> int:
         write_summaries,
     )
 
+    from ..runs.recipe.evaluation import EvaluationRecipe, named_rivals
+    from ..runs.reporting.rivals import measure_rivals
+    from ..runs.reporting.verdict import verdicts
     from ..runs.run_folder import is_run
 
-    if options.queries_model is None and not options.reference:
-        raise ValueError("there is nothing to measure: give --queries-model or --reference.")
+    rivals = EvaluationRecipe(rivals=named_rivals(options.rival), batch_size=options.batch_size)
+    if options.queries_model is None and not options.reference and not rivals.rivals:
+        raise ValueError("there is nothing to measure: give --queries-model, --reference or --rival.")
     if options.translator_languages and len(options.language) > 1:
         raise ValueError("--translator-languages holds for one --language; measure the others by further commands.")
     if "bm25" in options.reference:
@@ -82,7 +87,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if (output / "results.json").exists():
         read_results(output / "results.json")  # a file of somebody else is told before anything is computed
     evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
-    systems, not_run, notes = _Systems(options, evaluator), [], []
+    systems, not_run, notes, collections = _Systems(options, evaluator), [], [], []
     for language in dict.fromkeys(options.language):
         collection = load_collection(
             options.collection,
@@ -93,14 +98,17 @@ def _evaluate(options: argparse.Namespace) -> int:
             corpus_revision=options.corpus_revision,
         )
         notes += collection.notes
+        collections.append(collection)
         for system, measure in systems.named().items():
             found = measure(collection)
             if isinstance(found, dict):
                 evaluator.record(system, collection, found)
             else:
                 not_run.append(found)
+    measure_rivals(evaluator, rivals, collections, device())
     file, rows = evaluator.write_results(keep=True), evaluator.rows
-    print("\n".join([format_table(rows, metrics, not_run), *notes]))
+    answers = verdicts(evaluator, metrics[0], [*rivals.rivals, *options.reference], systems.name or "")
+    print("\n".join([format_table(rows, metrics, not_run), *notes, "", *answers]))
     if len(set(options.language)) > 1:
         summaries = summarise_languages(rows)
         write_summaries(output / "languages.json", summaries)
@@ -116,12 +124,18 @@ class _Systems:
         self._options, self._evaluator = options, evaluator
         self._models: dict[str, OpticalModel] = {}
 
+    @property
+    def name(self) -> str | None:
+        """Of the system whose encoders the command names."""
+        options = self._options
+        return None if options.queries_model is None else options.system or Path(options.queries_model.rstrip("/")).name
+
     def named(self) -> dict[str, Callable[[Collection], Run | NotRun]]:
         """System name to what measures it, in the order of the table."""
         options = self._options
         systems: dict[str, Callable[[Collection], Run | NotRun]] = {}
-        if options.queries_model is not None:
-            systems[options.system or Path(options.queries_model.rstrip("/")).name] = self._model
+        if self.name is not None:
+            systems[self.name] = self._model
         references = {"bm25": self._bm25, "dense": self._dense, "translation": self._translation}
         return systems | {name: references[name] for name in options.reference}
 

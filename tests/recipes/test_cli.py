@@ -259,6 +259,16 @@ def test_another_backbone_is_projected_to_the_teachers_dimension(workshop, backb
     assert {"floor", "start", "optical", "ceiling"} == {row.system for row in read_results(workshop / "run/results.json")}
 
 
+def test_distill_keeps_the_vocabulary_of_a_multilingual_teacher(workshop, monkeypatch):
+    monkeypatch.setattr("recipes.commands.distill.MULTILINGUAL_PIECES", 10)
+    (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
+    arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv"), "--language", "sw"]
+    arguments += ["--source", "0", "--target", "1", "--output", str(workshop / "distilled"), "training.max_steps=2"]
+    assert main(arguments) == 0
+    written = yaml.safe_load((workshop / "distilled/recipe.yaml").read_text())
+    assert (written["student"]["vocabulary"], written["training"]["embedding_learning_rate"]) == (None, 0)
+
+
 def test_distill_needs_no_recipe_file(workshop, capsys):
     (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
     arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv")]
@@ -267,8 +277,10 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
     assert main([*arguments, "training.max_steps=2", "training.num_train_epochs=1"]) == 0
     assert load_checkpoint(workshop / "distilled/student").config.vector_dim == 8
     record = workshop / "distilled/recipe.yaml"
-    training = yaml.safe_load(record.read_text())["training"]
-    assert (training["max_steps"], training["start_share"], training["topics"]) == (2, 0.25, 64)
+    written = yaml.safe_load(record.read_text())
+    assert (written["training"]["max_steps"], written["training"]["topics"]) == (2, 64)
+    assert written["selection"]["shares"] == [0.0, 0.25, 0.5, 0.75]
+    assert "held-out pairs" in json.loads((workshop / "distilled/student/selection.json").read_text())["sentence"]
     before = weights(workshop / "distilled/student")
     assert main([*arguments, "--vocabulary", "150", "training.max_steps=2"]) == 2
     assert "different: student.vocabulary.size" in capsys.readouterr().err

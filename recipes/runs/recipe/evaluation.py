@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from modeling_optical.evaluation import Collection, load_collection
 from modeling_optical.evaluation.questions import QuestionSet, load_questions
+from modeling_optical.files.bounded_yaml import parse_yaml
 
+from ...checked_yaml import build
 from .run import CheckpointRecipe, beside
 
 REFERENCES = ("bm25", "structured_queries", "fused")
@@ -174,3 +177,26 @@ class EvaluationRecipe:
             questions.path = beside(folder, questions.path)
         for rival in self.rivals.values():
             rival.model = beside(folder, rival.model)
+
+
+def named_rivals(given: Sequence[str]) -> dict[str, RivalRecipe]:
+    """Rivals as a command line gives them: `MODEL`, `NAME=MODEL`, or `NAME={key: value}` with the keys of `RivalRecipe`.
+
+    Raises:
+        ValueError: naming what was given.
+    """
+    found: dict[str, RivalRecipe] = {}
+    for item in given:
+        name, equals, values = item.partition("=")
+        text = values if equals else name
+        if not text.strip():
+            raise ValueError(f"--rival {item!r} names no model. Write --rival MODEL or --rival NAME=MODEL.")
+        own = parse_yaml(text, f"--rival {item!r} is not YAML") if text.lstrip().startswith("{") else {"model": text}
+        name = name if equals else Path(text.rstrip("/")).name
+        if name in found:
+            raise ValueError(
+                f"--rival {item!r}: there is a rival {name!r} already. Write --rival NAME=MODEL with another name."
+            )
+        found[name] = build(RivalRecipe, own, f"--rival {name}")
+    EvaluationRecipe(rivals=found)
+    return found

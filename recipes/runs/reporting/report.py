@@ -102,7 +102,7 @@ def evaluate_systems(
                 examples = _examples(collection, found, recipe.evaluation.examples)
         del model
         gc.collect()
-    measure_rivals(evaluator, recipe.evaluation, data.collections, data.sample, teacher.device, student_runs)
+    measure_rivals(evaluator, recipe.evaluation, data.collections, teacher.device, data.sample, student_runs)
     for collection in data.ceilings:
         evaluator.measure("ceiling", teacher, collection)
     evaluator.rows += answerer.ceilings()

@@ -35,8 +35,8 @@ def measure_rivals(
     evaluator: Evaluator,
     evaluation: EvaluationRecipe,
     collections: Iterable[Collection],
-    pairs: Dataset,
     device: object,
+    pairs: Dataset | None = None,
     student_runs: Mapping[tuple[str, str], Run] | None = None,
 ) -> None:
     """Measures every rival of a recipe on collections.
@@ -45,8 +45,8 @@ def measure_rivals(
         evaluator: takes the runs.
         evaluation: the recipe's part.
         collections: what is searched.
-        pairs: training pairs, of which the table of translations is learnt.
         device: where the rivals run.
+        pairs: training pairs, of which the table of translations is learnt.
         student_runs: collection and language to what the student found, for `fused`.
     """
     collections = list(collections)
@@ -64,7 +64,7 @@ def measure_rivals(
     for collection in collections:
         if "bm25" in evaluation.references:
             evaluator.record("bm25", collection, bm25(collection.queries, collection.corpus))
-        if not {"structured_queries", "fused"} & set(evaluation.references):
+        if pairs is None or not {"structured_queries", "fused"} & set(evaluation.references):
             continue
         language = collection.language
         if language not in tables:

@@ -105,3 +105,36 @@ def test_a_missing_library_is_told_before_anything_is_encoded(collection, bert, 
     captured = capsys.readouterr()
     assert 'pip install "modeling-optical[bm25]"' in captured.err
     assert "Encoding" not in captured.err
+
+
+def test_a_rival_is_measured_beside_the_student_and_the_verdict_names_it(collection, bert, tmp_path, capsys):
+    output = tmp_path / "out"
+    arguments = [
+        "evaluate",
+        "--queries-model",
+        bert,
+        "--system",
+        "student",
+        "--collection",
+        collection,
+        "--output",
+        str(output),
+    ]
+    rivals = [f"averaged={{model: {bert}, pooling: mean}}", f"tokens={{model: {bert}, scoring: maxsim}}"]
+    assert main([*arguments, "--rival", *rivals]) == 0
+    found = values(output)
+    assert set(found) == {(name, "en") for name in ("student", "averaged", "tokens")}
+    assert found["tokens", "en"] == found["student", "en"]
+    assert "too few for a verdict" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    (["e5="], "names no model"),
+    (["a=model", "a=other"], "there is a rival 'a' already"),
+    (["e5={model: m, prompt: 'query: '}"], "unknown key `--rival e5.prompt`"),
+    (["e5={model: m"], "is not YAML"),
+    (["floor=m"], "stands for another system"),
+])  # fmt: skip
+def test_a_rival_that_cannot_be_read_is_told(collection, tmp_path, capsys, given, message):
+    assert main(["evaluate", "--collection", collection, "--output", str(tmp_path / "o"), "--rival", *given]) != 0
+    assert message in capsys.readouterr().err

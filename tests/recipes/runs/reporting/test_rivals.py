@@ -27,9 +27,8 @@ def test_every_rival_is_measured_on_every_collection_and_described(bert, tmp_pat
     )
     pairs = Dataset.from_dict({"source": ["cat", "dog"] * 3, "target": ["paka", "mbwa"] * 3, "language": ["sw"] * 6})
     evaluator = Evaluator(tmp_path, ["RR@10"])
-    measure_rivals(
-        evaluator, own, [collection(), collection("other")], pairs, torch.device("cpu"), {("tiny", "sw"): {"q": {"d0": 1.0}}}
-    )
+    found = {("tiny", "sw"): {"q": {"d0": 1.0}}}
+    measure_rivals(evaluator, own, [collection(), collection("other")], torch.device("cpu"), pairs, found)
     systems = {(row.system, row.collection) for row in evaluator.rows}
     names = ("averaged", "tokens", "bm25", "structured_queries")
     assert systems == {(s, c) for s in names for c in ("tiny", "other")} | {("fused", "tiny")}
