@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
+# Threads that wait leave their core to others. It holds for everything that starts from here.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .PHONY: quickstart test test-oldest fuzz interop lint docs coverage dead-code audit clean
 
 quickstart: $(VENV)/.quickstart
