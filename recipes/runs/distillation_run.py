@@ -43,10 +43,9 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
-from ..speed import speed_of_this_machine
 from .data import Data, load_data, load_prealignment
 from .lora import check_lora, with_lora
-from .progress import Progress, expected_stages
+from .progress import expected_stages
 from .provenance import data_files
 from .recipe.distillation import Recipe
 from .reporting.finished import differs, finished_run, rewrite_card
@@ -87,7 +86,9 @@ class Run(FolderRun[Recipe, Report]):
     def work(self) -> Report:
         data = self.stage("data", lambda: load_data(self.recipe, self.say))
         teacher = self._load_teacher().to(self.state.device)
-        self._expect(data, teacher.model)
+        done = [system for system in (*self.recipe.baselines, "optical") if self.is_trained(system)]
+        backbone = teacher.model.config.get_text_config()
+        self.expect(lambda speed: expected_stages(self.recipe, data, backbone, speed, done))
         self.stage("start", lambda: self._prepare_start(data, teacher))
         vectors = self.stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
         if self.recipe.student.prealign is not None:
@@ -131,15 +132,6 @@ class Run(FolderRun[Recipe, Report]):
             yield "prealigned", load_checkpoint(self.trained_from, precision=self.precision)
         for name in self.systems:
             yield name, load_checkpoint(self.student_folder(name), precision=self.precision)
-
-    def _expect(self, data: Data, teacher: OpticalModel) -> None:
-        """Says how long the run will take here."""
-        if self.state.is_main_process:
-            speed = speed_of_this_machine(self.precision)
-            done = {system for system in self.systems if self.student_folder(system).is_dir()}
-            backbone = teacher.config.get_text_config()
-            self.progress = Progress(self.say, expected_stages(self.recipe, data, backbone, speed, done))
-            self.progress.announce()
 
     def _load_teacher(self) -> Teacher:
         """The teacher, with all that any system's transport asks of its tokens."""
@@ -309,11 +301,15 @@ class Run(FolderRun[Recipe, Report]):
 
 
 def load_start(recipe: Recipe, dim: int) -> OpticalModel:
-    """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension `dim`."""
+    """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension `dim`.
+
+    What starts random follows the recipe's seed, so a study measures the same start as its runs.
+    """
     own = recipe.student
     copied = own.start == "teacher"
     name = recipe.teacher.model if copied else own.start
     settings: dict[str, Any] = own.config | (recipe.teacher if copied else own).load_arguments()
+    set_seed(recipe.seed)
     student = load_checkpoint(name, **settings)
     if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != dim:
         set_seed(recipe.seed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..speed import Speed, Work, in_words
@@ -58,6 +58,32 @@ class Progress:
         return taken / expected if expected and taken > 5 else 1.0
 
 
+def relative_size(config: Any) -> float:
+    """Layers × hidden size², against the model that the speed was measured with."""
+    return config.num_hidden_layers * config.hidden_size**2 / _MINILM
+
+
+def relative_length(texts: Sequence[str]) -> float:
+    """Tokens of a text, on the mean of some, against the texts that the speed was measured with."""
+    words = sum(len(text.split()) + 2 for text in texts) / max(len(texts), 1)
+    return words * _TOKENS_PER_WORD / _MEASURED_TOKENS
+
+
+def examples_seen(training: Mapping[str, Any], examples: int, *, batch_size: int = 32, epochs: float = 3.0) -> float:
+    """How many examples a training goes through.
+
+    Args:
+        training: arguments that a recipe names.
+        examples: of the training data.
+        batch_size, epochs: where it names none.
+    """
+    updates = training.get("max_steps", -1)
+    if updates > 0:
+        batch = training.get("per_device_train_batch_size", batch_size)
+        return batch * training.get("gradient_accumulation_steps", 1) * updates
+    return training.get("num_train_epochs", epochs) * examples
+
+
 def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, done: Container[str]) -> dict[str, float]:
     """Seconds of each stage of a distillation that follows the reading of its data.
 
@@ -68,19 +94,15 @@ def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, don
         speed: of this machine.
         done: the systems that are trained already.
     """
-    size = backbone.num_hidden_layers * backbone.hidden_size**2 / _MINILM
-    texts = [*data.sample[:_SAMPLE]["source"], *data.sample[:_SAMPLE]["target"]]
-    words = sum(len(text.split()) + 2 for text in texts) / max(len(texts), 1)
-    unit = words * _TOKENS_PER_WORD / _MEASURED_TOKENS
+    size = relative_size(backbone)
+    unit = relative_length([*data.sample[:_SAMPLE]["source"], *data.sample[:_SAMPLE]["target"]])
     sources = 0 if recipe.teacher.live else len(data.sample) + len(data.held_out)
     expected = {"teacher vectors": Work(unit * sources, 0, 2.0, size).seconds(speed)}
     systems = {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}
     for name, training in systems.items():
         if name not in done:
-            batch = training.get("per_device_train_batch_size", 32) * training.get("gradient_accumulation_steps", 1)
-            epochs = training.get("num_train_epochs", 3.0)
-            updates = training.get("max_steps") or epochs * len(data.sample) / batch
-            expected[f"training {name}"] = Work(0, unit * batch * updates, 5.0, size).seconds(speed)
+            trained = examples_seen(training, len(data.sample))
+            expected[f"training {name}"] = Work(0, unit * trained, 5.0, size).seconds(speed)
     queries = len(data.held_out) + sum(len(collection.queries) for collection in data.collections)
     documents = len(data.held_out) + sum(len(collection.corpus) for collection in data.collections)
     everything = (len(systems) + 2) * queries + documents

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hub_cards.retriever_card import RetrieverCard, write_retriever_card
-from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical import OpticalConfig, OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.evaluation import Collection, Evaluator, ResultRow, format_table, read_results
 from modeling_optical.files.atomic_write import write_text
@@ -16,6 +16,8 @@ from trainer.loop.dropout import set_dropout
 from trainer.objectives import describe_retrieval_objectives
 from trainer.retrieval.labelled_evaluation import labelled_collection
 
+from ..speed import Speed, Work
+from .progress import examples_seen, relative_length, relative_size
 from .provenance import file_fingerprint
 from .recipe.retrieval import RetrievalRecipe
 from .skeleton import FolderRun
@@ -57,6 +59,9 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         )
         self.say(f"Training on {len(train):,} examples; {len(held_out):,} of held-out queries.")
         documents = self._documents()
+        collections = list(self._collections)
+        if len(held_out):
+            collections.append(labelled_collection(held_out, language=recipe.language))
         seen = train.fingerprint
         # A projection or marker that the backbone lacks is made once.
         own = recipe.model
@@ -65,13 +70,11 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             load_checkpoint(own.start, **own.config, **own.load_arguments()).save_pretrained(folder)
 
         self.prepare_start("labelled data", seen, make)
+        self.expect(lambda speed: self._expected(train, collections, speed))
         self._train(train, held_out, documents)
         if not self.state.is_main_process:
             return []
-        collections = list(self._collections)
-        if len(held_out):
-            collections.append(labelled_collection(held_out, language=recipe.language))
-        rows = self._evaluate(collections, documents)
+        rows = self.stage("evaluation", lambda: self._evaluate(collections, documents))
         counts = report.to_dict() | {"fingerprint": seen, "training examples": len(train)}
         self._tell(rows, self.record(counts), len(train))
         return rows
@@ -94,6 +97,23 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             if documents is None
             else load_checkpoint(documents.model, precision=self.precision, **documents.load_arguments())
         )
+
+    def _expected(self, train: LabelledDataset, collections: list[Collection], speed: Speed) -> dict[str, float]:
+        """Seconds of each stage."""
+        recipe = self.recipe
+        size = relative_size(OpticalConfig.from_pretrained(self.start_folder).get_text_config())
+        some = [train[number] for number in range(min(len(train), 100))]
+        query = relative_length([row["query"] for row in some])
+        passage = relative_length([row["passages"][0] for row in some])
+        expected = {}
+        if not self.is_trained("trained"):
+            seen = examples_seen(recipe.training, len(train), epochs=default_epochs(len(train), 32))
+            passages = passage * recipe.training.get("passages_per_query", RetrievalTrainingArguments.passages_per_query)
+            frozen = recipe.documents is not None
+            work = Work(seen * passages if frozen else 0, seen * (query + (0 if frozen else passages)), 5.0, size)
+            expected["training trained"] = work.seconds(speed)
+        texts = sum(query * len(own.queries) + passage * len(own.corpus) for own in collections)
+        return expected | {"evaluation": Work(2 * texts, 0, 10.0, size).seconds(speed)}
 
     def _train(self, train: LabelledDataset, held_out: LabelledDataset, documents: OpticalModel | None) -> None:
         recipe = self.recipe

@@ -22,6 +22,7 @@ from trainer.loop.arguments import ObjectiveTrainingArguments
 from trainer.loop.checked_checkpoints import damaged_files, write_checksums
 from trainer.loop.objective_trainer import ObjectiveTrainer
 
+from ..speed import Speed, speed_of_this_machine
 from .progress import Progress
 from .provenance import provenance
 from .recipe.run import RunRecipe
@@ -165,6 +166,20 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         self.seconds[name] = time.monotonic() - began
         return result
 
+    def expect(self, expected: Callable[[Speed], Mapping[str, float]]) -> None:
+        """Says how long the run will take here, and from then on before every stage what is left.
+
+        Args:
+            expected: stage to seconds at a speed, in the order of the run; what is done already is left out.
+        """
+        if self.state.is_main_process:
+            self.progress = Progress(self.say, expected(speed_of_this_machine(self.precision)))
+            self.progress.announce()
+
+    def is_trained(self, system: str) -> bool:
+        """Whether a system is trained already."""
+        return (self.student_folder(system) / "config.json").is_file()
+
     @property
     def start_folder(self) -> Path:
         """The model before training."""
@@ -246,7 +261,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             save: writes the model with its weights, which processes may have shared, into a folder. None: `save_pretrained`.
         """
         folder = self.student_folder(system)
-        if (folder / "config.json").is_file():
+        if self.is_trained(system):
             self.say(f"{system}: trained already, {folder}")
             return
         if self.progress is not None:

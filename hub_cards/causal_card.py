@@ -1,0 +1,66 @@
+"""The model card of a causal language model that was distilled from its own reading of another language."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCardData
+
+from modeling_optical.checkpoints.names import is_hub_id, shown_name
+from modeling_optical.evaluation import ResultRow
+
+from .card_file import write_card
+from .languages import hub_languages
+from .markdown import Markdown, one_line, render
+from .results import model_index, results_table
+
+TEMPLATE = Path(__file__).parent / "causal_card.md.jinja"
+
+
+@dataclass
+class CausalCard:
+    """What a card says; all of it comes from a run's record and results.
+
+    Attributes:
+        name, language: of the model.
+        start: what was distilled, teacher and student alike.
+        objectives: one line.
+        pairs: pairs of the bitext that were trained on.
+        rows: results of all systems; `optical` is this model.
+        versions: of the packages.
+        precision: of the training, such as `bf16`.
+    """
+
+    name: str
+    language: str
+    start: str
+    objectives: str
+    pairs: int
+    rows: Sequence[ResultRow]
+    versions: Mapping[str, str | None]
+    precision: str
+
+
+def write_causal_card(folder: str | os.PathLike, card: CausalCard, repo_id: str | None = None) -> Path:
+    """Writes `README.md` into the model's folder, with its results as `model-index`; `repo_id` as for `write_model_card`."""
+    data = ModelCardData(
+        **hub_languages([card.language]),
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["optical", "distillation"],
+        base_model=card.start if is_hub_id(card.start) else None,
+        model_name=one_line(card.name),
+        eval_results=model_index(card.rows, "optical") or None,
+    )
+    content = render(
+        TEMPLATE,
+        card_data=Markdown(data.to_yaml()),
+        card=card,
+        start=shown_name(card.start),
+        results_table=results_table(card.rows, list(dict.fromkeys(row.metric for row in card.rows))),
+        versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),
+    )
+    return write_card(folder, content, repo_id)

@@ -1,0 +1,43 @@
+"""The run of a causal language model: what it says on the way, and what goes to the Hub at its end."""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from hub_cards.publishing import plan_push
+from recipes.runs import skeleton
+from recipes.runs.causal_run import CausalRun
+from recipes.runs.recipe.causal import CausalRecipe
+from tests.conftest import bytelevel_tokenizer
+
+
+def test_a_causal_run_tells_its_stages_and_pushes_its_student_with_a_card(tmp_path, monkeypatch, capsys):
+    tokenizer = bytelevel_tokenizer()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+    LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    (tmp_path / "pairs.tsv").write_text("en\ttarget\n" + "".join(f"the cat {n}\tpaka {n}\n" for n in range(12)), encoding="utf-8")
+    recipe = CausalRecipe.of(
+        {
+            "language": "sw",
+            "output": str(tmp_path / "run"),
+            "model": {"start": str(tmp_path / "model")},
+            "data": {"bitext": [{"path": str(tmp_path / "pairs.tsv")}], "held_out": 0.2},
+            "training": {"max_steps": 1, "disable_tqdm": True, "save_strategy": "no"},
+            "baselines": {"plain": {"objectives": {"next_token": 1.0}}},
+        }
+    )
+    pushed = []
+    monkeypatch.setattr(skeleton, "push_finished", lambda folder, *_: pushed.append(plan_push(folder, "org/causal")))
+    CausalRun(recipe)()
+    said = capsys.readouterr().out
+    assert "This run will take about" in said
+    places = [
+        said.index(f"[{n}/3] {stage}; about")
+        for n, stage in ((1, "training plain"), (2, "training optical"), (3, "evaluation"))
+    ]
+    assert places == sorted(places)
+    (push,) = pushed
+    assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(push.files)
+    assert "org/causal" in push.card
+    assert push.left_out == {}
