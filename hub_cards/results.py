@@ -17,7 +17,7 @@ from .markdown import Markdown, code, table
 FEWEST_QUERIES = 50
 # The first of these that was measured stands for a collection.
 HEADLINES = ("nDCG@10", "AP@100", "RR@10")
-FLOOR, CEILING = "floor", "ceiling"
+FLOOR, START, CEILING = "floor", "start", "ceiling"
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,44 @@ def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: 
                 values = ["–" if row is None else Markdown(row) for row in found]
                 lines.append([collection, language, f"{queries:,}", metric, *values])
     return table(header, lines)
+
+
+def quality_table(rows: Sequence[ResultRow], system: str, rivals: Sequence[str]) -> Markdown | None:
+    """How good a system is, a line per collection and language with enough queries, by the headline metric; None without any.
+
+    Args:
+        rows: of all systems.
+        system: which one.
+        rivals: systems that one could use in its place; the best on a collection stands in its line.
+    """
+    metric = headline(rows)
+    values = {(row.system, row.collection, row.language): row.value for row in rows if row.metric == metric}
+    ceilings = {row.collection: row.value for row in rows if row.system == CEILING and row.metric == metric}
+    own = [row for row in rows if row.system == system and row.metric == metric and row.queries >= FEWEST_QUERIES]
+    lines = []
+    for row in own:
+        floor, start = (values.get((name, row.collection, row.language)) for name in (FLOOR, START))
+        ceiling = ceilings.get(row.collection)
+        beside = {
+            name: values[name, row.collection, row.language]
+            for name in rivals
+            if (name, row.collection, row.language) in values
+        }
+        best = max(beside, key=lambda name: beside[name], default=None)
+        share = None if floor is None or ceiling is None else of_the_way(row.value, floor, ceiling)
+        lines.append(
+            [
+                f"{row.collection} ({row.language}, {row.queries:,} queries)",
+                Markdown(f"**{row.value:.3f}**"),
+                *("–" if value is None else f"{value:.3f}" for value in (floor, start)),
+                "–" if best is None else f"{best} {beside[best]:.3f}",
+                "–" if ceiling is None else f"{ceiling:.3f}",
+                "–" if share is None else f"{share:.0%}",
+            ]
+        )
+    header = ["", "this model", "floor", "start", "best rival", "ceiling", "of the way"]
+    kept = [0, 1, *(place for place in range(2, len(header)) if any(line[place] != "–" for line in lines))]
+    return table([header[place] for place in kept], [[line[place] for place in kept] for line in lines]) if lines else None
 
 
 def results_table(rows: Sequence[ResultRow], metrics: Sequence[str]) -> Markdown:

@@ -13,7 +13,7 @@ from modeling_optical.checkpoints.names import is_hub_id, shown_name
 from modeling_optical.evaluation import ResultRow
 
 from .card_file import LOWEST_TRANSFORMERS, write_card
-from .languages import hub_languages
+from .languages import hub_languages, language_name
 from .markdown import Markdown, one_line, render
 from .results import model_index, results_table
 
@@ -67,6 +67,7 @@ def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id
         card=card,
         start=shown_name(card.start),
         documents=shown_name(card.documents or ""),
+        language=language_name(card.language),
         lowest=LOWEST_TRANSFORMERS,
         results_table=results_table(card.rows, metrics),
         versions=", ".join(f"{name} {version}" for name, version in card.versions.items() if version),

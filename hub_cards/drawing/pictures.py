@@ -21,7 +21,9 @@ from .fonts import fonts_for
 _SUFFIXES = (".png", ".svg", ".pdf")
 _COLOURS = {FLOOR: "#b8b8b8", "start": "#8aa8c8", "optical": "#1f4e79", CEILING: "#c9a227"}
 # What the trainer logs beside the losses.
-_NO_LOSS = ("step", "epoch", "learning_rate", "grad_norm", "unconverged", "loss", "epsilon")
+_RANKS = {"effective_rank": "student", "teacher_effective_rank": "teacher"}
+_COSINES = ("cosine_between_own_tokens", "cosine_between_own_texts", "token_similarity", "pooled_similarity")
+_NO_LOSS = ("step", "epoch", "learning_rate", "grad_norm", "unconverged", "loss", "epsilon", *_RANKS, *_COSINES)
 
 
 def draw_alignment(alignment: Alignment, path: str | os.PathLike) -> Path:
@@ -59,7 +61,7 @@ def draw_alignment(alignment: Alignment, path: str | os.PathLike) -> Path:
 
 
 def draw_training(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> Path | None:
-    """Draws every loss of a training against its updates.
+    """Draws every loss of a training against its updates and, below, how many directions the token vectors fill.
 
     Args:
         log: the trainer's log history.
@@ -73,21 +75,37 @@ def draw_training(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> 
         return None
     names = [key for key in steps[0] if key not in _NO_LOSS and not key.endswith("_weight")]
     evaluated = [entry for entry in log if "eval_loss" in entry and "step" in entry]
-    with _figure(path, (6, 3.4), "".join(names)) as figure:
-        axes = figure.add_subplot()
-        for name in names:
+    ranks = [name for name in _RANKS if any(name in entry for entry in steps)]
+    with _figure(path, (6, 5.2 if ranks else 3.4), "".join(names)) as figure:
+        ratios = [3, 1.3] if ranks else [1]
+        axes, *below = figure.subplots(len(ratios), 1, sharex=True, height_ratios=ratios, squeeze=False)[:, 0]
+
+        def plot(place: Any, name: str, **style: Any) -> None:
             drawn = [entry for entry in steps if name in entry]
-            axes.plot([e["step"] for e in drawn], [e[name] for e in drawn], marker="o", markersize=3, label=name)
+            place.plot([e["step"] for e in drawn], [e[name] for e in drawn], marker="o", markersize=3, **style)
+
+        for name in names:
+            plot(axes, name, label=name)
         if len(names) != 1:
             axes.plot([e["step"] for e in steps], [e["loss"] for e in steps], color="black", label="sum")
         if evaluated:
             points = [e["step"] for e in evaluated], [e["eval_loss"] for e in evaluated]
             axes.plot(*points, "k--", marker="s", markersize=3, label="held out")
-        axes.set_xlabel("updates")
         axes.set_ylabel("loss")
-        axes.set_ylim(bottom=0)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=False)
+        for place in below:
+            for name in ranks:
+                plot(
+                    place,
+                    name,
+                    label=_RANKS[name],
+                    color=_COLOURS["ceiling" if name == "teacher_effective_rank" else "optical"],
+                )
+            place.set_ylabel("effective rank")
+        for place in (axes, *below):
+            place.set_ylim(bottom=0)
+            place.spines[["top", "right"]].set_visible(False)
+            place.legend(frameon=False, fontsize=8)
+        (below or [axes])[-1].set_xlabel("updates")
     return Path(path)
 
 

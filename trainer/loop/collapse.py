@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from transformers.utils import logging
@@ -29,10 +29,6 @@ class VectorSpread:
     token_similarity: torch.Tensor
     pooled_similarity: torch.Tensor
     effective_rank: torch.Tensor
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        """The values by name, scalars."""
-        return asdict(self)
 
 
 @torch.no_grad()
@@ -91,13 +87,21 @@ class CollapseMonitor:
         )
 
     def spread(self) -> dict[str, torch.Tensor]:
-        """The values for the log, scalars; nothing if no batch has been seen since the last call."""
+        """The values for the log, scalars, under names that say what is compared: two tokens of the student, two of its texts.
+
+        Nothing if no batch has been seen since the last call.
+        """
         if self._seen is None:
             return {}
         vectors, mask, teacher_vectors, teacher_mask = self._seen
         self._seen = None
-        found = vector_spread(vectors, mask).tensors()
-        return found | {"teacher_effective_rank": vector_spread(teacher_vectors, teacher_mask).effective_rank}
+        own, teachers = vector_spread(vectors, mask), vector_spread(teacher_vectors, teacher_mask)
+        return {
+            "cosine_between_own_tokens": own.token_similarity,
+            "cosine_between_own_texts": own.pooled_similarity,
+            "effective_rank": own.effective_rank,
+            "teacher_effective_rank": teachers.effective_rank,
+        }
 
     def judge(self, logs: dict[str, float], progress: float) -> None:
         """Warns once if the logged values say that the student has collapsed.
@@ -112,8 +116,8 @@ class CollapseMonitor:
         self._warned = True
         logger.warning(
             f"the student's token vectors are collapsing: they fill {rank:.1f} directions where the teacher's fill "
-            f"{teacher_rank:.1f} for the same texts (mean vectors of two texts: cosine {logs['pooled_similarity']:.2f} on "
-            "average). Such a student ranks poorly even if its loss falls. Lower learning_rate, lower transport.epsilon (a "
-            "blurred plan sends every token to the same mean), or add an objective that tells texts apart: contrastive, or "
+            f"{teacher_rank:.1f} for the same texts (two texts: cosine {logs['cosine_between_own_texts']:.2f} on average). Such a "
+            "student ranks poorly even if its loss falls. Lower learning_rate, lower transport.epsilon (a blurred plan sends "
+            "every token to the same mean), or add an objective that tells texts apart: contrastive, or "
             "score_kl. This is said once; the log goes on with effective_rank."
         )

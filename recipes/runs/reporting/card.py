@@ -17,18 +17,20 @@ from transformers.utils.hub import cached_file, extract_commit_hash
 from hub_cards.card_file import CARD_FILE, card_metadata
 from hub_cards.licences import CardInput
 from hub_cards.markdown import one_line
-from hub_cards.model_card import CardData, Cost
+from hub_cards.model_card import CardData, Cost, write_model_card
 from hub_cards.results import CollectionReference
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.files import CheckpointFiles
 from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id, shown_name
 from modeling_optical.evaluation import UNJUDGED, ResultRow
+from trainer.distillation.selection import FILE as SELECTION_FILE
 from trainer.objectives import describe_objectives
 
 from ...checked_yaml import write_values
-from ..data import DataReport
+from ..data import FEW_PAIRS, DataReport
 from ..recipe.distillation import Recipe
 from ..recipe.evaluation import CollectionSource
+from ..run_folder import student_of
 from .rivals import describe_rivals
 
 logger = logging.get_logger(__name__)
@@ -53,6 +55,7 @@ def student_card(
     *,
     rows: Sequence[ResultRow] = (),
     training_log: Sequence[dict[str, Any]] = (),
+    selection: Sequence[str] = (),
 ) -> CardData:
     """The card of a run's student.
 
@@ -61,9 +64,14 @@ def student_card(
         record: as `provenance` gives it.
         rows: results, none before the evaluation.
         training_log: the trainer's log history.
+        selection: how its weights were chosen, in sentences.
     """
     data = DataReport.from_dict(record["data"])
     pairs = data.training_pairs_by_language or {recipe.language: data.training_pairs}
+    known = SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE) | describe_rivals(recipe.evaluation)
+    # What `optical evaluate` measured later, beside the references that it knows.
+    later = [name for name in dict.fromkeys(row.system for row in rows) if name not in known]
+    usable = {*describe_rivals(recipe.evaluation), *later, "bm25", "translation"}
     return CardData(
         name=recipe.name,
         languages=recipe.languages,
@@ -73,7 +81,7 @@ def student_card(
         transport=recipe.transport.to_dict(),
         pairs=pairs,
         rows=[row for row in rows if row.metric != UNJUDGED],
-        systems=SYSTEMS | dict.fromkeys(recipe.baselines, BASELINE) | describe_rivals(recipe.evaluation),
+        systems=known | dict.fromkeys(later, "measured later, by `optical evaluate`"),
         versions=record["versions"],
         recipe=recipe_of_card(recipe),
         cost=_cost(recipe, record, training_log),
@@ -81,7 +89,25 @@ def student_card(
         collections={name: _reference(CollectionSource(**source)) for name, source in data.collections.items()},
         date=record.get("date"),
         symmetric=any(source.kind != "query" for source in recipe.data.bitext),
+        rivals=[name for name in dict.fromkeys(row.system for row in rows) if name in usable],
+        training_notes=[*_in_words(recipe, training_log), *selection],
+        # Annotations are short names of one kind: their number says nothing of other texts.
+        fewest_pairs=FEW_PAIRS if recipe.data.bitext else 0,
     )
+
+
+def _in_words(recipe: Recipe, training_log: Sequence[dict[str, Any]]) -> list[str]:
+    """What the training saw and what its weights are, for readers who know no option of ours."""
+    notes = []
+    epochs = max((entry["epoch"] for entry in training_log if "epoch" in entry), default=0.0)
+    if 0 < epochs < 0.95:
+        notes.append(f"Length: {epochs:.2g} epochs, so training saw {epochs:.0%} of the pairs, each once")
+    elif epochs:
+        times = "once" if epochs < 1.5 else f"about {epochs:.0f} times"
+        notes.append(f"Length: {epochs:.2g} epochs, so training saw each pair {times}")
+    if share := recipe.training.get("start_share"):
+        notes.append(f"Weights: a mean of the model before training ({share:.0%}) and of the trained one ({1 - share:.0%})")
+    return notes
 
 
 def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
@@ -209,6 +235,19 @@ def _stated(card: Path) -> str | None:
     licence = values.get("license_name") or values.get("license")
     names = [one for one in (licence if isinstance(licence, list) else [licence]) if isinstance(one, str)]
     return None if names in ([], ["other"], ["unknown"]) else one_line(" and ".join(names))[:_LONGEST_LICENCE]
+
+
+def write_student_card(recipe: Recipe, record: dict[str, Any], folder: Path, rows: Sequence[ResultRow]) -> Path:
+    """Writes the card of a run's student into its folder; arguments as for `student_card`, the rest is read from the run."""
+    student = student_of(folder, "optical")
+    log, selection = read_training_log(student), selection_sentence(student)
+    return write_model_card(student, student_card(recipe, record, rows=rows, training_log=log, selection=selection))
+
+
+def selection_sentence(student: Path) -> list[str]:
+    """Which weights the student has and why, where they were chosen."""
+    file = student / SELECTION_FILE
+    return [str(json.loads(file.read_text(encoding="utf-8"))["sentence"])] if file.is_file() else []
 
 
 def read_training_log(student: Path) -> list[dict[str, Any]]:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hub_cards.model_card import write_model_card
 from modeling_optical.evaluation import ResultRow, read_results, write_results
 from modeling_optical.files.atomic_write import write_text
 
 from ..recipe.distillation import Recipe
 from ..run_folder import RECORD, RECORD_HEAD, is_run, read_record, student_of, write_record
-from .card import read_training_log, student_card
+from .card import write_student_card
 
 ADDED_RESULTS = "added_results.json"
 
@@ -71,6 +70,4 @@ def rewrite_card(recipe: Recipe, folder: Path, record: dict[str, Any], added: Se
     if report.is_file():
         _, *lines = report.read_text(encoding="utf-8").split("\n")
         write_text(report, "\n".join([f"# {recipe.name}, {recipe.language}", *lines]))
-    student = student_of(folder, "optical")
-    card = student_card(recipe, record, rows=results_of(folder), training_log=read_training_log(student))
-    return write_model_card(student, card)
+    return write_student_card(recipe, record, folder, results_of(folder))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import importlib.util
-import json
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,19 +13,18 @@ from typing import Any
 from transformers.utils import logging
 
 from hub_cards.drawing.symbols import symbol
-from hub_cards.model_card import PICTURES, write_model_card
+from hub_cards.model_card import PICTURES
 from hub_cards.results import FEWEST_QUERIES
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
-from trainer.distillation.selection import FILE as SELECTION_FILE
 
 from ..data import Data
 from ..recipe.distillation import Recipe
 from ..run_folder import student_of
 from .answering import QuestionAnswerer
-from .card import BASELINE, SYSTEMS, read_training_log, student_card
+from .card import BASELINE, SYSTEMS, read_training_log, selection_sentence, write_student_card
 from .rivals import describe_rivals, measure_rivals
 from .verdict import next_steps, verdicts
 
@@ -61,8 +59,7 @@ class Report:
         student = student_of(folder, "optical")
         drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
         title = f"# {recipe.name}, {recipe.language}"
-        log = read_training_log(student)
-        write_model_card(student, student_card(recipe, record, rows=self.rows, training_log=log))
+        write_student_card(recipe, record, folder, self.rows)
         # Last: it is how a run is known to be complete.
         write_text(folder / "report.md", "\n\n".join([title, *self.verdict, f"```\n{self.text}\n```", *drawn]) + "\n")
         minutes = f"{record['seconds']['total'] / 60:.1f} minutes. Results: {folder / 'results.json'}"
@@ -112,12 +109,6 @@ def evaluate_systems(
     rivals = [name for name in describe_rivals(recipe.evaluation) if name != "fused"]  # the student is a part of it
     answers += verdicts(evaluator, recipe.evaluation.metrics[0], rivals)
     return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, answers)
-
-
-def selection_sentence(student: Path) -> list[str]:
-    """Which weights the student has and why, where they were chosen."""
-    file = student / SELECTION_FILE
-    return [str(json.loads(file.read_text(encoding="utf-8"))["sentence"])] if file.is_file() else []
 
 
 def held_out_collection(held_out: Any, language: str) -> Collection:

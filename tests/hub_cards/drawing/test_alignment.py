@@ -125,6 +125,24 @@ def test_losses_are_drawn_and_a_log_without_two_steps_is_not(tmp_path):
     assert not (tmp_path / "no.svg").exists()
 
 
+def test_effective_ranks_have_axes_of_their_own_and_cosines_are_no_losses(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    from matplotlib.axes import Axes
+
+    drawn: dict[int, list[str]] = {}
+    original = Axes.plot
+
+    def plot(self, *args, **kwargs):
+        drawn.setdefault(id(self), []).append(kwargs["label"])
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(Axes, "plot", plot)
+    spread = {"effective_rank": 200.0, "teacher_effective_rank": 210.0, "cosine_between_own_tokens": 0.1}
+    log = [{"loss": 1.5, "transport": 0.5, "contrastive": 1.0, "step": step} | spread for step in (1, 2)]
+    draw_training(log, tmp_path / "t.svg")
+    assert list(drawn.values()) == [["transport", "contrastive", "sum"], ["student", "teacher"]]
+
+
 def test_every_system_has_a_bar_in_every_language_that_it_was_measured_in(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     from matplotlib.axes import Axes

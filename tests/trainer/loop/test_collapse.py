@@ -71,7 +71,7 @@ def test_the_log_has_the_spread_and_a_healthy_student_is_not_warned_about(studen
     assert len(entries) == 6
     for entry in entries:
         assert 1 <= entry["effective_rank"] <= 8
-        assert -1 <= entry["token_similarity"] <= 1
+        assert -1 <= entry["cosine_between_own_tokens"] <= 1
         assert -1 <= entry["pooled_similarity"] <= 1
         assert 1 <= entry["teacher_effective_rank"] <= 8
     assert "collapsing" not in caplog.text
