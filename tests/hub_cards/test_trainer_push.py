@@ -43,7 +43,7 @@ def test_push_to_hub_sends_the_card_of_hub_cards(hub, bert, bitext, tmp_path):
     written = write_model_card(tmp_path / "other", card, "org/tiny").read_text(encoding="utf-8")
     assert pushed["README.md"].decode() == written
     assert PLACEHOLDER not in written
-    assert 'from_pretrained("org/tiny")' in written
+    assert 'from_pretrained("org/tiny", trust_remote_code=True)' in written
     assert "model.safetensors" in pushed
 
 

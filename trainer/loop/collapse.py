@@ -116,7 +116,7 @@ class CollapseMonitor:
         self._warned = True
         logger.warning(
             f"the student's token vectors are collapsing: they fill {rank:.1f} directions where the teacher's fill "
-            f"{teacher_rank:.1f} for the same texts (two texts: cosine {logs['cosine_between_own_texts']:.2f} on average). Such a "
+            f"{teacher_rank:.1f} for the same texts (two texts: cosine {logs['cosine_between_own_texts']:.2f}). Such a "
             "student ranks poorly even if its loss falls. Lower learning_rate, lower transport.epsilon (a blurred plan sends "
             "every token to the same mean), or add an objective that tells texts apart: contrastive, or "
             "score_kl. This is said once; the log goes on with effective_rank."

@@ -1,5 +1,7 @@
 """The monitor of collapse: what it measures, what the log gets, when it warns."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -31,8 +33,8 @@ def test_padding_changes_no_value():
     torch.manual_seed(0)
     vectors, mask = F.normalize(torch.randn(3, 4, 6), dim=-1), torch.ones(3, 4, dtype=torch.bool)
     wider = vector_spread(F.pad(vectors, (0, 0, 0, 3), value=float("nan")), F.pad(mask, (0, 3)))
-    for name, value in vector_spread(vectors, mask).tensors().items():
-        torch.testing.assert_close(wider.tensors()[name], value)
+    for name, value in asdict(vector_spread(vectors, mask)).items():
+        torch.testing.assert_close(getattr(wider, name), value)
 
 
 def test_equal_vectors_fill_one_direction_and_orthogonal_ones_all():
@@ -46,7 +48,7 @@ def test_equal_vectors_fill_one_direction_and_orthogonal_ones_all():
 
 def test_an_empty_batch_has_a_spread():
     found = vector_spread(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))
-    assert all(torch.isfinite(value) for value in found.tensors().values())
+    assert all(torch.isfinite(value) for value in asdict(found).values())
 
 
 def test_a_large_batch_is_not_kept():
@@ -72,7 +74,7 @@ def test_the_log_has_the_spread_and_a_healthy_student_is_not_warned_about(studen
     for entry in entries:
         assert 1 <= entry["effective_rank"] <= 8
         assert -1 <= entry["cosine_between_own_tokens"] <= 1
-        assert -1 <= entry["pooled_similarity"] <= 1
+        assert -1 <= entry["cosine_between_own_texts"] <= 1
         assert 1 <= entry["teacher_effective_rank"] <= 8
     assert "collapsing" not in caplog.text
 
