@@ -192,7 +192,7 @@ def build(kind: Any, value: Any, where: str) -> Any:
         known = {f.name: f for f in dataclasses.fields(kind)}
         for key in value:
             if key not in known:
-                raise ValueError(unknown_key(f"{where}.{key}" if where else str(key), str(key), known))
+                raise ValueError(unknown_key(f"{where}.{key}" if where else str(key), str(key), known, _below(kind, where)))
         missing = [
             key
             for key, f in known.items()
@@ -236,12 +236,40 @@ def build(kind: Any, value: Any, where: str) -> Any:
     return value
 
 
-def unknown_key(where: str, key: str, known: typing.Iterable[str]) -> str:
-    """A sentence about an unknown key that names the nearest known one."""
-    known = list(known)
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+def _below(kind: Any, where: str) -> dict[str, str]:
+    """Keys of the options below a dataclass, each with its dotted place; of several places, the first.
+
+    A field that is a plain mapping may name the dataclass of its keys in its metadata, as `arguments`.
+    """
+    found: dict[str, str] = {}
+    for f in dataclasses.fields(kind):
+        hint = typing.get_type_hints(kind)[f.name]
+        place = f"{where}.{f.name}" if where else f.name
+        inner = next((one for one in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(one)), None)
+        deeper = {}
+        if inner is not None:
+            place += ".0" if typing.get_origin(hint) is list else ""
+            deeper = _below(inner, place)
+        keys = dataclasses.fields(inner or f.metadata["arguments"]) if inner or "arguments" in f.metadata else ()
+        found = deeper | {key.name: f"{place}.{key.name}" for key in keys if not key.name.startswith("_")} | found
+    return found
+
+
+def unknown_key(where: str, key: str, known: typing.Iterable[str], below: Mapping[str, str] | None = None) -> str:
+    """A sentence about an unknown key that names the nearest known one.
+
+    Args:
+        where: its place.
+        key: the key.
+        known: keys of this place.
+        below: keys of the options below it, with their places.
+    """
+    known, below = list(known), below or {}
+    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.75)
+    deeper = [] if nearest else difflib.get_close_matches(key, below, n=1, cutoff=0.85)
+    nearest = [below[deeper[0]]] if deeper else nearest or difflib.get_close_matches(key, known, n=1, cutoff=0.4)
     hint = f" Did you mean {nearest[0]!r}?" if nearest else ""
-    listed = "" if nearest and len(known) > 30 else f" Known here: {', '.join(sorted(known))}."
+    listed = "" if deeper or (nearest and len(known) > 30) else f" Known here: {', '.join(sorted(known))}."
     return f"unknown key `{where}`.{hint}{listed}"
 
 

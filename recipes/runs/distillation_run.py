@@ -52,6 +52,7 @@ from .reporting.finished import differs, finished_run, rewrite_card
 from .reporting.report import Report, evaluate_systems
 from .reporting.verdict import next_steps
 from .run_folder import checkpoints_of
+from .sides import warn_if_swapped
 from .skeleton import FolderRun
 
 logger = logging.get_logger(__name__)
@@ -86,6 +87,8 @@ class Run(FolderRun[Recipe, Report]):
     def work(self) -> Report:
         data = self.stage("data", lambda: load_data(self.recipe, self.say))
         teacher = self._load_teacher().to(self.state.device)
+        if self.state.is_main_process:
+            warn_if_swapped(data.sample, teacher.processor.tokenizer, self.recipe.teacher.language)
         done = [system for system in (*self.recipe.baselines, "optical") if self.is_trained(system)]
         backbone = teacher.model.config.get_text_config()
         self.expect(lambda speed: expected_stages(self.recipe, data, backbone, speed, done))

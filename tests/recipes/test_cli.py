@@ -291,6 +291,12 @@ def test_distill_needs_no_recipe_file(workshop, capsys):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (["max_steps=100"], "unknown key `max_steps`. Did you mean 'training.max_steps'?"),
+        (["data.max_length=9"], "unknown key `data.max_length`. Did you mean 'max_length_ratio'?"),
+        (["dropout=0.1"], "unknown key `dropout`. Did you mean 'student.dropout'?"),
+        (["held_out=0.1"], "unknown key `held_out`. Did you mean 'data.held_out'?"),
+        (["data.bitext[0].licence=mit"], "unknown key `data.bitext.0.licence`. Did you mean 'license'?"),
+        (["data.license=mit"], "unknown key `data.license`. Did you mean 'data.bitext.0.license'?"),
         (["trainin.max_steps=3"], "unknown key `trainin`. Did you mean 'training'?"),
         (["training.max_step=3"], "unknown key `training.max_step`. Did you mean 'max_steps'?"),
         (["training.max_steps=abc"], "training.max_steps is 'abc'; expected a whole number"),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from modeling_optical import TransportOptions
+from trainer import OpticalTrainingArguments
 from trainer.bitext import BitextSource, ShorteningOptions
 from trainer.distillation.selection import SelectionOptions
 from trainer.objectives import parse_objectives
@@ -119,6 +120,7 @@ class Recipe(RunRecipe):
     objectives: dict[str, float | dict[str, Any]] = field(default_factory=lambda: {"transport": 1.0})
     transport: TransportOptions = field(default_factory=TransportOptions)
     selection: SelectionOptions | None = None
+    training: dict[str, Any] = field(default_factory=dict, metadata={"arguments": OpticalTrainingArguments})
     baselines: dict[str, dict[str, Any]] = field(default_factory=dict)
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from transformers import TrainingArguments
+
 from modeling_optical.precision import check_precision
 
 from ...checked_yaml import build, fill_in_names, override, read_values, write_values
@@ -38,7 +40,7 @@ class RunRecipe:
     seed: int = 0
     precision: str = "auto"
     paths: dict[str, str | None] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict, metadata={"arguments": TrainingArguments})
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:

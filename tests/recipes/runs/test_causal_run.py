@@ -16,7 +16,9 @@ def test_a_causal_run_tells_its_stages_and_pushes_its_student_with_a_card(tmp_pa
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
     LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
-    (tmp_path / "pairs.tsv").write_text("en\ttarget\n" + "".join(f"the cat {n}\tpaka {n}\n" for n in range(12)), encoding="utf-8")
+    (tmp_path / "pairs.tsv").write_text(
+        "en\ttarget\n" + "".join(f"the cat {n}\tpaka {n}\n" for n in range(12)), encoding="utf-8"
+    )
     recipe = CausalRecipe.of(
         {
             "language": "sw",
