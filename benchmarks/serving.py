@@ -1,6 +1,6 @@
 """Load test of `optical serve`: latency at 1, 8 and 32 clients, or memory over time. Writes serving.md and serving.json.
 
-    python benchmarks/serving.py INDEX --queries FILE [--model M] [--requests 200]
+    python benchmarks/serving.py INDEX --queries FILE [--model M] [--requests 200] [--backend torch onnx auto]
     python benchmarks/serving.py INDEX --queries FILE [--model M] --soak 180         (writes serving_memory.md and .json)
 
 Starts the server on an index that is there and asks it the queries of the file. Clients and server share the
@@ -20,6 +20,8 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,49 +145,69 @@ def main() -> None:
     parser.add_argument("index")
     parser.add_argument("--model", help="encodes the queries (default: the model that made the index)")
     parser.add_argument("--queries", type=Path, required=True, help="a text file with a query a line")
+    parser.add_argument("--backend", nargs="+", default=["torch"], help="what encodes the queries, one after the other (torch)")
+    parser.add_argument("--clients", nargs="+", type=int, default=[1, 8, 32], help="numbers of clients (1 8 32)")
     parser.add_argument("--requests", type=int, default=200, help="per number of clients")
     parser.add_argument("--soak", type=float, metavar="SECONDS", help="full load for so long; the server's memory over time")
     parser.add_argument("--note", default="", help="a sentence for the report, such as what else ran on the machine")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, help="folder of the results")
     options = parser.parse_args()
     queries = [line for line in options.queries.read_text(encoding="utf-8").splitlines() if line.strip()]
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, str(ROOT / "recipes/command.py"), "serve", options.index, "--port", str(port)]
-    arguments = ["--model", options.model] if options.model else []
-    server = subprocess.Popen(command + arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(url, server)
-        ask(url, queries[0])
-        if options.soak:
-            found = soak(url, queries, server.pid, options.soak)
-            write_soak(found, IndexManifest.read(options.index), options.note, options.output)
-            return
-        rows = [load(url, queries, clients, options.requests) for clients in (1, 8, 32)]
-        with urllib.request.urlopen(f"{url}/health") as answer:
-            health = json.load(answer)
-    finally:
-        server.terminate()
-        server.wait(60)
     manifest = IndexManifest.read(options.index)
-    batch = round(health["queries_answered"] / health["batches"], 1)
+    if options.soak:
+        with serving(options, "torch") as (url, server):
+            write_soak(soak(url, queries, server.pid, options.soak), manifest, options.note, options.output)
+        return
+    rows = []
+    for backend in options.backend:
+        with serving(options, backend) as (url, _):
+            for query in queries[:20]:
+                ask(url, query)  # the first ones warm up
+            for clients in options.clients:
+                before = health(url)
+                row = load(url, queries, clients, options.requests)
+                after = health(url)
+                batches = after["batches"] - before["batches"]
+                row["queries_per_batch"] = round((after["queries_answered"] - before["queries_answered"]) / batches, 1)
+                rows.append({"backend": backend} | row)
     lines = [
         "# Serving under load",
         "",
         f"Made by `python benchmarks/serving.py` on {platform.machine()}, {platform.system()}: {manifest.documents} documents, "
-        f"engine {manifest.engine}, {manifest.dtype}, encoder {manifest.encoder.name}; {batch} queries a batch on average. "
-        + options.note,
+        f"engine {manifest.engine}, {manifest.dtype}, encoder {manifest.encoder.name}. Clients and server share the machine's "
+        f"cores. {options.note}",
         "",
-        "| clients | requests | p50 ms | p95 ms | requests/s |",
-        "|---|---|---|---|---|",
-        *(f"| {r['clients']} | {r['requests']} | {r['p50_ms']} | {r['p95_ms']} | {r['requests_per_second']} |" for r in rows),
+        "| backend | clients | requests | p50 ms | p95 ms | requests/s | queries per batch |",
+        "|---|---|---|---|---|---|---|",
+        *("| " + " | ".join(str(value) for value in row.values()) + " |" for row in rows),
     ]
     text = "\n".join(line.rstrip() for line in lines) + "\n"
     write_text(options.output / "serving.md", text)
     write_text(options.output / "serving.json", json.dumps({"note": options.note, "rows": rows}, indent=1) + "\n")
     print(text)
+
+
+@contextmanager
+def serving(options: argparse.Namespace, backend: str) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A server's address and process; it answers, and ends behind the block."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, str(ROOT / "recipes/command.py"), "serve", options.index, "--port", str(port)]
+    command += ["--backend", backend, *(["--model", options.model] if options.model else [])]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait(url, server)
+        yield url, server
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def health(url: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{url}/health") as answer:
+        return json.load(answer)
 
 
 def _wait(url: str, server: subprocess.Popen) -> None:

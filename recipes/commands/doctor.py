@@ -105,14 +105,15 @@ def _devices() -> list[str]:
 def _speed(seconds: float) -> None:
     from modeling_optical.precision import choose_precision, fastest_device
 
-    from ..speed import QUICKSTART, in_words, measure_speed
+    from ..speed import BUSY, QUICKSTART, in_words, measure_speed
 
     print(f"  precision auto on {fastest_device()}: {choose_precision('auto', fastest_device())}")
     if seconds <= 0:
         return
     speed = measure_speed(seconds)
     print(f"  encodes {speed.encoded:,.0f} and trains on {speed.trained:,.0f} short texts a second (6 layers, hidden size 384)")
-    print(f"  the quickstart takes about {in_words(QUICKSTART.seconds(speed))}")
+    time = f"the quickstart takes about {in_words(QUICKSTART.seconds(speed))}"
+    print(f"  {BUSY} {time}" if speed.busy else f"  {time}")
 
 
 def _shadowed(name: str) -> str | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
-from ..speed import Speed, Work, in_words
+from ..speed import BUSY, Speed, Work, in_words
 from .data import Data
 from .recipe.distillation import Recipe
 
@@ -33,9 +33,14 @@ class Progress:
         self._began: dict[str, float] = {}
         self._taken: dict[str, float] = {}
 
-    def announce(self) -> None:
-        """Says how long the whole will take."""
-        self._say(f"This run will take about {in_words(sum(self._expected.values()))} on this machine.")
+    def announce(self, *, busy: bool = False) -> None:
+        """Says how long the whole will take.
+
+        Args:
+            busy: whether other programs use the machine, which no estimate knows.
+        """
+        time = in_words(sum(self._expected.values()))
+        self._say(f"{BUSY} this run takes about {time}." if busy else f"This run will take about {time} on this machine.")
 
     def begin(self, stage: str) -> None:
         """Says where the run is, and what is left of it; stages that nobody expected are passed over."""

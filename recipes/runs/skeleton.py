@@ -173,8 +173,9 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             expected: stage to seconds at a speed, in the order of the run; what is done already is left out.
         """
         if self.state.is_main_process:
-            self.progress = Progress(self.say, expected(speed_of_this_machine(self.precision)))
-            self.progress.announce()
+            speed = speed_of_this_machine(self.precision)
+            self.progress = Progress(self.say, expected(speed))
+            self.progress.announce(busy=speed.busy)
 
     def is_trained(self, system: str) -> bool:
         """Whether a system is trained already."""
