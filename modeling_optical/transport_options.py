@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-SOLVERS = ("sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial")
+SOLVERS = ["sinkhorn", "ipot", "exact", "greedy", "unbalanced", "partial"]
+"""Names that `solver` may have: a list, to which you may add (docs/extending.md)."""
 ANNEALING = ("none", "geometric")
 TOKEN_SETS = ("content", "with_markers", "with_expansion")
 MARGINALS = ("uniform", "idf", "norm", "attention")
@@ -15,7 +16,7 @@ SOLVER_SETTINGS = ("solver", "epsilon", "max_iterations", "tolerance", "annealin
 """Options that `solve_transport` takes by name, too."""
 
 _INFINITE = float("inf")
-_CHOICES = {
+_CHOICES: dict[str, Sequence[str]] = {
     "solver": SOLVERS,
     "tokens": TOKEN_SETS,
     "marginals": MARGINALS,

@@ -33,7 +33,7 @@ def solve_batch(
     converged = torch.ones(batch, dtype=torch.bool, device=device)
     # Sums of rounded numbers carry a rounding of their own, however exact the plan.
     enough = max(options.tolerance, 8 * torch.finfo(dtype).eps)
-    for bucket, solution in _SOLVERS[options.solver](problems, options) if cost.numel() else ():
+    for bucket, solution in SOLVER_FUNCTIONS[options.solver](problems, options) if cost.numel() else ():
         index, moved = bucket.index, solution.plan.to(dtype)
         off = _marginal_error(moved, bucket) if solution.error is None else solution.error
         met = off <= enough
@@ -52,9 +52,11 @@ def solve_batch(
     return plan, value, error, iterations, converged, rows, columns
 
 
-def _by_bucket(
+def by_bucket(
     solve: Callable[[Bucket, TransportOptions], Solution],
 ) -> Callable[[Problems, TransportOptions], Iterator[tuple[Bucket, Solution]]]:
+    """A solver of whole batches from one of single buckets."""
+
     def walk(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket, Solution]]:
         for bucket in problems.buckets():
             yield bucket, solve(bucket, options)
@@ -96,13 +98,13 @@ def greedy(bucket: Bucket, options: TransportOptions) -> Solution:
     return Solution(plan, _no_iterations(bucket), error=(plan.sum(2) - bucket.a).abs().sum(1))
 
 
-_SOLVERS = {
+SOLVER_FUNCTIONS: dict[str, Callable[[Problems, TransportOptions], Iterator[tuple[Bucket, Solution]]]] = {
     "sinkhorn": sinkhorn,
     "ipot": ipot,
-    "exact": _by_bucket(exact),
-    "greedy": _by_bucket(greedy),
-    "unbalanced": _by_bucket(unbalanced),
-    "partial": _by_bucket(partial),
+    "exact": by_bucket(exact),
+    "greedy": by_bucket(greedy),
+    "unbalanced": by_bucket(unbalanced),
+    "partial": by_bucket(partial),
 }
 
 

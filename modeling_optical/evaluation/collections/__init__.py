@@ -8,7 +8,7 @@ from . import africlirmatrix, beir, ciral, miracl, mteb, multi30k, trec, xtreme_
 from .collection import Collection, Corpus, StreamedCorpus, texts_of
 from .files import CollectionLayout, Request, find_layout
 
-LAYOUTS: tuple[CollectionLayout, ...] = (
+LAYOUTS: list[CollectionLayout] = [
     beir.LAYOUT,
     miracl.LAYOUT,
     mteb.LAYOUT,
@@ -20,8 +20,8 @@ LAYOUTS: tuple[CollectionLayout, ...] = (
     multi30k.LAYOUT,
     trec.LAYOUT,
     trec.WITH_DESCRIPTION,
-)
-"""In the order in which a folder is tried."""
+]
+"""In the order in which a folder is tried; you may add to them (docs/extending.md)."""
 
 __all__ = ["LAYOUTS", "Collection", "Corpus", "StreamedCorpus", "load_collection", "texts_of"]
 

@@ -21,16 +21,12 @@ from ..transport import Transport
 from .objective_sum import ObjectiveSum
 from .schedules import WeightSchedule
 
+# Of distillation from bitext, and of training on labelled queries. You may add objectives to them (docs/extending.md).
 OBJECTIVES: dict[str, type[Objective]] = {
     cls.name: cls for cls in (Transport, PooledMSE, TokenMSE, Contrastive, PooledVectorMSE, ScoreKL, LanguageAdversary)
 }
 RETRIEVAL_OBJECTIVES: dict[str, type[Objective]] = {cls.name: cls for cls in (PassageContrastive, ScoreDistillation)}
 EMBEDDING_ADVERSARY = "embedding_adversary"
-# Names with their options, of distillation from bitext and of training on labelled queries.
-_DISTILLATION_OPTIONS = {name: cls.options_class for name, cls in OBJECTIVES.items()} | {
-    EMBEDDING_ADVERSARY: EmbeddingAdversaryOptions
-}
-_RETRIEVAL_OPTIONS = {name: cls.options_class for name, cls in RETRIEVAL_OBJECTIVES.items()}
 
 
 @dataclass(frozen=True)
@@ -54,12 +50,16 @@ def parse_objectives(specification: Mapping[str, Any]) -> dict[str, ObjectiveSet
     Raises:
         ValueError: for an unknown objective or option, a value out of range, or if nothing is left; it names key and remedy.
     """
-    return _parse_all(specification, _DISTILLATION_OPTIONS)
+    return _parse_all(specification, _options_of(OBJECTIVES) | {EMBEDDING_ADVERSARY: EmbeddingAdversaryOptions})
 
 
 def parse_retrieval_objectives(specification: Mapping[str, Any]) -> dict[str, ObjectiveSetting]:
     """The same for the objectives of `RETRIEVAL_OBJECTIVES`."""
-    return _parse_all(specification, _RETRIEVAL_OPTIONS)
+    return _parse_all(specification, _options_of(RETRIEVAL_OBJECTIVES))
+
+
+def _options_of(objectives: Mapping[str, type[Objective]]) -> dict[str, type]:
+    return {name: cls.options_class for name, cls in objectives.items()}
 
 
 def _parse_all(specification: Mapping[str, Any], known: Mapping[str, type]) -> dict[str, ObjectiveSetting]:
