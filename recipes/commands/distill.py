@@ -80,7 +80,8 @@ def _distill(options: argparse.Namespace) -> int:
             "vocabulary": {"size": pieces, "keep_pieces": True} if pieces else None,
         },
         "data": {"bitext": [source], "held_out": 0.1, "max_held_out": 500},
-        "objectives": {"transport": 1.0, "contrastive": 1.0},
+        # What won for each kind of start (docs/choosing.md).
+        "objectives": {"pooled_mse" if multilingual and not pieces else "transport": 1.0, "contrastive": 1.0},
         "training": {
             "num_train_epochs": 1,
             "train_sampling_strategy": "group_by_length",

@@ -38,7 +38,9 @@ class Annotations:
 
 
 def load_annotations(source: AnnotationsSource, language: str, teacher_language: str = "en") -> Annotations:
-    """Reads the annotations and splits them by concept, with a seeded hash of the concept's id.
+    """Reads the annotations and splits them by concept, with a seeded hash.
+
+    Concepts whose English names differ in one word are held out together: a name is no test where training has its twin.
 
     Raises:
         FileNotFoundError: if the file is missing. ValueError: for an unreadable line or a language that is not there.
@@ -46,7 +48,7 @@ def load_annotations(source: AnnotationsSource, language: str, teacher_language:
     concepts = _read(source.path, language, teacher_language)
     names = {c["id"]: _clean(c[language]["name"]) for c in concepts}
     english = {c["id"]: _clean(c[teacher_language]["name"]) for c in concepts}
-    held, train = _split(concepts, source)
+    held, train = _split(concepts, source, teacher_language)
     held_names = {caseless(names[c["id"]]) for c in held}
     rows: dict[tuple[str, str], tuple[str, str, str]] = {}
     candidates = leaked = 0
@@ -117,19 +119,64 @@ def _is_annotation(value: Any) -> bool:
     return all(isinstance(keyword, str) for keyword in value["keywords"])
 
 
-def _split(concepts: list[dict], source: AnnotationsSource) -> tuple[list[dict], list[dict]]:
-    order = sorted(concepts, key=lambda c: hashlib.blake2b(f"{source.seed}\0{c['id']}".encode(), digest_size=12).digest())
-    count = round(len(order) * source.held_out)
-    if not 0 < count < len(order):
+def _split(
+    concepts: list[dict[str, Any]], source: AnnotationsSource, teacher_language: str
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Held-out and training concepts; concepts whose English names are made by one template stay together."""
+    count = round(len(concepts) * source.held_out)
+    if not 0 < count < len(concepts):
         raise ValueError(f"data.annotations.held_out is {source.held_out}; it is a share between 0 and 1.")
-    held, train = order[:count], order[count:]
+    held, train = _taken(_templates(concepts, teacher_language), count, source.seed)
     if source.validation:
         # The test concepts stay out of it altogether.
-        count = round(len(train) * _VALIDATION_SHARE)
+        rest = sum(map(len, train))
+        count = round(rest * _VALIDATION_SHARE)
         if count == 0:
             raise ValueError(f"{len(concepts)} concepts are too few to take validation concepts from.")
-        held, train = train[:count], train[count:]
-    return held, train
+        held, train = _taken(train, count, source.seed)
+    return [c for group in held for c in group], [c for group in train for c in group]
+
+
+def _templates(concepts: list[dict[str, Any]], language: str) -> list[list[dict[str, Any]]]:
+    """Groups of concepts: two whose names differ in one word at one place ("open mailbox", "closed mailbox") share a group."""
+    group_of: dict[tuple[str, ...], int] = {}
+    groups: list[list[dict[str, Any]]] = []
+    for concept in concepts:
+        words = caseless(concept[language]["name"]).split()
+        keys = [(*words[:place], "\0", *words[place + 1 :]) for place in range(len(words))] if len(words) > 1 else []
+        joined = sorted({group_of[key] for key in keys if key in group_of})
+        if not joined:
+            joined = [len(groups)]
+            groups.append([])
+        first, *others = joined
+        groups[first].append(concept)
+        for other in others:
+            groups[first] += groups[other]
+            groups[other] = []
+        group_of = {key: first if own in others else own for key, own in group_of.items()} if others else group_of
+        group_of |= dict.fromkeys(keys, first)
+    return [group for group in groups if group]
+
+
+def _taken(groups: list[list[dict[str, Any]]], count: int, seed: int) -> tuple[list[list[dict]], list[list[dict]]]:
+    """About `count` concepts in whole groups, in the order of a seeded hash, and the other groups."""
+
+    def order(group: list[dict[str, Any]]) -> bytes:
+        return hashlib.blake2b(f"{seed}\0{min(c['id'] for c in group)}".encode(), digest_size=12).digest()
+
+    taken: list[list[dict]] = []
+    rest: list[list[dict]] = []
+    missing = count
+    for group in sorted(groups, key=order):
+        fits = len(group) <= missing
+        (taken if fits else rest).append(group)
+        missing -= len(group) if fits else 0
+    if not taken:
+        raise ValueError(
+            f"no group of like names is small enough to hold out {count} concepts: the smallest has {min(map(len, groups))}. "
+            "Raise data.annotations.held_out."
+        )
+    return taken, rest
 
 
 def _pairs(english: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, str, set[str]]]:

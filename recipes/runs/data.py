@@ -29,6 +29,8 @@ from trainer.bitext import (
     split_bitext,
     stream_bitext,
 )
+from trainer.vocabulary import word_translations
+from trainer.vocabulary.code_switching import add_switched_pairs
 
 from .annotations import load_annotations
 from .recipe.distillation import Recipe
@@ -50,6 +52,7 @@ class DataReport:
         training_pairs_by_group: pairs drawn from each group of a mixture.
         training_pairs_with_repetitions: pairs of an epoch in which small languages are repeated.
         short_pairs: pairs that were cut from others and added.
+        switched_pairs: pairs of a text and the same text with translated words that were added.
         held_out_pairs: pairs that are never trained on.
         fingerprint: of the training pairs.
         annotations: counts of `load_annotations`.
@@ -62,6 +65,7 @@ class DataReport:
     training_pairs_by_group: dict[str, int] = field(default_factory=dict)
     training_pairs_with_repetitions: int | None = None
     short_pairs: int | None = None
+    switched_pairs: int | None = None
     held_out_pairs: int = 0
     fingerprint: str = ""
     annotations: dict[str, int] = field(default_factory=dict)
@@ -164,6 +168,10 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         if recipe.data.shortened is not None:
             sample, report.short_pairs = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
             say(f"Short pairs added: {report.short_pairs:,}")
+        if recipe.data.code_switching is not None:
+            tables = _word_tables(sample)
+            sample, report.switched_pairs = add_switched_pairs(sample, recipe.data.code_switching, tables, seed=recipe.seed)
+            say(f"Code-switched pairs added: {report.switched_pairs:,}")
         report.training_pairs = len(sample)
         report.training_pairs_by_language = dict(Counter(sample["language"]))
         train = sample = _with_lengths(mix_languages(sample, recipe.data.temperature, seed=recipe.seed))
@@ -207,6 +215,15 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
     if own.shortened is not None:
         texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed)
     return _with_lengths(texts)
+
+
+def _word_tables(pairs: Dataset) -> dict[str, dict[str, str]]:
+    """Language to its table of the teacher's words and their translations, learnt from the pairs."""
+    rows: dict[str, list[int]] = {}
+    for row, language in enumerate(pairs["language"]):
+        rows.setdefault(language, []).append(row)
+    own = {language: pairs.select(places) for language, places in rows.items()}
+    return {language: word_translations(part["source"], part["target"]) for language, part in own.items()}
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:

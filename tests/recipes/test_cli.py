@@ -267,6 +267,7 @@ def test_distill_keeps_the_vocabulary_of_a_multilingual_teacher(workshop, monkey
     assert main(arguments) == 0
     written = yaml.safe_load((workshop / "distilled/recipe.yaml").read_text())
     assert (written["student"]["vocabulary"], written["training"]["embedding_learning_rate"]) == (None, 0)
+    assert written["objectives"] == {"pooled_mse": 1.0, "contrastive": 1.0}
 
 
 def test_distill_needs_no_recipe_file(workshop, capsys):

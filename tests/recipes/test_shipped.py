@@ -55,3 +55,13 @@ def test_seven_languages_together_are_seven():
     assert recipe.languages == list(LANGUAGES)
     assert recipe.student.vocabulary.mode == "add"
     assert recipe.data.temperature == 2.0
+
+
+@pytest.mark.parametrize("student", ["sw", "so", "tl", "mr", "all"])
+def test_students_of_a_multilingual_encoder_are_their_own_teachers_and_never_below_their_start(student: str):
+    recipe = Recipe.load(f"recipes/students/{student}.yaml", ["paths.bitext=b", "paths.collections=c"])
+    Run.check_training(recipe)
+    assert recipe.teacher.model == recipe.evaluation.rivals["multilingual-e5-small"].model == "intfloat/multilingual-e5-small"
+    assert recipe.student.start == "teacher"
+    assert recipe.selection is not None
+    assert recipe.languages == ([student] if student != "all" else [*LANGUAGES, "es", "hi", "tr", "ar"])

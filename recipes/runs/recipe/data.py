@@ -15,6 +15,7 @@ from trainer.bitext import (
     check_groups,
     check_temperature,
 )
+from trainer.vocabulary.code_switching import CodeSwitchingOptions
 
 from ...checked_yaml import unknown_key
 from .run import beside
@@ -59,6 +60,8 @@ class DataRecipe:
         detect_language: drop texts that are surely in another language (extra `langid`).
         near_duplicates: when a pair of `bitext` repeats a text of `evaluation.collections` and is dropped; null keeps all.
         shortened: short pairs that are cut from the training pairs and added to them; null adds none.
+        code_switching: pairs of a text and the same text with some words translated, added to the training pairs; the table of
+            translations is learnt from these. Null adds none.
         temperature: with several languages, language l is seen with a share of `n_l^(1/temperature)`; 1 changes nothing.
         streaming: read the bitext while training goes on, for what is larger than memory; needs `training.max_steps` and
             `teacher.live`. Null reads it into memory.
@@ -77,6 +80,7 @@ class DataRecipe:
     detect_language: bool = False
     near_duplicates: NearDuplicateOptions | None = field(default_factory=NearDuplicateOptions)
     shortened: ShorteningOptions | None = None
+    code_switching: CodeSwitchingOptions | None = None
     temperature: float = 1.0
     streaming: StreamingOptions | None = None
 
@@ -88,6 +92,8 @@ class DataRecipe:
             raise ValueError(f"max_training_pairs is {self.max_training_pairs}; it must be at least 1, or null for all.")
         if self.max_training_pairs is not None and self.streaming is not None:
             raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps in place of it.")
+        if self.code_switching is not None and self.streaming is not None:
+            raise ValueError("code_switching and streaming cannot go together: the table of translations needs all pairs.")
         if self.mixture is not None:
             if self.annotations is not None or self.streaming is not None or self.max_training_pairs is not None:
                 raise ValueError(

@@ -31,6 +31,7 @@ class TeacherRecipe(CheckpointRecipe):
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
         live: compute its vectors in every step in place of the cache.
         license: of the teacher, for the model card; null reads it from the teacher's own card.
+        config: values of `OpticalConfig` (query_length, query_prompt …) in place of its own.
     """
 
     model: str = ""
@@ -39,6 +40,11 @@ class TeacherRecipe(CheckpointRecipe):
     cache_dtype: str = "float16"
     live: bool = False
     license: str | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+
+    def load_arguments(self) -> dict[str, Any]:
+        """Arguments of `load_checkpoint`."""
+        return self.config | super().load_arguments()
 
 
 @dataclass

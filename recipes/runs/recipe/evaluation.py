@@ -110,6 +110,7 @@ class RivalRecipe(CheckpointRecipe):
         scoring: `pooled` (one vector per text) or `maxsim` (its token vectors).
         pooling: of a plain encoder whose files do not say: `mean` or `cls`.
         query_prompt, document_prompt: what stands before its texts; null: what its files say.
+        max_length: tokens of a query or document; null: of a document as it says, and as many of a query.
     """
 
     model: str = ""
@@ -117,6 +118,7 @@ class RivalRecipe(CheckpointRecipe):
     pooling: str | None = None
     query_prompt: str | None = None
     document_prompt: str | None = None
+    max_length: int | None = None
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -124,12 +126,14 @@ class RivalRecipe(CheckpointRecipe):
         if self.scoring not in SCORINGS:
             raise ValueError(f"scoring is {self.scoring!r}; allowed: {', '.join(map(repr, SCORINGS))}.")
 
-    def config(self) -> dict[str, str]:
+    def config(self) -> dict[str, str | int]:
         """Values of `OpticalConfig` that the recipe sets."""
         own = {
             "pooling_mode": self.pooling,
             "query_prompt": self.query_prompt,
             "document_prompt": self.document_prompt,
+            "query_length": self.max_length,
+            "document_length": self.max_length,
         }
         return {key: value for key, value in own.items() if value is not None}
 

@@ -86,6 +86,8 @@ def load_rival(rival: RivalRecipe) -> OpticalModel:
     """
     settings: dict[str, Any] = rival.config() | rival.load_arguments()
     model: OpticalModel = load_checkpoint(rival.model, backend="torch", **settings)
+    if rival.max_length is None and model.config.query_expansion == "none":
+        model.config.query_length = model.config.document_length  # our default of 32 tokens is for late interaction
     if rival.scoring == "pooled" and model.config.pooled_dim is None and model.projection is None:
         raise ValueError(f"{rival.model} does not say how it pools its tokens: set `pooling` of this rival, for instance mean.")
     return model

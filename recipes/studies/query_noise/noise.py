@@ -6,8 +6,10 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from trainer.vocabulary.code_switching import with_translated_words
+
 from .typos import with_typos
-from .words import with_changed_case, with_shuffled_words, with_translated_words, without_diacritics
+from .words import with_changed_case, with_shuffled_words, without_diacritics
 
 KINDS = ("typos", "case", "diacritics", "word_order", "code_switching")
 """typos: mistyped letters; case: words in capitals; diacritics: words without theirs; word_order: windows of three words

@@ -7,8 +7,9 @@ import unicodedata
 
 import regex
 
+from trainer.vocabulary.code_switching import chosen_units
+
 from .keyboards import layout_of, neighbours
-from .shares import chosen_units
 
 _CLUSTER = regex.compile(r"\X")
 _LETTER = regex.compile(r"\p{L}")

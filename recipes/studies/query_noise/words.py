@@ -1,17 +1,14 @@
-"""Noise that changes whole words: their case, their diacritics, their order, their language."""
+"""Noise that changes whole words: their case, their diacritics, their order."""
 
 from __future__ import annotations
 
 import random
 import unicodedata
-from collections.abc import Callable, Mapping
 
 import regex
 
-from .shares import chosen_units
+from trainer.vocabulary.code_switching import chosen_units, replaced_words
 
-# Letters with their marks, joined by apostrophes and hyphens; ZWNJ and ZWJ stand inside words of Persian and Indic languages.
-_WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+(?:['’\-][\p{L}\p{M}\p{N}\u200c\u200d]+)*")
 _CASED = regex.compile(r"[\p{Lu}\p{Ll}\p{Lt}]")
 _ENDS = regex.compile(r"^([\p{P}\s]*)(.*?)([\p{P}\s]*)$", regex.DOTALL)
 _WINDOW = 3
@@ -32,7 +29,7 @@ def with_changed_case(text: str, level: float, generator: random.Random, languag
             return None
         return _lower(word, language) if word.isupper() else _upper(word, language)
 
-    return _replaced(text, level, generator, turned)
+    return replaced_words(text, level, generator, turned)
 
 
 def _upper(word: str, language: str) -> str:
@@ -60,7 +57,7 @@ def without_diacritics(text: str, level: float, generator: random.Random, langua
         found = strip_diacritics(word)
         return None if found == word else found
 
-    return _replaced(text, level, generator, bare)
+    return replaced_words(text, level, generator, bare)
 
 
 def strip_diacritics(word: str) -> str:
@@ -109,37 +106,3 @@ def with_shuffled_words(text: str, level: float, generator: random.Random, langu
         if number in chosen:
             words[start:stop] = [words[place] for place in order]
     return (begin + " ".join(words) + end if chosen else text), len(windows)
-
-
-def with_translated_words(
-    text: str, level: float, generator: random.Random, translations: Mapping[str, str]
-) -> tuple[str, int]:
-    """Words replaced by their translation, as speakers of two languages mix them.
-
-    Args:
-        text: the text.
-        level: share of the words that have a translation.
-        generator: of what is random.
-        translations: word in small letters to its translation.
-
-    Returns:
-        The text, and how many of its words have a translation that is another word.
-    """
-
-    def translated(word: str) -> str | None:
-        found = translations.get(word.lower())
-        if found is None or found.lower() == word.lower():
-            return None
-        return found[:1].upper() + found[1:] if word[:1].isupper() else found
-
-    return _replaced(text, level, generator, translated)
-
-
-def _replaced(text: str, level: float, generator: random.Random, change: Callable[[str], str | None]) -> tuple[str, int]:
-    """The text with a share of the words changed for which `change` gives something, and how many those are."""
-    changes = [(match.span(), changed) for match in _WORD.finditer(text) if (changed := change(match.group())) is not None]
-    chosen = chosen_units(len(changes), level, generator)
-    for number in sorted(chosen, reverse=True):
-        (start, end), changed = changes[number]
-        text = text[:start] + changed + text[end:]
-    return text, len(changes)

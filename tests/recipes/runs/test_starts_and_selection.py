@@ -120,3 +120,11 @@ def test_without_texts_of_its_own_the_bitexts_english_side_is_taken(workshop):
     changed(workshop, student={"prealign": {"training": {"max_steps": 1}}}, baselines={})
     assert main(["run", str(workshop / "recipe.yaml")]) == 0
     assert (workshop / "run/prealigned/config.json").is_file()
+
+
+def test_code_switched_pairs_are_counted_and_trained_on(workshop, capsys):
+    changed(workshop, data={"code_switching": {"share": 1.0}}, baselines={})
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    added = json.loads((workshop / "run/run.json").read_text())["data"]["switched pairs"]
+    assert added > 0
+    assert f"Code-switched pairs added: {added}" in capsys.readouterr().out

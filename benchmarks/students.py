@@ -1,0 +1,72 @@
+"""The table of the students of recipes/students, out of the folders of their runs.
+
+    optical run recipes/students/sw.yaml paths.bitext=FOLDER paths.collections=FOLDER     # and so, tl, mr, all
+    python benchmarks/students.py runs/students
+
+Writes students/<name>.results.json (all rows of a run, and of `optical evaluate` beside it in <name>-more) and the table of
+students/README.md, between its marks.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from modeling_optical.evaluation import compare_paired, per_query, read_judged_runs, read_results
+from modeling_optical.evaluation.results import write_results
+
+FOLDER = Path(__file__).parent / "students"
+METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
+RIVALS = {
+    "bm25": "BM25",
+    "structured_queries": "structured queries",
+    "multilingual-e5-small": "e5, averaged",
+    "floor": "e5, MaxSim",
+}
+MARKS = "<!-- students -->\n", "<!-- /students -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, help="folder that holds the students' run folders")
+    options = parser.parse_args()
+    FOLDER.mkdir(exist_ok=True)
+    lines = []
+    for run in sorted(file.parent for file in options.runs.glob("*/results.json")):
+        write_results(FOLDER / f"{run.name}.results.json", read_results(run / "results.json"))
+        lines += _lines(run)
+    head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them"]
+    table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines]) + "\n"
+    page = FOLDER / "README.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else "".join(MARKS)
+    before, rest = text.split(MARKS[0])
+    page.write_text(before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1], encoding="utf-8")
+    print(table)
+
+
+def _lines(run: Path) -> Iterator[str]:
+    judged = {one.collection: one for one in read_judged_runs([run])}
+    for name, one in judged.items():
+        collection, _, language = name.rpartition(".")
+        student = next((s for s in ("optical", "student") if s in one.runs), None)
+        if student is None or collection == "held_out_bitext":
+            continue
+        metric = METRICS.get(collection, "RR@10")
+        values = {system: per_query(one.qrels, found, [metric])[metric] for system, found in one.runs.items()}
+        means = {system: sum(own.values()) / len(own) for system, own in values.items()}
+        best = max((rival for rival in RIVALS if rival in means), key=lambda rival: means[rival])
+        test = compare_paired(list(values[student].values()), [values[best][query] for query in one.qrels])
+        shown = [f"{means[rival]:.3f}" if rival in means else "" for rival in RIVALS]
+        top = judged.get(f"{collection}.en")
+        ceiling = ""
+        if top is not None and "ceiling" in top.runs:
+            own = per_query(top.qrels, top.runs["ceiling"], [metric])[metric]
+            ceiling = f"{sum(own.values()) / len(own):.3f}"
+        p = "" if test.randomisation is None else f" (p = {test.randomisation:.2g})"
+        cells = [run.name, f"{collection}, {language}", metric, *shown, f"**{means[student]:.3f}**", ceiling]
+        yield "| " + " | ".join([*cells, f"{test.difference:+.3f}{p}"]) + " |"
+
+
+if __name__ == "__main__":
+    main()
