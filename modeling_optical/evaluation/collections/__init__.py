@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import africlirmatrix, beir, ciral, miracl, mteb, multi30k, trec, xtreme_r
+from . import africlirmatrix, afriqa, beir, belebele, ciral, miracl, mteb, multi30k, trec, xtreme_r
 from .collection import Collection, Corpus, StreamedCorpus, texts_of
 from .files import CollectionLayout, Request, find_layout
 
@@ -14,6 +14,8 @@ LAYOUTS: list[CollectionLayout] = [
     mteb.LAYOUT,
     ciral.LAYOUT,
     africlirmatrix.LAYOUT,
+    afriqa.LAYOUT,
+    belebele.LAYOUT,
     xtreme_r.MEWSLI_X,
     xtreme_r.LAREQA,
     xtreme_r.TATOEBA,
@@ -41,8 +43,8 @@ def load_collection(
         path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set: one of
             those that the layouts name, otherwise one in BEIR's.
         language: which queries, or, where all queries are English, which documents.
-        format: a layout's name, where the files do not tell: `beir`, `miracl`, `mteb`, `ciral`, `africlirmatrix`, `mewsli-x`,
-            `lareqa`, `tatoeba`, `multi30k`, `trec`, `trec-td`.
+        format: a layout's name, where the files do not tell: `beir`, `miracl`, `mteb`, `ciral`, `africlirmatrix`, `afriqa`,
+            `belebele`, `mewsli-x`, `lareqa`, `tatoeba`, `multi30k`, `trec`, `trec-td`.
         split: which queries and judgements, where there are several; each layout has its own choice.
         revision: of the Hub data set.
         corpus_revision: of the Hub data set with the documents, where that is another one (MIRACL, CIRAL, AfriCLIRMatrix).

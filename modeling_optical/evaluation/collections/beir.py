@@ -2,7 +2,12 @@
 
 Folder: `corpus.jsonl` (`_id`, `title`, `text`), `queries.<language>.jsonl` or `queries.jsonl` (`_id`, `text`), and `qrels.tsv`,
 `qrels.<language>.tsv` or `qrels/<split>.tsv` (query id, document id, grade, with a header line). The queries per language are
-this package's addition: the same queries, in several languages, over one corpus.
+this package's addition: the same queries, in several languages, over one corpus. So are
+
+    corpus.<language>.jsonl, qrels.<language>.tsv          documents in each language and no `corpus.jsonl`; the split `pooled`
+                                                           searches those of all languages at once
+    <language>/corpus.jsonl, …                             a collection for each language, in folders
+    queries.<language>.<split>.jsonl, qrels.<split>.tsv    another split than `test`
 
 Hub: configurations `corpus` and `queries`, and judgements in the configuration `qrels` or `default` or in the data set
 `<id>-qrels`, as BEIR and MTEB publish theirs. Layout documented at https://github.com/beir-cellar/beir/wiki; licences are
@@ -11,6 +16,7 @@ those of the single sets.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +25,9 @@ from ...files.lines import json_lines
 from .collection import Collection, assemble, read_queries
 from .files import HubFiles, Layout, LocalFiles, Request, no_queries, unpacked_bytes
 from .judgements import judgement_lines
+
+POOLED = "pooled"
+"""The split that searches the documents of all languages at once."""
 
 
 def read(request: Request) -> Collection:
@@ -29,29 +38,43 @@ def read(request: Request) -> Collection:
     return _from_folder(request, request.files.folder)
 
 
-def _from_folder(request: Request, folder: Path) -> Collection:
+def _from_folder(request: Request, root: Path) -> Collection:
     language, split = request.language, request.split or "test"
-    corpus_file = folder / "corpus.jsonl"
-    if not corpus_file.is_file():
-        raise FileNotFoundError(f"collection {folder}: corpus.jsonl is missing, which BEIR's layout has.")
-    queries_file = next((f for f in (folder / f"queries.{language}.jsonl", folder / "queries.jsonl") if f.is_file()), None)
+    own = not (root / "corpus.jsonl").is_file() and (root / language / "corpus.jsonl").is_file()
+    folder = root / language if own else root  # a collection for each language
+    queries_file = _first(folder, (f"queries{part}.jsonl" for part in (f".{language}.{split}", f".{language}", "")))
     if queries_file is None:
-        raise no_queries(request.files, language, (f.name.split(".")[1] for f in folder.glob("queries.*.jsonl")))
-    candidates = [folder / f"qrels.{language}.tsv", folder / "qrels.tsv", folder / "qrels" / f"{split}.tsv"]
-    qrels_file = next((f for f in candidates if f.is_file()), None)
-    if qrels_file is None:
-        raise FileNotFoundError(
-            f"collection {folder}: no judgements; one of {', '.join(str(f.relative_to(folder)) for f in candidates)} is needed."
-        )
+        there = [f.name.split(".")[1] for f in folder.glob("queries.*.jsonl")]
+        raise no_queries(request.files, language, [*there, *(f.parent.name for f in folder.glob("*/corpus.jsonl"))])
+    shared = _first(folder, ["corpus.jsonl"])
+    pooled = shared is None and split == POOLED
+    codes = [f.name.split(".")[1] for f in sorted(folder.glob("corpus.*.jsonl"))] if pooled else [language]
+    corpora = [shared] if shared else _all(folder, [f"corpus.{code}.jsonl" for code in codes])
+    if not corpora:
+        raise FileNotFoundError(f"collection {folder}: corpus.jsonl is missing, which BEIR's layout has.")
+    candidates = [f"qrels.{split}.tsv", f"qrels/{split}.tsv"]
+    if split == "test":
+        candidates = [f"qrels.{language}.tsv", "qrels.tsv", *candidates]
+    qrels = _all(folder, [f"qrels.{code}.tsv" for code in codes] if pooled else candidates)
+    if not qrels:
+        raise FileNotFoundError(f"collection {folder}: no judgements; one of {', '.join(candidates)} is needed.")
     return assemble(
-        request.name,
+        f"{request.name}-{POOLED}" if pooled else request.name,
         language,
-        read_corpus=lambda: _texts(json_lines(corpus_file), with_title=True),
-        corpus_bytes=unpacked_bytes([corpus_file]),
+        read_corpus=lambda: (text for file in corpora for text in _texts(json_lines(file), with_title=True)),
+        corpus_bytes=unpacked_bytes(corpora),
         queries=read_queries(_texts(json_lines(queries_file), with_title=False)),
-        judgements=judgement_lines(qrels_file, beir=True),
-        parallel=True,
+        judgements=(line for file in (qrels if pooled else qrels[:1]) for line in judgement_lines(file, beir=True)),
+        parallel=pooled or (shared is not None and not own),
     )
+
+
+def _first(folder: Path, names: Iterable[str]) -> Path | None:
+    return next(iter(_all(folder, names)), None)
+
+
+def _all(folder: Path, names: Iterable[str]) -> list[Path]:
+    return [folder / name for name in names if (folder / name).is_file()]
 
 
 def _from_hub(request: Request, files: HubFiles) -> Collection:
@@ -113,4 +136,6 @@ def _texts(rows: Iterable[tuple[str, dict[str, Any]]], with_title: bool) -> Iter
         yield place, str(identifier), f"{title} {text}" if title else text
 
 
-LAYOUT = Layout("beir", "corpus.jsonl", lambda names: "corpus.jsonl" in names, read)
+_CORPUS = re.compile(r"(?:[a-z]{2,3}(?:-\w+)?/)?corpus(?:\.[a-z]{2,3}(?:-\w+)?)?\.jsonl")
+
+LAYOUT = Layout("beir", "corpus.jsonl", lambda names: any(_CORPUS.fullmatch(name) for name in names), read)

@@ -7,7 +7,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Collection as Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from transformers.utils import logging
@@ -107,6 +107,33 @@ class Collection:
 
     def __post_init__(self) -> None:
         self.query_language = self.query_language or self.language
+
+    def reduced(self, max_queries: int | None = None, max_documents: int | None = None) -> Collection:
+        """The collection with fewer queries and documents, and a note that says so.
+
+        Args:
+            max_queries: so many at most, drawn by their ids: the same in every language. None: all.
+            max_documents: so many at most: all that are relevant to a query that is left (even if they are more), the others
+                drawn by their ids. None: all.
+        """
+        kept, corpus, notes = set(self.qrels), self.corpus, list(self.notes)
+        if max_queries is not None and max_queries < len(kept):
+            kept = set(_drawn(kept, max_queries))
+            notes.append(f"{self.name}: {len(kept)} of {len(self.qrels)} queries were drawn.")
+        qrels = {query: grades for query, grades in self.qrels.items() if query in kept}
+        if max_documents is not None and max_documents < len(corpus):
+            relevant = {document for grades in qrels.values() for document, grade in grades.items() if grade > 0}
+            others = [identifier for identifier, _ in corpus.items() if identifier not in relevant]
+            chosen = relevant | set(_drawn(others, max(max_documents - len(relevant), 0)))
+            corpus = {identifier: text for identifier, text in corpus.items() if identifier in chosen}
+            notes.append(f"{self.name}: {len(corpus)} of {len(self.corpus)} documents were drawn.")
+        queries = {query: text for query, text in self.queries.items() if query in kept}
+        return replace(self, corpus=corpus, queries=queries, qrels=qrels, notes=notes)
+
+
+def _drawn(identifiers: Iterable[str], count: int) -> list[str]:
+    """So many of the ids by their hash: the same wherever they are among others, and fewer are a part of more."""
+    return sorted(identifiers, key=lambda one: (_hash(f"draw {one}"), one))[:count]
 
 
 def texts_of(corpus: Corpus, identifiers: Container[str]) -> dict[str, str]:

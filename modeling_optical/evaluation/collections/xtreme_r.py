@@ -84,10 +84,11 @@ def _entities(path: Path) -> Iterator[tuple[str, str, str]]:
 def read_lareqa(request: Request) -> Collection:
     """LAReQA: a question finds the sentences that answer it, in every language of one pool.
 
-    Files, as https://github.com/google-research-datasets/lareqa holds them: `xquad-r/<language>.json` and
-    `mlqa-r/<language>.json`, SQuAD's format with `sentences` and `sentence_breaks` ([start, end) in characters of the context)
-    per paragraph. Splits: `xquad-r` (the default), `mlqa-r`. A candidate is a sentence followed by its paragraph, as in the
-    benchmark; relevant are the answers to the question of the same id in all languages. Licence: CC-BY-SA-4.0 (XQuAD-R).
+    Files, as https://github.com/google-research-datasets/lareqa holds them: `xquad-r/<language>.json`, SQuAD's format with
+    `sentences` and `sentence_breaks` ([start, end) in characters of the context) per paragraph. (The benchmark's other half,
+    `mlqa-r`, is no longer published there; who has kept its files gives them as the split `mlqa-r`.) A candidate is a
+    sentence followed by its paragraph, as in the benchmark; relevant are the answers to the question of the same id in all
+    languages. Licence: CC-BY-SA-4.0.
     """
     split = request.split or "xquad-r"
     named = re.compile(rf"(?:^|/){re.escape(split)}/([a-z]{{2}})\.json$")

@@ -6,13 +6,19 @@ import os
 from collections.abc import Sequence
 
 from ..collections.files import find_layout
-from . import global_mmlu, mmmlu, parallel_documents
+from . import belebele, global_mmlu, mmmlu, parallel_documents, xcopa
 from .answers import ACCURACY, Answers, read_answers, save_answers
 from .likelihood import answer_by_likelihood, mean_log_likelihoods
 from .question import Question, QuestionLayout, QuestionRequest, QuestionSet, subject_of
 from .subjects import MEDICAL_SUBJECTS, SUBJECT_GROUPS
 
-LAYOUTS: tuple[QuestionLayout, ...] = (global_mmlu.LAYOUT, mmmlu.LAYOUT, parallel_documents.LAYOUT)
+LAYOUTS: tuple[QuestionLayout, ...] = (
+    global_mmlu.LAYOUT,
+    mmmlu.LAYOUT,
+    belebele.LAYOUT,
+    xcopa.LAYOUT,
+    parallel_documents.LAYOUT,
+)
 """In the order in which a folder is tried."""
 
 __all__ = [
@@ -49,7 +55,8 @@ def load_questions(
         path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set.
         language: code of the language.
         in_english: the same questions in English, under the name of the language: for a ceiling.
-        format: a layout's name, where the files do not tell: `global-mmlu`, `mmmlu`, `parallel-documents`.
+        format: a layout's name, where the files do not tell: `global-mmlu`, `mmmlu`, `belebele`, `xcopa`,
+            `parallel-documents`.
         split: of the questions; each layout has its own choice.
         revision: of the Hub data set.
         documents, topic: for `parallel-documents`: which documents, and what they are about.

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
+from transformers.utils import logging
+
+from ...encoding.normal_forms import is_blank
 from ..collections.files import Files, Layout
+
+logger = logging.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,12 +58,14 @@ class QuestionSet:
         language: of the questions.
         questions: the questions.
         choice_language: of the choices, where it is another one than that of the questions.
+        notes: what the reader of a result has to know, for instance how many questions were left out.
     """
 
     name: str
     language: str
     questions: tuple[Question, ...]
     choice_language: str
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.questions)
@@ -77,7 +85,7 @@ class QuestionSet:
         ordered = sorted(self.questions, key=lambda question: question.identifier)
         kept = {question.identifier for question in random.Random(seed).sample(ordered, len(ordered))[:count]}
         own = tuple(question for question in self.questions if question.identifier in kept)
-        return QuestionSet(self.name, self.language, own, self.choice_language)
+        return replace(self, questions=own)
 
 
 @dataclass(frozen=True)
@@ -107,8 +115,42 @@ QuestionLayout = Layout[QuestionRequest, QuestionSet]
 """A published layout of multiple-choice questions and its reader."""
 
 
-def question_set(name: str, language: str, questions: Sequence[Question], choice_language: str | None = None) -> QuestionSet:
-    """A checked set.
+class CompleteRows:
+    """The rows of a published table of questions whose cells all have text; the others are counted, not refused.
+
+    Args:
+        rows: (place, row).
+        columns: those that are needed.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, Mapping[str, Any]]], columns: Sequence[str]):
+        self._rows, self._columns = rows, columns
+        self._left_out: list[str] = []
+
+    def __iter__(self) -> Iterator[tuple[str, dict[str, str]]]:
+        for place, row in self._rows:
+            texts = {name: "" if row.get(name) is None else str(row[name]) for name in self._columns}
+            empty = [name for name, text in texts.items() if is_blank(text)]
+            if empty:
+                self._left_out.append(f"{place}: `{empty[0]}` is empty")
+            else:
+                yield place, texts
+
+    @property
+    def notes(self) -> list[str]:
+        """How many rows were left out so far, and the first of them."""
+        count = len(self._left_out)
+        return [f"{count} question{'s' * (count > 1)} left out ({self._left_out[0]})"] if count else []
+
+
+def question_set(
+    name: str,
+    language: str,
+    questions: Sequence[Question],
+    choice_language: str | None = None,
+    notes: Sequence[str] = (),
+) -> QuestionSet:
+    """A checked set; its notes are also logged.
 
     Raises:
         ValueError: if there is no question, or an id stands twice.
@@ -120,4 +162,6 @@ def question_set(name: str, language: str, questions: Sequence[Question], choice
         if question.identifier in seen:
             raise ValueError(f"{name}, {language}: the question id {question.identifier!r} stands twice.")
         seen.add(question.identifier)
-    return QuestionSet(name, language, tuple(questions), choice_language or language)
+    for note in notes:
+        logger.warning(f"questions {name}, {language}: {note}.")
+    return QuestionSet(name, language, tuple(questions), choice_language or language, tuple(notes))

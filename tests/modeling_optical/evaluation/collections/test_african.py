@@ -1,4 +1,4 @@
-"""CIRAL and AfriCLIRMatrix: English queries over African documents."""
+"""CIRAL and AfriCLIRMatrix: English queries over African documents. AfriQA: African questions over English and French ones."""
 
 import pytest
 
@@ -64,3 +64,59 @@ def test_documents_of_another_language_are_not_taken(write):
     files = {name.replace("-swahili/", "-hausa/"): content for name, content in MATRIX.items()}
     with pytest.raises(FileNotFoundError, match=r"africlirmatrix-v1\.0-swahili/corpus\.jsonl is missing.*here: hausa"):
         load_collection(write(files), "sw")
+
+
+def gold(number: int, question: str, translated: str, title: str, context: str) -> dict:
+    answer = {"answer_start": [0], "text": ["x"]}
+    return {
+        "answer_pivot": answer, "context": context, "id": str(number), "question_lang": question,
+        "question_translated": translated, "title": title, "answer_lang": "x",
+    }  # fmt: skip
+
+
+AFRIQA = {
+    "data/gold_passages/swa/gold_span_passages.afriqa.swa.en.test.json": [
+        gold(0, "Nani alianzisha FORD-Kenya?", "Who founded FORD-Kenya?", "FORD-Kenya", "It was founded by Odinga."),
+        gold(0, "Mji mkuu ni upi?", "Which is the capital?", "Nairobi", "Nairobi is the capital."),
+        gold(1, "Mji mkuu ni upi?", "Which is the capital?", "Kenya", "Its capital is Nairobi."),
+    ],
+    "data/gold_passages/hau/gold_span_passages.afriqa.hau.en.train.json": [
+        gold(0, "Wane ne?", "Who is it?", "Nairobi", "Nairobi  is the capital."),
+        gold(1, "Yaushe?", "When?", "Kano", "Kano is old."),
+    ],
+    "data/gold_passages/wol/gold_span_passages.afriqa.wol.fr.test.json": [gold(0, "Kan la?", "Qui ?", "Dakar", "Une ville.")],
+    "data/queries/swa/queries.afriqa.swa.en.test.json": [{"id": 0, "question": "not read"}],
+}
+
+
+@pytest.mark.parametrize("language", ["sw", "swa"])
+def test_afriqa_searches_the_gold_passages_of_all_languages_with_the_same_pivot(write, language):
+    found = load_collection(write(AFRIQA), language)
+    assert (found.name, found.language, found.query_language) == ("afriqa-test", language, language)
+    assert list(found.corpus.values()) == [
+        "Nairobi Nairobi is the capital.",
+        "Kano Kano is old.",
+        "FORD-Kenya It was founded by Odinga.",
+        "Kenya Its capital is Nairobi.",
+    ]
+    texts = {query: {found.corpus[document] for document in grades} for query, grades in found.qrels.items()}
+    capital = {"Nairobi Nairobi is the capital.", "Kenya Its capital is Nairobi."}
+    assert texts == {"0": {"FORD-Kenya It was founded by Odinga."}, "1": capital, "2": capital}
+    assert found.queries["0"] == "Nani alianzisha FORD-Kenya?"
+
+
+def test_the_translated_questions_of_afriqa_are_in_the_passages_language(write):
+    found = load_collection(write(AFRIQA), "wo", split="test-translated")
+    assert (found.name, found.query_language, found.queries) == ("afriqa-test-translated", "fr", {"0": "Qui ?"})
+    assert list(found.corpus.values()) == ["Dakar Une ville."]
+
+
+def test_what_afriqa_lacks_is_named(write):
+    root = write(AFRIQA)
+    with pytest.raises(FileNotFoundError, match=r"no queries in 'yo'\. Languages here: hau, swa, wol"):
+        load_collection(root, "yo")
+    with pytest.raises(FileNotFoundError, match=r"no split 'dev' in 'swa'\. Splits: test"):
+        load_collection(root, "sw", split="dev")
+    with pytest.raises(ValueError, match=r"wol\.fr\.test\.json:1: `context` is missing"):
+        load_collection(write({"x/gold_span_passages.afriqa.wol.fr.test.json": [{"id": "0", "question_lang": "Kan la?",
+                        "question_translated": "Qui ?", "title": "Dakar"}]}), "wo")  # fmt: skip

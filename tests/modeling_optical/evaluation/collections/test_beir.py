@@ -211,7 +211,7 @@ def test_a_folder_without_a_corpus_is_told_what_is_missing(tmp_path: Path):
 
 
 def test_missing_judgements_are_told_with_every_place_looked_at(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match=r"no judgements; one of qrels\.sw\.tsv, qrels\.tsv, qrels/dev\.tsv"):
+    with pytest.raises(FileNotFoundError, match=r"no judgements; one of qrels\.dev\.tsv, qrels/dev\.tsv"):
         load_collection(folder(tmp_path, {"qrels.tsv": None}), "sw", split="dev")
 
 
@@ -242,3 +242,50 @@ def test_a_tilde_in_the_path_is_the_home_folder(tmp_path: Path, monkeypatch: pyt
     folder(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert load_collection("~/animals", "sw").queries == {"q1": "mbweha", "q2": "mbwa"}
+
+
+def by_language(where: Path) -> Path:
+    """Questions with the same ids, sentences of each language in a file of its own."""
+    texts = {"sw": ("mbweha hubweka", "mbwa hulala"), "de": ("ein Fuchs bellt", "ein Hund schläft")}
+    files: dict[str, str | bytes | None] = {"corpus.jsonl": None, "qrels.tsv": None}
+    for code, own in texts.items():
+        files[f"queries.{code}.jsonl"] = lines(QUERIES)
+        files[f"corpus.{code}.jsonl"] = lines([{"_id": f"{code}-{n}", "text": text} for n, text in enumerate(own)])
+        files[f"qrels.{code}.tsv"] = f"q1\t{code}-0\t1\nq2\t{code}-1\t1\n"
+    return folder(where, files)
+
+
+def test_documents_in_each_language_are_searched_by_the_queries_of_that_language(tmp_path: Path):
+    found = load_collection(by_language(tmp_path), "de")
+    assert (found.name, found.parallel) == ("animals", False)
+    assert found.corpus == {"de-0": "ein Fuchs bellt", "de-1": "ein Hund schläft"}
+    assert found.qrels == {"q1": {"de-0": 1}, "q2": {"de-1": 1}}
+
+
+def test_pooled_documents_are_those_of_all_languages_at_once(tmp_path: Path):
+    found = load_collection(by_language(tmp_path), "de", split="pooled")
+    assert (found.name, found.parallel) == ("animals-pooled", True)
+    assert sorted(found.corpus) == ["de-0", "de-1", "sw-0", "sw-1"]
+    assert found.qrels == {"q1": {"de-0": 1, "sw-0": 1}, "q2": {"de-1": 1, "sw-1": 1}}
+
+
+def test_a_folder_for_each_language_is_a_collection_for_each_language(tmp_path: Path):
+    for code, text in (("sw", "mbweha"), ("fi", "kettu")):
+        changes = {"corpus.jsonl": lines([{"_id": "d1", "text": text}]), "queries.sw.jsonl": None}
+        inner = folder(tmp_path / code, changes | {f"queries.{code}.jsonl": lines(QUERIES), "qrels.tsv": "q1\td1\t1\n"})
+        inner.rename(tmp_path / code / "moved")
+        (tmp_path / "both").mkdir(exist_ok=True)
+        (tmp_path / code / "moved").rename(tmp_path / "both" / code)
+    found = [load_collection(tmp_path / "both", code) for code in ("sw", "fi")]
+    assert [(one.name, one.language, one.corpus["d1"]) for one in found] == [("both", "sw", "mbweha"), ("both", "fi", "kettu")]
+    with pytest.raises(FileNotFoundError, match=r"no queries in 'de'\. Languages here: fi, sw"):
+        load_collection(tmp_path / "both", "de")
+
+
+def test_another_split_has_its_own_queries_and_never_the_judgements_of_the_test(tmp_path: Path):
+    train = lines([{"_id": "t1", "text": "swali la mafunzo"}])
+    root = folder(tmp_path, {"queries.sw.train.jsonl": train, "qrels.train.tsv": "q\td\tg\nt1\td3\t1\n"})
+    assert load_collection(root, "sw", split="train").queries == {"t1": "swali la mafunzo"}
+    assert set(load_collection(root, "sw").queries) == {"q1", "q2"}
+    with pytest.raises(FileNotFoundError, match=r"one of qrels\.dev\.tsv, qrels/dev\.tsv"):
+        load_collection(root, "sw", split="dev")

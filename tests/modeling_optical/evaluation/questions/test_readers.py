@@ -46,7 +46,6 @@ def test_global_mmlu_by_language_and_split(tmp_path):
     ("changes", "message"),
     [
         ({"answer": "E"}, "row 2: the answer is 'E'; it must be A, B, C or D"),
-        ({"option_c": " "}, "row 2: `option_c` is empty"),
         ({"subject": "virology"}, "does not begin with the subject 'virology'"),
         ({"sample_id": "anatomy/test/0"}, "the question id 'anatomy/test/0' stands twice"),
     ],
@@ -54,6 +53,74 @@ def test_global_mmlu_by_language_and_split(tmp_path):
 def test_a_broken_row_of_global_mmlu_is_named(tmp_path, changes, message):
     write_global_mmlu(tmp_path, "sw", [global_mmlu_row(0, "a"), global_mmlu_row(1, "b") | changes])
     with pytest.raises(ValueError, match=message):
+        load_questions(tmp_path, "sw")
+
+
+@pytest.mark.parametrize("name", ["sample_id", "question", "option_a", "option_d", "answer"])
+@pytest.mark.parametrize("empty", [None, "", " ", "\u200b"])
+def test_a_row_with_an_empty_cell_is_left_out_and_counted(tmp_path, caplog, name, empty):
+    rows = [global_mmlu_row(0, "a"), global_mmlu_row(1, "b") | {name: empty}, global_mmlu_row(2, "c")]
+    write_global_mmlu(tmp_path, "sw", rows)
+    with caplog.at_level("WARNING"):
+        found = load_questions(tmp_path, "sw")
+    assert [question.identifier for question in found.questions] == ["anatomy/test/0", "anatomy/test/2"]
+    [note] = found.notes
+    assert note.startswith("1 question left out (")
+    assert note.endswith(f"row 2: `{name}` is empty)")
+    assert f"questions global-mmlu-test, sw: {note}." in caplog.text
+    assert found.drawn(1).notes == found.notes
+
+
+def test_a_row_that_mmmlu_leaves_out_does_not_move_the_ids_of_the_others(tmp_path):
+    rows = [[n, "Swali?", "a", "" if n == 1 else "b", "c", "d", "C", "virology"] for n in range(3)]
+    write_mmmlu(tmp_path, "mmlu_SW-KE.csv", rows)
+    found = load_questions(tmp_path, "sw")
+    assert [question.identifier for question in found.questions] == ["virology/test/0", "virology/test/2"]
+    assert found.notes[0].startswith("1 question left out (")
+
+
+def test_a_set_without_a_complete_row_is_refused(tmp_path):
+    write_global_mmlu(tmp_path, "sw", [global_mmlu_row(0, "")])
+    with pytest.raises(ValueError, match="there is no question in 'sw'"):
+        load_questions(tmp_path, "sw")
+
+
+def write_lines(file, rows: list[dict]):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def belebele_row(number: int, passage: str, question: str, answer: str = "3") -> dict:
+    row = {"link": "https://example.org/a", "question_number": number, "flores_passage": passage, "question": question}
+    return row | {f"mc_answer{n}": f"{n}" for n in (1, 2, 3, 4)} | {"correct_answer_num": answer}
+
+
+def test_belebele_asks_a_question_behind_its_passage(tmp_path):
+    write_lines(tmp_path / "data/swh_Latn.jsonl", [belebele_row(1, "Mbweha hubweka.", "Nini?"), belebele_row(2, "", "Nani?")])
+    write_lines(tmp_path / "data/eng_Latn.jsonl", [belebele_row(1, "A fox barks.", "What?")])
+    found, english = load_questions(tmp_path, "sw"), load_questions(tmp_path, "sw", in_english=True)
+    assert [(q.identifier, q.text, q.right) for q in found.questions] == [
+        ("belebele/https://example.org/a#1", "Mbweha hubweka. Nini?", 2)
+    ]
+    assert (found.name, found.choice_language, len(found.notes)) == ("belebele", "sw", 1)
+    assert (english.questions[0].identifier, english.questions[0].text) == (found.questions[0].identifier, "A fox barks. What?")
+    write_lines(tmp_path / "data/swh_Latn.jsonl", [belebele_row(1, "Mbweha.", "Nini?", "5")])
+    with pytest.raises(ValueError, match=r"swh_Latn\.jsonl:1: correct_answer_num is '5'"):
+        load_questions(tmp_path, "sw")
+
+
+def test_xcopa_by_language_and_split(tmp_path):
+    rows = [{"premise": "Kikombe kilivunjika.", "choice1": "Kilianguka.", "choice2": "Kilijaa.", "question": "cause",
+             "label": 0, "idx": 7, "changed": False}]  # fmt: skip
+    write_lines(tmp_path / "data/sw/test.sw.jsonl", rows)
+    write_lines(tmp_path / "data/sw/val.sw.jsonl", [rows[0] | {"label": 1}])
+    [question] = load_questions(tmp_path, "sw").questions
+    assert (question.identifier, question.choices, question.right) == ("xcopa/test-7", ("Kilianguka.", "Kilijaa."), 0)
+    assert load_questions(tmp_path, "sw", split="val").questions[0].right == 1
+    with pytest.raises(FileNotFoundError, match=r"'tr, split test'. Languages here: sw \(test\), sw \(val\)"):
+        load_questions(tmp_path, "tr")
+    write_lines(tmp_path / "data/sw/test.sw.jsonl", [rows[0] | {"label": 2}])
+    with pytest.raises(ValueError, match=r"test\.sw\.jsonl:1: the label is '2'"):
         load_questions(tmp_path, "sw")
 
 
@@ -162,7 +229,7 @@ def test_what_is_no_place_of_questions_is_said(tmp_path):
         load_questions(tmp_path / "nowhere", "sw")
     with pytest.raises(ValueError, match="give `format`"):
         load_questions("somebody/else", "sw")
-    with pytest.raises(ValueError, match="Known: global-mmlu, mmmlu, parallel-documents"):
+    with pytest.raises(ValueError, match="Known: global-mmlu, mmmlu, belebele, xcopa, parallel-documents"):
         load_questions(tmp_path, "sw", format="mmlu")
 
 
