@@ -58,6 +58,7 @@ class DataReport:
         annotations: counts of `load_annotations`.
         bitext: counts of `load_bitext`.
         collections: name of a test collection to where it was read from.
+        questions_left_out: set of questions, with its language, to how many were left out and why.
     """
 
     training_pairs: int = 0
@@ -71,6 +72,7 @@ class DataReport:
     annotations: dict[str, int] = field(default_factory=dict)
     bitext: dict[str, Any] = field(default_factory=dict)
     collections: dict[str, dict[str, Any]] = field(default_factory=dict)
+    questions_left_out: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """What `run.json` holds: the names in words, what does not apply left out."""
@@ -121,8 +123,13 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
     """
     report = DataReport()
     collections, ceilings, report.collections = _collections(recipe)
-    questions = [source.load(language) for source in recipe.evaluation.questions for language in recipe.languages]
+    questions = [
+        source.load(language) for source in recipe.evaluation.questions for language in source.of(recipe.tested_languages)
+    ]
     index = near_duplicate_index(recipe.data.near_duplicates, [*collections, *ceilings], questions)
+    report.questions_left_out = {f"{one.name}.{one.language}": "; ".join(one.notes) for one in questions if one.notes}
+    for name, note in report.questions_left_out.items():
+        say(f"Questions {name}: {note}")
     parts: list[Dataset] = []
     if recipe.data.annotations is not None:
         found = load_annotations(recipe.data.annotations, recipe.language, recipe.teacher.language)
@@ -286,7 +293,9 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], di
     ceilings: list[Collection] = []
     origins: dict[str, dict[str, Any]] = {}
     for source in recipe.evaluation.collections:
-        found = in_languages(source, recipe.languages)
+        found = in_languages(source, recipe.tested_languages)
+        if not found:
+            continue  # `languages` of the source leaves out all of the student's
         collections += found
         origins[found[0].name] = dataclasses.asdict(source)
         if not found[0].parallel:
@@ -303,14 +312,14 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], di
 
 
 def in_languages(source: CollectionSource, languages: list[str]) -> list[Collection]:
-    """The collection's queries in each of the languages that it has, over one corpus.
+    """The collection's queries in each of the languages that it has; parallel ones share one corpus, which is encoded once.
 
     Raises:
-        FileNotFoundError: if it has none of them.
+        FileNotFoundError: if it has none of those that are to be tested on it.
     """
     found: list[Collection] = []
     missing: FileNotFoundError | None = None
-    for language in languages:
+    for language in source.of(languages):
         try:
             collection = source.load(language)
         except FileNotFoundError as error:
@@ -319,7 +328,7 @@ def in_languages(source: CollectionSource, languages: list[str]) -> list[Collect
             missing = error
             logger.warning(f"{source.path} has no queries in {language!r}: the student is not measured on it in that language.")
             continue
-        if found:
+        if found and collection.parallel:
             collection.corpus = found[0].corpus
         found.append(collection)
     if missing is not None and not found:

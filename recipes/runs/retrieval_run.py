@@ -44,7 +44,9 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         for name in (recipe.model.start, recipe.documents.model if recipe.documents else recipe.model.start):
             resolve_model_path(name)
         # Read first: a collection that is not there should not cost a training run.
-        self._collections = [source.load(recipe.language) for source in recipe.evaluation.collections]
+        self._collections = [
+            source.load(one) for source in recipe.evaluation.collections for one in source.of([recipe.language])
+        ]
 
     def work(self) -> list[ResultRow]:
         recipe = self.recipe

@@ -46,6 +46,8 @@ def measure_references(study: Study, cell: Cell) -> None:
     not_run: list[NotRun] = []
     seen: dict[str, str] = {}
     for source in recipe.evaluation.collections:
+        if not source.of([cell.language]):
+            continue
         collection = source.load(cell.language)
         seen[f"{collection.name}.{cell.language}"] = _fingerprint(collection)
         answers: dict[str, Found | str] = {
@@ -61,7 +63,9 @@ def measure_references(study: Study, cell: Cell) -> None:
                 not_run.append(NotRun(system, cell.language, collection.name, found))
             else:
                 save_run(folder / "runs", system, collection, found)
-    answerer = QuestionAnswerer(recipe, [one.load(cell.language) for one in recipe.evaluation.questions], teacher, folder)
+    answerer = QuestionAnswerer(
+        recipe, [one.load(cell.language) for one in recipe.evaluation.questions if one.of([cell.language])], teacher, folder
+    )
     seen |= {f"{one.name}.{cell.language}": one.fingerprint for one in answerer.questions}
     answerer("floor", untrained)
     answerer.ceilings()

@@ -47,6 +47,7 @@ class DataRecipe:
     Args:
         bitext: where the pairs come from.
         languages: train on the sources of `bitext` in these languages alone, joined by `+` (`de+fr`); null takes all.
+        groups: train on the sources of `bitext` in these groups alone, joined by `+` (`news+stories`); null takes all.
         annotations: names of emoji in place of, or beside, `bitext`.
         held_out: share of the pairs kept for validation, by document where documents are known.
         max_held_out: the most held-out pairs.
@@ -69,6 +70,7 @@ class DataRecipe:
 
     bitext: list[BitextSource] = field(default_factory=list)
     languages: str | None = None
+    groups: str | None = None
     annotations: AnnotationsSource | None = None
     held_out: float = 0.02
     max_held_out: int = 1000
@@ -110,20 +112,22 @@ class DataRecipe:
         if self.annotations is not None:
             self.annotations.path = beside(folder, self.annotations.path)
 
-    def choose_languages(self) -> None:
-        """Leaves the sources of the languages that are asked for.
+    def choose_sources(self) -> None:
+        """Leaves the sources of the languages and groups that are asked for.
 
         Raises:
-            ValueError: for a language without a source.
+            ValueError: for a language or a group without a source.
         """
-        if self.languages is None:
-            return
-        known = list(dict.fromkeys(str(source.language) for source in self.bitext))
-        wanted = self.languages.split("+")
-        for language in wanted:
-            if language not in known:
-                raise ValueError(unknown_key("data.languages", language, known))
-        self.bitext = [source for source in self.bitext if source.language in wanted]
+        for key, attribute in (("languages", "language"), ("groups", "group")):
+            asked: str | None = getattr(self, key)
+            if asked is None:
+                continue
+            known = list(dict.fromkeys(str(getattr(source, attribute)) for source in self.bitext))
+            wanted = asked.split("+")
+            for one in wanted:
+                if one not in known:
+                    raise ValueError(unknown_key(f"data.{key}", one, known))
+            self.bitext = [source for source in self.bitext if getattr(source, attribute) in wanted]
 
 
 def locate_sources(sources: list[BitextSource], folder: Path) -> None:

@@ -144,6 +144,11 @@ class Recipe(RunRecipe):
         own = [self.language] if self.data.annotations is not None or not self.data.bitext else []
         return list(dict.fromkeys([*own, *(str(source.language) for source in self.data.bitext)]))
 
+    @property
+    def tested_languages(self) -> list[str]:
+        """Those that the student is measured in."""
+        return self.languages if self.evaluation.languages is None else self.evaluation.languages
+
     def baseline(self, name: str) -> Recipe:
         """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
         values = self.to_dict()
@@ -171,7 +176,7 @@ class Recipe(RunRecipe):
         return build(Recipe, values, "")
 
     def check(self) -> None:
-        self.data.choose_languages()
+        self.data.choose_sources()
         if self.selection is not None and not self.data.held_out and self.data.annotations is None:
             raise ValueError("selection compares weights on held-out bitext: set data.held_out above 0, or selection=null.")
         if self.student.prealign is not None:

@@ -31,6 +31,9 @@ class CollectionSource:
         split: which queries and judgements (none: the layout's own choice).
         revision: of the Hub data set.
         corpus_revision: of the Hub data set with the documents, where that is another one.
+        languages: those of the tested languages that are tested on it; null: all that it has.
+        max_queries: so many queries at most, drawn by their ids, the same in every language.
+        max_documents: so many documents at most: all that are relevant to a query that is left, the others drawn by their ids.
     """
 
     path: str
@@ -38,10 +41,23 @@ class CollectionSource:
     split: str | None = None
     revision: str | None = None
     corpus_revision: str | None = None
+    languages: list[str] | None = None
+    max_queries: int | None = None
+    max_documents: int | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("max_queries", "max_documents"):
+            count = getattr(self, key)
+            if count is not None and count < 1:
+                raise ValueError(f"{key} is {count!r}; it must be at least 1, or null for all.")
+
+    def of(self, languages: Sequence[str]) -> list[str]:
+        """Those of some languages that are tested on it."""
+        return _chosen(languages, self.languages)
 
     def load(self, language: str) -> Collection:
         """Reads the collection's queries in a language, and its documents."""
-        return load_collection(
+        collection = load_collection(
             self.path,
             language,
             format=self.format,
@@ -49,6 +65,7 @@ class CollectionSource:
             revision=self.revision,
             corpus_revision=self.corpus_revision,
         )
+        return collection.reduced(self.max_queries, self.max_documents)
 
 
 @dataclass
@@ -61,6 +78,7 @@ class QuestionSource:
         split: of the questions (none: the layout's own choice).
         revision: of the Hub data set.
         documents, topic: for questions made from documents: which ones, and what they are about.
+        languages: those of the tested languages that are tested on them; null: all.
         max_questions: so many at most, drawn by their ids, the same in every language.
     """
 
@@ -70,11 +88,16 @@ class QuestionSource:
     revision: str | None = None
     documents: list[str] = field(default_factory=list)
     topic: str = ""
+    languages: list[str] | None = None
     max_questions: int | None = None
 
     def __post_init__(self) -> None:
         if self.max_questions is not None and self.max_questions < 1:
             raise ValueError(f"max_questions is {self.max_questions!r}; it must be at least 1, or null for all.")
+
+    def of(self, languages: Sequence[str]) -> list[str]:
+        """Those of some languages that are tested on them."""
+        return _chosen(languages, self.languages)
 
     def load(self, language: str, *, in_english: bool = False) -> QuestionSet:
         """Reads the questions of a language, or the same ones in English."""
@@ -88,6 +111,10 @@ class QuestionSource:
             documents=self.documents,
             topic=self.topic,
         ).drawn(self.max_questions)
+
+
+def _chosen(languages: Sequence[str], wanted: Sequence[str] | None) -> list[str]:
+    return [language for language in languages if wanted is None or language in wanted]
 
 
 @dataclass
@@ -143,7 +170,9 @@ class EvaluationRecipe:
     """What is measured.
 
     Args:
-        collections: test collections with queries in the student's language.
+        languages: those that are tested; null: the student's. With languages that it has no bitext in, it shows what training
+            does to them.
+        collections: test collections with queries in the tested languages.
         questions: multiple-choice questions in the student's language, answered by late interaction.
         question_length: tokens of the longest question; null takes each model's query length.
         choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
@@ -155,6 +184,7 @@ class EvaluationRecipe:
         examples: example searches that the report shows.
     """
 
+    languages: list[str] | None = None
     collections: list[CollectionSource] = field(default_factory=list)
     questions: list[QuestionSource] = field(default_factory=list)
     question_length: int | None = None

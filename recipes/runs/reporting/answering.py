@@ -57,7 +57,7 @@ class QuestionAnswerer:
         """The teacher's answers to the same questions in English; what has no English questions is left out, with a warning."""
         rows = []
         for source in self.recipe.evaluation.questions:
-            for language in self.recipe.languages:
+            for language in source.of(self.recipe.tested_languages):
                 try:
                     english = source.load(language, in_english=True)
                 except FileNotFoundError as error:
