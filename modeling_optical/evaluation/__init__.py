@@ -3,7 +3,7 @@
 from .collections import Collection, Corpus, StreamedCorpus, load_collection, texts_of
 from .evaluator import Evaluator
 from .languages import LanguageSummary, format_summaries, summarise_languages, write_summaries
-from .metrics import METRICS, UNJUDGED, per_query, translation_retrieval, unjudged_share
+from .metrics import METRICS, UNJUDGED, UNJUDGED_MEANS, per_query, translation_retrieval, unjudged_share
 from .mteb_model import MTEBModel
 from .results import NotRun, ResultRow, format_table, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
@@ -13,6 +13,7 @@ from .trec import read_qrels, read_run, save_run, write_qrels, write_run
 __all__ = [
     "METRICS",
     "UNJUDGED",
+    "UNJUDGED_MEANS",
     "Collection",
     "Corpus",
     "EncodedDocuments",

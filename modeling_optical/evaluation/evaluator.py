@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from ..text_encoding import TextEncoder
 from .collections import Collection, Corpus
-from .metrics import METRICS, per_query
+from .metrics import METRICS, UNJUDGED, per_query
 from .results import ResultRow, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
 from .trec import save_run
@@ -48,6 +48,7 @@ class Evaluator:
         self.metrics, self.batch_size, self.held = metrics, batch_size, held
         self.rows: list[ResultRow] = []
         self.values: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
+        self._one_answer: set[tuple[str, str]] = set()
         # A corpus is compared by identity; holding it keeps its identity from passing to another one.
         self._encoded: WeakKeyDictionary[TextEncoder, list[tuple[Corpus, EncodedDocuments]]] = WeakKeyDictionary()
 
@@ -93,10 +94,16 @@ class Evaluator:
         """Saves a run, measures it and adds its rows; returns the run."""
         if self.folder is not None:
             save_run(self.folder / "runs", system, collection, run)
+        if all(len(grades) == 1 for grades in collection.qrels.values()):
+            self._one_answer.add((collection.name, collection.language))
         values = per_query(collection.qrels, run, self.metrics)
         self.values[system, collection.name, collection.language] = values
         self.rows += result_rows(system, collection.language, collection.name, values)
         return run
+
+    def told(self) -> list[ResultRow]:
+        """The rows to show: without `unjudged@10` where each query has one judged document alone."""
+        return [row for row in self.rows if row.metric != UNJUDGED or (row.collection, row.language) not in self._one_answer]
 
     def write_results(self, *, keep: bool = False) -> Path:
         """Writes the rows to `results.json` and returns its path.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .card import set_licences
 from .encoders import add_rival_option
-from .run import carry_out, run_options
+from .run import carry_out, dry_run_option, run_options
 
 MULTILINGUAL_PIECES = 60_000
 """Vocabularies of one language are smaller, those of XLM-R, mBERT and their like are larger."""
@@ -43,6 +43,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "overrides", nargs="*", metavar="key=value", help="any key of a recipe, such as training.max_steps=1000"
     )
     run_options(distill)
+    dry_run_option(distill)
     distill.set_defaults(work=_distill)
 
 

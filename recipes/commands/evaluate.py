@@ -39,7 +39,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         nargs="+",
         default=[],
         choices=("bm25", "dense", "translation"),
-        help="measured too: BM25; the same encoders with one mean vector per text; translated queries with --documents-model",
+        help="measured too: BM25; dense: this same model with its token vectors averaged, not another model (--rival measures "
+        "one); translation: the queries translated and read by --documents-model",
     )
     evaluate.add_argument("--stemmer", help="for bm25: a Snowball stemmer, for instance finnish (default: none)")
     evaluate.add_argument("--translator", help="for translation: a Marian, NLLB or M2M100 model, folder or Hub id")
@@ -55,6 +56,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from modeling_optical.evaluation import (
         METRICS,
         UNJUDGED,
+        UNJUDGED_MEANS,
         Evaluator,
         format_summaries,
         format_table,
@@ -107,8 +109,11 @@ def _evaluate(options: argparse.Namespace) -> int:
                 not_run.append(found)
     measure_rivals(evaluator, rivals, collections, device())
     file, rows = evaluator.write_results(keep=True), evaluator.rows
-    answers = verdicts(evaluator, metrics[0], [*rivals.rivals, *options.reference], systems.name or "")
-    print("\n".join([format_table(rows, metrics, not_run), *notes, "", *answers]))
+    others = [name for name in options.reference if name != "dense"]  # that is the same model
+    answers = verdicts(evaluator, metrics[0], [*rivals.rivals, *others], systems.name or "")
+    told = evaluator.told()
+    notes += [UNJUDGED_MEANS] if any(row.metric == UNJUDGED for row in told) else []
+    print("\n".join([format_table(told, metrics, not_run), *notes, "", *answers]))
     if len(set(options.language)) > 1:
         summaries = summarise_languages(rows)
         write_summaries(output / "languages.json", summaries)

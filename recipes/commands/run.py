@@ -19,12 +19,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     run.add_argument("recipe", help="a YAML file, or one that is installed, such as recipes/quickstart/swahili.yaml")
     run.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the recipe, such as language=so")
     run_options(run)
+    dry_run_option(run)
     run.set_defaults(work=_run)
 
 
 def run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="start afresh if the output folder holds another run")
     parser.add_argument("--num-processes", type=int, default=1, help="processes (GPUs, or CPU processes where there is none)")
+
+
+def dry_run_option(parser: argparse.ArgumentParser) -> None:
+    """Adds `--dry-run`."""
+    parser.add_argument(
+        "--dry-run", action="store_true", help="read and check everything; say what the run would do, how long and how large"
+    )
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -35,7 +43,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
     from ..runs.distillation_run import Run
+    from ..runs.dry_run import describe_run
 
+    if options.dry_run:
+        print(describe_run(recipe))
+        return 0
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
         Run.check_training(recipe)  # a slip is told once, before the processes start
         return _launch(recipe, options.num_processes, options.overwrite)

@@ -193,8 +193,9 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         counted = ", ".join(f"{code} {pairs:,}" for code, pairs in few.items())
         say(
             f"Few pairs ({counted}): below {FEW_PAIRS:,}, a student may find less than it began with on texts of another "
-            "domain, which held-out pairs do not show. Compare it with start/ on texts of yours. More bitext, "
-            "data.annotations and training.start_share help (docs/bitext.md, docs/objectives.md)."
+            "domain, which held-out pairs do not show. Measure it and start/, the student before training, on texts of yours: "
+            "the run ends with the commands. More bitext, data.annotations and training.start_share help (docs/bitext.md, "
+            "docs/objectives.md)."
         )
     return Data(train, sample, held_out, collections, ceilings, questions, report)
 

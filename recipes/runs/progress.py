@@ -68,10 +68,14 @@ def relative_size(config: Any) -> float:
     return config.num_hidden_layers * config.hidden_size**2 / _MINILM
 
 
+def mean_tokens(texts: Sequence[str]) -> float:
+    """About how many tokens a text has, on the mean."""
+    return sum(len(text.split()) + 2 for text in texts) / max(len(texts), 1) * _TOKENS_PER_WORD
+
+
 def relative_length(texts: Sequence[str]) -> float:
     """Tokens of a text, on the mean of some, against the texts that the speed was measured with."""
-    words = sum(len(text.split()) + 2 for text in texts) / max(len(texts), 1)
-    return words * _TOKENS_PER_WORD / _MEASURED_TOKENS
+    return mean_tokens(texts) / _MEASURED_TOKENS
 
 
 def examples_seen(training: Mapping[str, Any], examples: int, *, batch_size: int = 32, epochs: float = 3.0) -> float:

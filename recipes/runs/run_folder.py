@@ -16,6 +16,7 @@ import torch
 from accelerate import PartialState
 from safetensors import SafetensorError
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 from transformers.trainer_utils import get_last_checkpoint
 from transformers.utils import logging
 
@@ -254,6 +255,23 @@ def check_arguments(kind: type[TrainingArguments], training: Mapping[str, Any], 
         kinds = set(typing.get_args(hints[key])) or {hints[key]}
         if kinds <= {int, float, bool, type(None)}:
             check_type(hints[key], training[key], f"{where}.{key}")
+    _check_report_to(training.get("report_to") or "none", f"{where}.report_to")
+
+
+def _check_report_to(names: str | list[str], where: str) -> None:
+    """Refuses a logger that is not known or not installed, before hours of encoding.
+
+    Raises:
+        ValueError, ImportError: naming the key and the remedy.
+    """
+    names = [names] if isinstance(names, str) else names
+    for name in names:
+        if name in ("none", "all"):
+            continue
+        if name not in INTEGRATION_TO_CALLBACK:
+            raise ValueError(f"{where} is {name!r}; allowed: {', '.join(sorted(INTEGRATION_TO_CALLBACK))}, none and all.")
+        if name not in get_available_reporting_integrations():
+            raise ImportError(f"{where} names {name}, which is not installed: pip install {name.replace('_', '-')}")
 
 
 @contextmanager

@@ -236,6 +236,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             "dataloader_pin_memory": not on_cpu,
             **({} if {"precision", "bf16", "fp16"} & set(training) else {"precision": self.precision}),
             "report_to": "none",
+            "run_name": f"{self.hub_name}-{system}",  # what Weights & Biases and others call it
             "save_total_limit": 2,
             "logging_steps": 50,
             "per_device_train_batch_size": 32,

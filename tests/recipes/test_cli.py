@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -232,6 +233,36 @@ def test_a_complete_run_started_again_says_so_and_changes_nothing(workshop, caps
         json.loads(text)["seconds"] for text in (before[workshop / "run/run.json"], (workshop / "run/run.json").read_text())
     )
     assert old == new
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_leaves_nothing(workshop, capsys):
+    assert main(["run", str(workshop / "recipe.yaml"), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"train     pooled_mse: .*pooled_mse, 16 pairs seen", out)
+    assert re.search(r"train     optical: .*pooled_mse.*transport.*, 16 pairs seen", out)
+    assert "evaluate  collection (sw, 20 queries, 20 documents), 8 held-out pairs" in out
+    assert re.search(r"take +about [\d.]+ [MG]B of disk \(start and students .*, checkpoints .*, teacher vectors ", out)
+    assert re.search(r"about \d+ (seconds|minutes) on this machine: teacher vectors .*, training optical .*, evaluation ", out)
+    assert not (workshop / "run").exists()
+    assert main(["run", str(workshop / "recipe.yaml"), "--dry-run", "data.bitext.0.path=missing.jsonl"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_recipe_reports_to_tensorboard(workshop):
+    pytest.importorskip("tensorboard", reason="tensorboard is not installed")
+    change = ["baselines={}", "student.vocabulary=null", "evaluation.collections=[]", "training.report_to=tensorboard"]
+    assert main(["run", str(workshop / "recipe.yaml"), *change]) == 0
+    assert list((workshop / "run/checkpoints/optical/runs").rglob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(("name", "message"), [("wandb", "pip install wandb"), ("tensorbord", "allowed: ")])
+def test_a_logger_that_is_not_there_is_told_before_anything_is_computed(workshop, capsys, monkeypatch, name, message):
+    monkeypatch.setattr("recipes.runs.run_folder.get_available_reporting_integrations", lambda: [])
+    assert main(["run", str(workshop / "recipe.yaml"), f"training.report_to={name}"]) == 2
+    error = capsys.readouterr().err
+    assert f"training.report_to {'names' if name == 'wandb' else 'is'}" in error
+    assert message in error
+    assert not (workshop / "run").exists()
 
 
 def test_a_changed_bitext_is_not_mixed_into_an_old_run(workshop, capsys):

@@ -16,7 +16,7 @@ from hub_cards.drawing.symbols import symbol
 from hub_cards.model_card import PICTURES
 from hub_cards.results import FEWEST_QUERIES
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, ResultRow, format_table, texts_of
+from modeling_optical.evaluation import UNJUDGED, UNJUDGED_MEANS, Collection, Evaluator, ResultRow, format_table, texts_of
 from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
 
@@ -31,8 +31,8 @@ from .verdict import next_steps, verdicts
 logger = logging.get_logger(__name__)
 
 
-HELD_OUT = "held_out_bitext"
-"""Name of the collection that held-out bitext is made into."""
+HELD_OUT, HELD_OUT_ANNOTATIONS = HELD_OUTS = ("held_out_bitext", "held_out_annotations")
+"""Names of the collections that held-out pairs are made into, sentences and names of emoji apart."""
 
 
 @dataclass
@@ -78,10 +78,7 @@ def evaluate_systems(
         teacher: encodes the documents where the student does not, on the device where all run.
         systems: name and model, loaded one after the other.
     """
-    collections = list(data.collections)
-    for language in dict.fromkeys(data.held_out["language"]) if len(data.held_out) else ():
-        own = data.held_out.select([i for i, code in enumerate(data.held_out["language"]) if code == language])
-        collections.append(held_out_collection(own, language))
+    collections = [*data.collections, *held_out_collections(recipe, data)]
     evaluator = Evaluator(folder, [*recipe.evaluation.metrics, UNJUDGED], batch_size=recipe.evaluation.batch_size)
     answerer = QuestionAnswerer(recipe, data.questions, teacher, folder)
     examples: list[Example] = []
@@ -91,11 +88,11 @@ def evaluate_systems(
         evaluator.rows += answerer(system, model)
         for collection in collections:
             # Held-out bitext has its documents in the teacher's language.
-            own_documents = recipe.student.encodes_documents and collection.name != HELD_OUT
+            own_documents = recipe.student.encodes_documents and collection.name not in HELD_OUTS
             found = evaluator.measure(system, model, collection, model if own_documents else teacher)
             if system == "optical":
                 student_runs[collection.name, collection.language] = found
-            if system == "optical" and not examples and collection.name != HELD_OUT:
+            if system == "optical" and not examples and collection.name not in HELD_OUTS:
                 examples = _examples(collection, found, recipe.evaluation.examples)
         del model
         gc.collect()
@@ -108,16 +105,28 @@ def evaluate_systems(
     answers = selection_sentence(student_of(folder, "optical"))
     rivals = [name for name in describe_rivals(recipe.evaluation) if name != "fused"]  # the student is a part of it
     answers += verdicts(evaluator, recipe.evaluation.metrics[0], rivals)
-    return Report(evaluator.rows, _text(recipe, evaluator.rows, examples, drawn), examples, answers)
+    return Report(evaluator.rows, _text(recipe, evaluator.told(), examples, drawn), examples, answers)
 
 
-def held_out_collection(held_out: Any, language: str) -> Collection:
-    """Held-out bitext as a collection: each target searches for the source that it translates. It needs no judgements."""
+def held_out_collections(recipe: Recipe, data: Data) -> list[Collection]:
+    """The held-out pairs as collections, by language, those of annotations apart from the bitext."""
+    if not len(data.held_out):
+        return []
+    annotated = None if recipe.data.annotations is None else Path(recipe.data.annotations.path).name
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, (language, origin) in enumerate(zip(data.held_out["language"], data.held_out["origin"], strict=True)):
+        name = HELD_OUT_ANNOTATIONS if origin == annotated else HELD_OUT
+        places.setdefault((language, name), []).append(place)
+    return [held_out_collection(data.held_out.select(own), *key) for key, own in places.items()]
+
+
+def held_out_collection(held_out: Any, language: str, name: str = HELD_OUT) -> Collection:
+    """Held-out pairs as a collection: each target searches for the source that it translates. It needs no judgements."""
     sources = list(dict.fromkeys(held_out["source"]))
     place = {source: f"s{index}" for index, source in enumerate(sources)}
     queries = {f"t{index}": target for index, target in enumerate(held_out["target"])}
     qrels = {f"t{index}": {place[source]: 1} for index, source in enumerate(held_out["source"])}
-    return Collection(HELD_OUT, language, {place[s]: s for s in sources}, queries, qrels)
+    return Collection(name, language, {place[s]: s for s in sources}, queries, qrels)
 
 
 def _examples(collection: Collection, found: dict[str, dict[str, float]], count: int) -> list[Example]:
@@ -190,6 +199,7 @@ def _text(recipe: Recipe, rows: list[ResultRow], examples: list[Example], drawn:
     }
     ordered = sorted(rows, key=lambda row: (row.collection, order[row.system]))
     lines = [format_table(ordered, [*shown, UNJUDGED]), ""]
+    lines += [UNJUDGED_MEANS] if any(row.metric == UNJUDGED for row in rows) else []
     baselines = dict.fromkeys(recipe.baselines, BASELINE)
     lines += [f"{name}: {(SYSTEMS | baselines | rivals)[name]}" for name in present]
     if few := sorted({row.collection for row in rows if row.queries < FEWEST_QUERIES}):

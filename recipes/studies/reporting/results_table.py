@@ -17,7 +17,7 @@ from modeling_optical.files.atomic_write import replacing_file, write_text
 from modeling_optical.files.json_files import read_json, write_json
 
 from ...runs.provenance import machine, package_versions
-from ...runs.reporting.report import HELD_OUT
+from ...runs.reporting.report import HELD_OUTS
 from ..cells import Cell, Places
 from ..reference_systems import COLLECTIONS, NOT_RUN
 from ..study import Study
@@ -44,7 +44,7 @@ def write_cell_values(study: Study, cell: Cell) -> None:
     retrieval = [metric for metric in study.metrics if metric != ACCURACY]
     for judged in read_judged_runs([folder]) if retrieval else ():
         collection, _, language = judged.collection.rpartition(".")
-        if collection == HELD_OUT:
+        if collection in HELD_OUTS:
             continue  # other seeds hold out other pairs
         for system, run in judged.runs.items():
             name = _system(cell, system, judged.runs)

@@ -5,7 +5,7 @@ import gc
 import pytest
 
 from modeling_optical import load_checkpoint
-from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, per_query, read_results, read_run
+from modeling_optical.evaluation import UNJUDGED, Collection, Evaluator, format_table, per_query, read_results, read_run
 
 CORPUS = {f"d{n}": f"cat {n} vector" for n in range(23)}
 QUERIES = {"q": "the cat barked", "r": "search in Somali"}
@@ -67,3 +67,13 @@ def test_a_measured_system_leaves_its_run_its_rows_and_its_values(model, tmp_pat
         ("student", "sw", "tiny", UNJUDGED, 2),
     ]
     assert [row.metric for row in read_results(evaluator.write_results())] == ["RR@10", UNJUDGED]
+
+
+@pytest.mark.parametrize(("judged", "told"), [({"d0": 1}, False), ({"d0": 1, "d1": 0}, True)])
+def test_unjudged_documents_are_counted_but_not_shown_where_every_query_has_one_answer(judged, told):
+    evaluator = Evaluator(metrics=["RR@10", UNJUDGED])
+    evaluator.record("one", Collection("c", "sw", {}, {"q": "cat"}, {"q": judged}), {"q": {"d0": 2.0, "d2": 1.0}})
+    assert UNJUDGED in {row.metric for row in evaluator.rows}
+    table = format_table(evaluator.told(), ["RR@10", UNJUDGED])
+    assert (UNJUDGED in table) == told
+    assert "RR@10" in table

@@ -3,10 +3,13 @@
 import shlex
 
 import pytest
+from datasets import Dataset
 
 from modeling_optical.evaluation import Collection, Evaluator
 from recipes.cli import main
+from recipes.runs.data import Data
 from recipes.runs.recipe.distillation import Recipe
+from recipes.runs.reporting.report import held_out_collections
 from recipes.runs.reporting.verdict import next_steps, verdicts
 
 
@@ -66,3 +69,23 @@ def test_the_commands_that_come_next_are_commands(tmp_path, capsys):
         with pytest.raises(SystemExit) as stopped:
             main([word, "--help"])
         assert stopped.value.code == 0
+
+
+def test_held_out_names_of_emoji_are_measured_apart_from_held_out_bitext(tmp_path):
+    (tmp_path / "names.jsonl").write_text("")
+    (tmp_path / "pairs.tsv").write_text("")
+    source = {"path": str(tmp_path / "pairs.tsv"), "source": 0, "target": 1, "language": "sw"}
+    data = {"annotations": {"path": str(tmp_path / "names.jsonl")}, "bitext": [source]}
+    recipe = Recipe.of({"language": "sw", "teacher": {"model": "org/teacher"}, "data": data})
+    rows = {
+        "source": ["cat", "a long sentence", "dog"],
+        "target": ["paka", "sentensi ndefu", "mbwa"],
+        "language": ["sw"] * 3,
+        "origin": ["names.jsonl", "pairs.tsv", "names.jsonl"],
+    }
+    held_out = Dataset.from_dict(rows)
+    found = held_out_collections(recipe, Data(held_out, held_out, held_out))
+    assert {one.name: list(one.queries.values()) for one in found} == {
+        "held_out_annotations": ["paka", "mbwa"],
+        "held_out_bitext": ["sentensi ndefu"],
+    }
