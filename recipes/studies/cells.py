@@ -174,6 +174,8 @@ def _values(study: Study, stage: Stage, cell: Cell, own: Mapping[str, Any]) -> t
     file = Path(study.folder) / stage.recipe
     values, file = _stage_values(file, file.stat().st_mtime_ns) if file.is_file() else read_values(file)
     values = merged(merged(values, stage.values), own)
+    if "baselines" in values:  # a profile leaves one out by null
+        values["baselines"] = {name: baseline for name, baseline in values["baselines"].items() if baseline is not None}
     factors = dict(cell.factors)
     for name, key in stage.factors.items():
         if name in factors:

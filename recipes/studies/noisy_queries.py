@@ -44,6 +44,8 @@ def prepare_word_translations(study: Study, say: Callable[[str], None]) -> None:
         return
     for language in dict.fromkeys(cell.language for cell in cells_of(study) if cell.stage == "reference"):
         recipe = distillation_recipe(study, Cell("reference", language))
+        if not recipe.data.bitext:
+            continue  # a language that students have no bitext in: there is nothing to learn words from
         file = _translations_file(study, language)
         wanted = json.loads(json.dumps(dataclasses.asdict(recipe.data)))
         if file.is_file():
@@ -90,11 +92,12 @@ def measure_under_noise(study: Study, cell: Cell) -> None:
         return
     recipe = distillation_recipe(study, cell)
     folder = Places(Path(study.output).expanduser()).cell(cell)
-    tests = [
-        _NoisyTest(collection, _noise_of(study, study.query_noise, collection))
+    drawn = [
+        collection.reduced(study.query_noise.max_queries)
         for source in recipe.evaluation.collections
-        for collection in in_languages(source, recipe.languages)
+        for collection in in_languages(source, recipe.tested_languages)
     ]
+    tests = [_NoisyTest(collection, _noise_of(study, study.query_noise, collection)) for collection in drawn]
     _write_counts(study, cell, folder, tests)
     clean = _clean_values(study, folder)
     device = "cuda" if torch.cuda.is_available() else "cpu"

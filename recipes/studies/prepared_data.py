@@ -1,14 +1,16 @@
-"""Collections that a study puts together once: English documents, queries in other languages, labelled pairs held apart."""
+"""Collections that a study puts together once: documents, queries in other languages, labelled pairs held apart."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from pathlib import Path
 
 from modeling_optical.evaluation import Collection, load_collection, texts_of
 from modeling_optical.files.atomic_write import replacing_folder, write_text
 from modeling_optical.files.json_files import read_json, write_json, write_json_lines
+from trainer.bitext import BitextSource, load_bitext
 
 from ..checked_yaml import substitute
 from ..runs.recipe.evaluation import CollectionSource
@@ -38,52 +40,81 @@ def prepare_collections(study: Study, say: Callable[[str], None]) -> None:
                 raise ValueError(f"{folder} was prepared from other data or languages. Choose another folder with --output.")
             counts = there["counts"]
         else:
-            counts = _prepare(study, name, collection, languages, wanted)
+            prepare = _prepare if collection.sentences is None else _prepare_sentences
+            with replacing_folder(folder) as scratch:
+                counts = prepare(study, collection, languages, scratch)
+                write_json(scratch / _RECORD, {"asked for": wanted, "counts": counts})
         say(f"Collection {name}: " + ", ".join(f"{key} {value:,}" for key, value in counts.items()))
         if collection.labelled:
             _write_pairs(study, name, languages, places)
 
 
-def _prepare(
-    study: Study, name: str, collection: PreparedCollection, languages: list[str], wanted: Mapping[str, object]
-) -> dict[str, int]:
-    folder = Places(study.root).prepared / name
-    english, labelled, counts = _judged(study, collection)
-    queries = {"en": dict(english.queries)}
+def _prepare(study: Study, collection: PreparedCollection, languages: list[str], folder: Path) -> dict[str, int]:
+    assert collection.documents is not None
+    own = collection.language
+    tested, labelled, counts = _judged(study, collection, collection.documents)
+    queries = {own: dict(tested.queries)}
     for split in (None, collection.labelled_split) if collection.labelled_split else (None,):
         if split is not None:
-            queries["en"] |= _source(study, collection.documents, "en", split).load("en").queries
-        for language in languages:
+            queries[own] |= _source(study, collection.documents, own, split).load(own).queries
+        for language in (one for one in languages if one != own):
             queries.setdefault(language, {}).update(
                 _source(study, collection.queries or collection.documents, language, split).load(language).queries
             )
-    judged = [english.qrels, labelled]
-    with replacing_folder(folder) as scratch:
-        documents = ({"_id": identifier, "text": text} for identifier, text in english.corpus.items())
-        write_json_lines(scratch / "corpus.jsonl", documents)
-        for language, texts in queries.items():
-            known = [query for grades in judged for query in grades if query in texts]
-            write_json_lines(scratch / f"queries.{language}.jsonl", ({"_id": query, "text": texts[query]} for query in known))
-            counts[f"test queries in {language}"] = sum(query in texts for query in english.qrels)
-        for split, grades in (("test", english.qrels), ("train", labelled)):
-            lines = [f"{query}\t{document}\t{grade}" for query, own in grades.items() for document, grade in own.items()]
-            write_text(scratch / "qrels" / f"{split}.tsv", "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
-        counts = {"documents": len(english.corpus)} | counts
-        write_json(scratch / _RECORD, {"asked for": wanted, "counts": counts})
+    judged = [tested.qrels, labelled]
+    documents = ({"_id": identifier, "text": text} for identifier, text in tested.corpus.items())
+    write_json_lines(folder / "corpus.jsonl", documents)
+    for language, texts in queries.items():
+        known = [query for grades in judged for query in grades if query in texts]
+        write_json_lines(folder / f"queries.{language}.jsonl", ({"_id": query, "text": texts[query]} for query in known))
+        counts[f"test queries in {language}"] = sum(query in texts for query in tested.qrels)
+    for split, grades in (("test", tested.qrels), ("train", labelled)):
+        _write_judgements(folder / "qrels" / f"{split}.tsv", grades)
+    return {"documents": len(tested.corpus)} | counts
+
+
+def _write_judgements(path: Path, qrels: Judgements) -> None:
+    lines = [f"{query}\t{document}\t{grade}" for query, own in qrels.items() for document, grade in own.items()]
+    write_text(path, "\n".join(["query-id\tcorpus-id\tscore", *lines]) + "\n")
+
+
+def _prepare_sentences(study: Study, collection: PreparedCollection, languages: list[str], folder: Path) -> dict[str, int]:
+    """A folder for each language: sentences drawn from its bitext that search for the ones that they translate."""
+    assert collection.sentences is not None
+    counts = {}
+    for language in languages:
+        values = substitute(dataclasses.asdict(collection.sentences), _names(study, language))
+        pairs = load_bitext([BitextSource(**values)])[0]
+        one_to_one = dict(zip(pairs["source"], pairs["target"], strict=True))
+        drawn = random.Random(0).sample(sorted(one_to_one), min(collection.max_documents, len(one_to_one)))
+        if len(drawn) < collection.max_documents:
+            raise ValueError(
+                f"{pairs['origin'][0]}: {collection.max_documents} sentences are asked for, it has {len(drawn)} different "
+                "ones. Lower max_documents."
+            )
+        place, asked = folder / language, drawn[: collection.max_queries]
+        write_json_lines(place / "corpus.jsonl", ({"_id": f"s{n}", "text": text} for n, text in enumerate(drawn)))
+        rows = ({"_id": f"s{n}", "text": one_to_one[text]} for n, text in enumerate(asked))
+        write_json_lines(place / f"queries.{language}.jsonl", rows)
+        _write_judgements(place / "qrels.tsv", {f"s{n}": {f"s{n}": 1} for n in range(len(asked))})
+        counts[f"test queries in {language}"] = len(asked)
     return counts
 
 
-def _judged(study: Study, collection: PreparedCollection) -> tuple[Collection, Judgements, dict[str, int]]:
-    """The English collection with the judgements that are tested on, those that give labelled pairs, and counts."""
-    english = _source(study, collection.documents, "en", None).load("en")
+def _judged(
+    study: Study, collection: PreparedCollection, source: CollectionSource
+) -> tuple[Collection, Judgements, dict[str, int]]:
+    """The collection with the judgements that are tested on, those that give labelled pairs, and counts."""
+    tested = _source(study, source, collection.language, None).load(collection.language)
     if collection.labelled_split is not None:
-        labelled = _source(study, collection.documents, "en", collection.labelled_split).load("en").qrels
-        labelled = {query: grades for query, grades in labelled.items() if query not in english.qrels}
-        return english, labelled, {"labelled queries": len(labelled)}
+        labelling = _source(study, source, collection.language, collection.labelled_split).load(collection.language)
+        labelled = {query: grades for query, grades in labelling.qrels.items() if query not in tested.qrels}
+        corpus = dict(tested.corpus.items()) | texts_of(labelling.corpus, {d for grades in labelled.values() for d in grades})
+        return dataclasses.replace(tested, corpus=corpus), labelled, {"labelled queries": len(labelled)}
     if not collection.labelled_share:
-        return english, {}, {}
-    test, labelled, dropped = split_by_document(english.qrels, collection.labelled_share)
-    return dataclasses.replace(english, qrels=test), labelled, {"labelled queries": len(labelled), "in neither part": dropped}
+        return tested, {}, {}
+    test, labelled, dropped = split_by_document(tested.qrels, collection.labelled_share)
+    return dataclasses.replace(tested, qrels=test), labelled, {"labelled queries": len(labelled), "in neither part": dropped}
 
 
 def split_by_document(qrels: Judgements, share: float, seed: int = 0) -> tuple[Judgements, Judgements, int]:
@@ -107,9 +138,12 @@ def split_by_document(qrels: Judgements, share: float, seed: int = 0) -> tuple[J
 
 def _source(study: Study, source: CollectionSource, language: str, split: str | None) -> CollectionSource:
     """A source with names put in."""
-    names = {"language": language} | {f"paths.{name}": value for name, value in study.paths.items()}
-    values = substitute(dataclasses.asdict(source), names)
+    values = substitute(dataclasses.asdict(source), _names(study, language))
     return CollectionSource(**(values | ({"split": split} if split is not None else {})))
+
+
+def _names(study: Study, language: str) -> dict[str, str | None]:
+    return {"language": language} | {f"paths.{name}": value for name, value in study.paths.items()}
 
 
 def _write_pairs(study: Study, name: str, languages: list[str], places: Places) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recipes.studies.query_noise import check_noise
+from trainer.bitext import BitextSource
 
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
 from ..runs.recipe.evaluation import CollectionSource
@@ -77,10 +78,14 @@ class References:
 
 @dataclass
 class PreparedCollection:
-    """A test collection that the study puts together and splits: English documents, queries in the studied languages.
+    """A test collection that the study puts together and splits: documents, and queries in the studied languages.
 
     Args:
-        documents: the collection in the teacher's language: documents, queries and judgements.
+        documents: the collection with documents, judgements, and queries in `language`.
+        sentences: in place of `documents`: bitext in each studied language, whose texts search for the ones that they
+            translate. Training pairs that repeat them are dropped, as those that repeat any test text.
+        max_queries, max_documents: of `sentences`: how many are queries, and how many are searched.
+        language: of the queries in `documents`; `en` where the same queries are read in the studied languages.
         queries: where the queries of each language are, under the same ids; null: in `documents`. `{language}` may stand in it.
         labelled_split: the split of `documents` whose judgements give labelled pairs.
         labelled_share: without such a split, the share of the documents whose queries give them; those queries are not tested.
@@ -88,13 +93,25 @@ class PreparedCollection:
         languages: which of the study's languages have queries here; null: all.
     """
 
-    documents: CollectionSource
+    documents: CollectionSource | None = None
+    sentences: BitextSource | None = None
+    max_queries: int = 200
+    max_documents: int = 400
+    language: str = "en"
     queries: CollectionSource | None = None
     labelled_split: str | None = None
     labelled_share: float = 0.0
     languages: list[str] | None = None
 
     def __post_init__(self) -> None:
+        if (self.documents is None) == (self.sentences is None):
+            raise ValueError("a prepared collection needs either `documents` (a collection) or `sentences` (bitext).")
+        if not 0 < self.max_queries <= self.max_documents:
+            raise ValueError(
+                f"max_queries is {self.max_queries!r}, max_documents {self.max_documents!r}: 1 or more, in that order."
+            )
+        if self.sentences is not None and self.labelled:
+            raise ValueError("`sentences` give no labelled pairs: leave labelled_share and labelled_split out.")
         if not 0 <= self.labelled_share < 1:
             raise ValueError(f"labelled_share is {self.labelled_share!r}; it is a share, from 0 to below 1.")
         if self.labelled_share and self.labelled_split:
@@ -117,12 +134,16 @@ class StudiedNoise:
     Args:
         levels: kind of noise to its levels, the lowest first; see `recipes.studies.query_noise`.
         seed: decides what happens to which query; the same for all systems and seeds of training.
+        max_queries: noise is measured on so many queries of a collection at most, drawn by their ids; null: on all.
     """
 
     levels: dict[str, list[float]]
     seed: int = 0
+    max_queries: int | None = None
 
     def __post_init__(self) -> None:
+        if self.max_queries is not None and self.max_queries < 1:
+            raise ValueError(f"max_queries is {self.max_queries!r}; it must be at least 1, or null for all.")
         for kind, levels in self.levels.items():
             for level in levels:
                 check_noise(kind, level)
@@ -137,7 +158,8 @@ class Study:
     Args:
         name: short name.
         question: what it answers, in one sentence.
-        report: which report is written: `adversarial`, `domain`, `image_text`, `low_resource`, `ranking` or `variance`.
+        report: which report is written: `adversarial`, `domain`, `domains`, `image_text`, `low_resource`, `ranking` or
+            `variance`.
         output: its folder; `{name}` and `{profile}` may stand in it.
         paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
         metrics: names of `ir_measures`; `accuracy` for multiple-choice questions; with `image_text`, of its metrics. The first

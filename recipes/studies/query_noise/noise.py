@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from trainer.vocabulary.code_switching import with_translated_words
 
 from .typos import with_typos
-from .words import with_changed_case, with_shuffled_words, without_diacritics
+from .words import with_changed_case, with_shuffled_words, without_diacritics, without_spaces
 
-KINDS = ("typos", "case", "diacritics", "word_order", "code_switching")
+KINDS = ("typos", "case", "diacritics", "word_order", "spaces", "code_switching")
 """typos: mistyped letters; case: words in capitals; diacritics: words without theirs; word_order: windows of three words
-shuffled; code_switching: words in another language."""
+shuffled; spaces: words written together; code_switching: words in another language."""
 
 _WHY_NOT = {
     "typos": "no query has a letter",
     "case": "no letter of these queries has case",
     "diacritics": "no letter of these queries has a diacritic that is left out in writing",
     "word_order": "no query has two words divided by a space",
+    "spaces": "no query has two words divided by a space",
     "code_switching": "no word of these queries has a translation",
 }
 
@@ -72,8 +73,8 @@ def add_noise(
         queries: query id to text.
         kind: one of `KINDS`.
         level: share of a text's units that are changed: of its letters (`typos`), of the words that have case, a diacritic or
-            a translation, of its windows of three words (`word_order`). A query has its share on average, for it is rounded at
-            random; a higher level changes all that a lower one does.
+            a translation, of its windows of three words (`word_order`), of its spaces (`spaces`). A query has its share on
+            average, for it is rounded at random; a higher level changes all that a lower one does.
         language: code of the queries' language: its keyboard, its capitals.
         translations: for `code_switching`: word in small letters to the word that takes its place.
         seed: with the kind and a query's id, decides what happens to the query, on every machine alike.
@@ -115,5 +116,6 @@ def _noisy(
         "case": with_changed_case,
         "diacritics": without_diacritics,
         "word_order": with_shuffled_words,
+        "spaces": without_spaces,
     }[kind]
     return change(text, level, generator, language)

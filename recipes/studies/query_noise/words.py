@@ -11,6 +11,7 @@ from trainer.vocabulary.code_switching import chosen_units, replaced_words
 
 _CASED = regex.compile(r"[\p{Lu}\p{Ll}\p{Lt}]")
 _ENDS = regex.compile(r"^([\p{P}\s]*)(.*?)([\p{P}\s]*)$", regex.DOTALL)
+_GAP = regex.compile(r"(?<=[\p{L}\p{M}\p{N}])\s+(?=[\p{L}\p{M}\p{N}])")
 _WINDOW = 3
 # Letters whose stroke or dot is no mark to Unicode, and that are written without it all the same.
 _UNDECOMPOSED = str.maketrans("łŁđĐøØıħĦ", "lLdDoOihH")
@@ -106,3 +107,16 @@ def with_shuffled_words(text: str, level: float, generator: random.Random, langu
         if number in chosen:
             words[start:stop] = [words[place] for place in order]
     return (begin + " ".join(words) + end if chosen else text), len(windows)
+
+
+def without_spaces(text: str, level: float, generator: random.Random, language: str) -> tuple[str, int]:
+    """Words written together with the next one.
+
+    Returns:
+        The text, and how many spaces between two words it has: none in a script without spaces.
+    """
+    gaps = [match.span() for match in _GAP.finditer(text)]
+    for number in sorted(chosen_units(len(gaps), level, generator), reverse=True):
+        start, end = gaps[number]
+        text = text[:start] + text[end:]
+    return text, len(gaps)

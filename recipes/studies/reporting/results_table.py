@@ -180,7 +180,8 @@ def _tidy(study: Study, queries: pd.DataFrame) -> pd.DataFrame:
     """A row per run, system, language, collection and metric: the mean over queries and their number."""
     keys = ["cell", "stage", "student", "seed", *study.factors, *(key for key in _keys(study) if key != "query")]
     long = queries.melt(id_vars=[*keys, "query"], value_vars=study.metrics, var_name="metric", value_name="value")
-    grouped = long.groupby([*keys, "metric"], sort=False)["value"]
+    # A question has an accuracy, a query the other metrics.
+    grouped = long.dropna(subset=["value"]).groupby([*keys, "metric"], sort=False)["value"]
     return grouped.agg(value="mean", queries="size").reset_index().round({"value": 6})
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ...checked_yaml import PACKAGE_FOLDER, build, unknown_key
 from ..adversarial.report import AdversarialOptions, report_adversarial
+from ..domain.domains import DomainsOptions, report_domains
 from ..domain.report import DomainOptions, report_domain
 from ..image_text.report import ImageTextOptions, report_image_text
 from ..low_resource.report import LowResourceOptions, report_low_resource
@@ -23,6 +24,7 @@ from .results_table import StudyResults
 _REPORTS: dict[str, tuple[type, Callable[[StudyResults, Any, ReportDocument], str]]] = {
     "adversarial": (AdversarialOptions, report_adversarial),
     "domain": (DomainOptions, report_domain),
+    "domains": (DomainsOptions, report_domains),
     "low_resource": (LowResourceOptions, report_low_resource),
     "ranking": (RankingOptions, report_ranking),
     "variance": (VarianceOptions, report_variance),
