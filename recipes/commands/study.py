@@ -15,15 +15,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "repeats what failed.",
     )
     study.add_argument(
-        "study", help="a study's YAML file, or one that is installed, such as recipes/studies/variance/study.yaml"
+        "study",
+        nargs="?",
+        help="a study's YAML file, or one that is installed, such as recipes/studies/variance/study.yaml",
     )
     study.add_argument("overrides", nargs="*", metavar="key=value", help="any key of the study, such as paths.bitext=FOLDER")
-    study.add_argument("--profile", default="full", help="which of the study's profiles: full (default), local, smoke")
+    study.add_argument(
+        "--profile", default="full", help="which of the study's profiles: full (default), multilingual, local, smoke"
+    )
     study.add_argument("--output", help="folder of the study (default: what the study says)")
     study.add_argument("--jobs", type=int, default=1, help="runs at the same time, each in a process of its own (default: 1)")
     study.add_argument("--plan", action="store_true", help="show the runs and what they cost, and stop")
     study.add_argument("--report-only", action="store_true", help="write the report anew from the results table alone")
     study.add_argument("--results", help="with --report-only: folder of another study, whose runs answer this question, too")
+    study.add_argument("--answers", metavar="DIR", help="put the answers of the reports in DIR/NAME on one page, DIR/README.md")
     study.add_argument("--cell", help=argparse.SUPPRESS)  # how a study starts one of its runs in a process
     study.set_defaults(work=_study)
 
@@ -36,6 +41,13 @@ def _study(options: argparse.Namespace) -> int:
     from ..studies.runner import StudyRun, carry_out_by_name, read_study
     from ..studies.study import load_study
 
+    if options.answers is not None:
+        from ..studies.reporting.answers_page import write_answers
+
+        print(f"Answers: {write_answers(Path(options.answers).expanduser())}")
+        return 0
+    if options.study is None:
+        raise ValueError("which study? Name its YAML file, such as recipes/studies/variance/study.yaml.")
     if options.cell is not None:
         return carry_out_by_name(Path(options.study).parent, options.cell)
     if options.results is not None and not options.report_only:

@@ -179,6 +179,7 @@ class Study:
         references: what is measured beside the students.
         query_noise: noise in the test queries that students and references are measured with, too.
         limits: what the answer does not show, a sentence each, for the report.
+        would_change: what would change the answer, a sentence each, for the end of the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
         synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
         keep_models: keep the weights of all students; else they go when no run needs them any more.
@@ -207,6 +208,7 @@ class Study:
     references: References = field(default_factory=References)
     query_noise: StudiedNoise | None = None
     limits: list[str] = field(default_factory=list)
+    would_change: list[str] = field(default_factory=list)
     synthetic_data: bool = False
     synthetic_images: SyntheticImages | None = None
     keep_models: bool = False

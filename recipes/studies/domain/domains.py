@@ -63,7 +63,7 @@ def report_domains(results: StudyResults, options: DomainsOptions, document: Rep
     trained = set(selected(results.queries, stage="distil")["student"])
     panels = [_Domains(results, code, options) for code in results.study.languages if code in trained]
     if not panels:
-        return document.answer([], _UNANSWERED)
+        return document.answer(_UNANSWERED)
     gains = [
         row for panel in panels for system in panel.study.systems if system in panel.systems for row in _gains(panel, system)
     ]
@@ -199,22 +199,28 @@ def _answer(
     gains: Sequence[Row],
     questions: Sequence[Row],
 ) -> str:
-    parts = []
+    first, details = [], []
     for panel in panels:
         own = {row["side"]: row["gain"] for row in gains if (row["language"], row["system"]) == (panel.label, options.main)}
         if own:
             apart = own["inside less outside"]
-            verdict = "not distinguishable" if not apart.clear else ("more inside" if apart.value > 0 else "more outside")
-            parts.append(
-                f"in {panel.label}, bitext of one domain changes {panel.metric} by {own['inside'].signed} in that domain and "
-                f"by {own['outside'].signed} in the others; {verdict} ({apart.signed})"
+            helps = "helps" if own["inside"].value > 0 else "harms"
+            where = "about as much there as in the others"
+            if apart.clear:
+                where = f"{'more' if (apart.value > 0) == (own['inside'].value > 0) else 'less'} there than in the others"
+            first.append(
+                f"in {panel.label}, bitext of one domain {helps} retrieval in that domain ({own['inside'].signed}), {where}"
+            )
+            details.append(
+                f"in {panel.label}, {panel.metric} changes by {own['inside'].signed} in the domain of the bitext and by "
+                f"{own['outside'].signed} in the others, a difference of {apart.signed}"
             )
         asked = [row for row in questions if row["language"] == panel.label]
         if asked:
             clear = sum(is_significant(row["holm"]) for row in asked)
             low, high = min(row["difference"].value for row in asked), max(row["difference"].value for row in asked)
-            parts.append(
-                f"on multiple choice in {panel.label}, accuracy changes by {low:+.3f} to {high:+.3f}, significantly for {clear} "
-                f"of {len(asked)} domains"
+            details.append(
+                f"on multiple choice in {panel.label}, accuracy changes by {low:+.3f} to {high:+.3f}, significantly for "
+                f"{clear} of {len(asked)} domains"
             )
-    return document.answer(parts, _UNANSWERED)
+    return document.answer(f"{'; '.join(first)}." if first else _UNANSWERED, details)

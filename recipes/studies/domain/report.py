@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
@@ -265,7 +265,7 @@ def _figures(document: ReportDocument, questions: _Questions) -> None:
 
 
 def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row], tests: Sequence[Row]) -> str:
-    options, parts = questions.options, []
+    options, parts, first = questions.options, [], ""
     for system in questions.mains:
         own = {row["side"]: row for row in gains if row["system"] == system}
         name = questions.shown(system)
@@ -273,12 +273,26 @@ def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row
             parts.append(f"{name}: the runs do not answer the question, a share is missing")
             continue
         said = [_said(own[side], tests, options.high) for side in _SIDES]
+        first = first or _first(own)
         between, languages = own[_BETWEEN]["difference"], own[_BETWEEN]["languages"]
         apart = "differ" if between.clear else "are not distinguishable"
         parts.append(f"{name} (languages: {languages}): {'; '.join(said)}; the two effects {apart} ({between.signed})")
-    otherwise = "The runs do not answer the question: no student was measured."
+    if not first:
+        return document.answer("The runs do not answer the question: no student was measured at both shares.", parts)
     lead = f"Mean accuracy from {options.low:.0%} to {options.high:.0%} domain bitext at the same total. "
-    return document.answer(parts, otherwise, lead=lead, between=". ")
+    return document.answer(first, parts, lead=lead, between=". ")
+
+
+def _first(gains: Mapping[str, Row]) -> str:
+    def effect(side: str) -> str:
+        gain = gains[side]["difference"]
+        if not gain.clear:
+            return f"changes accuracy by no measurable amount ({gain.signed})"
+        return f"{'raises' if gain.value > 0 else 'lowers'} accuracy ({gain.signed})"
+
+    return (
+        f"Bitext of the domain {effect(IN_DOMAIN)} on questions of the domain and {effect(OUT_OF_DOMAIN)} on other questions."
+    )
 
 
 def _said(row: Row, tests: Sequence[Row], share: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -235,7 +235,7 @@ def _answer(
             verdict = f"{lower if found.value < 0 else higher} with {main}"
         return f"{verdict} ({found.signed})"
 
-    parts = []
+    parts, first = [], ""
     for panel in panels:
         asked = [row for row in comparisons if (row["collection"], row["against"]) == (panel.label, options.against)]
         own = {row["quantity"]: row for row in asked if row["difference"]}
@@ -249,5 +249,20 @@ def _answer(
             text += f"; in a language without bitext it is {said(own[_UNSEEN], 'lower', 'higher')}"
             text += f"; what a language loses without bitext is {said(own[_LOSS], 'smaller', 'larger')}"
         parts.append(text)
-    otherwise = f"{main} and {against} were not both measured, so the question is not answered."
-    return document.answer(parts, otherwise, lead=f"{main} against {against}: ", between=". ")
+        first = first or _first(main, against, own)
+    if not parts:
+        return document.answer(f"{main} and {against} were not both measured, so the question is not answered.")
+    return document.answer(first, parts, lead=f"{main} against {against}: ", between=". ")
+
+
+def _first(main: str, against: str, own: Mapping[str, Row]) -> str:
+    """Whether the gap between languages is smaller: what a language loses without bitext, or how much languages differ."""
+    quantity = next((name for name in (_LOSS, _DEVIATION) if name in own), None)
+    if quantity is None:
+        return f"The gap between languages cannot be told from these runs: they have one language or one setting with {main}."
+    what = "what a language loses without bitext" if quantity == _LOSS else "the difference between languages"
+    found = own[quantity]["difference"]
+    if not found.clear:
+        return f"No difference was found: {what} is about the same with {main} as with {against} ({found.signed})."
+    verdict, how = ("Yes", "smaller") if found.value < 0 else ("No", "larger")
+    return f"{verdict}: {what} is {how} with {main} than with {against} ({found.signed})."

@@ -45,7 +45,7 @@ def report_low_resource(results: StudyResults, options: LowResourceOptions, docu
     grids = grids_of(results)
     summary = [row for grid in grids for system in ["floor", *grid.systems] for row in _summary(grid, system, options)]
     if not summary:
-        return document.answer([], _UNANSWERED)
+        return document.answer(_UNANSWERED)
     paying = [row for grid in grids for row in _paying(grid, options)]
     tests = _tests(grids, options)
     name, metric = grids[0].shown(options.main), grids[0].metric
@@ -184,16 +184,16 @@ def _answer(
     paying: Sequence[Row],
     tests: Sequence[Row],
 ) -> str:
-    parts = []
+    first, details = [], []
     name = grid.shown(options.main)
     slopes = [row["per_halving"].value for row in summary if row["system"] == options.main and row["per_halving"]]
     if slopes:
-        parts.append(f"halving the bitext costs {name} {_span(slopes)} of {grid.metric}")
+        first.append(f"halving the bitext costs {name} {_span(slopes)} of {grid.metric}")
     for system, who in ((options.main, f"it at {options.bitext} pairs of bitext"), ("floor", "the student that had no bitext")):
         own = [row for row in summary if row["system"] == system]
         gains = [row["most"].value - row["fewest"].value for row in own if row["most"] and row["fewest"]]
         if gains:
-            parts.append(f"{_most(own)} labelled pairs change {who} by {_span(gains, sign=True)}")
+            details.append(f"{_most(own)} labelled pairs change {who} by {_span(gains, sign=True)}")
     asked = [row for row in paying if row["against"] == "floor" and row["labelled pairs"] == NONE]
     smallest = {(row["collection"], row["language"]): row["pays from"] for row in asked}
     if smallest:
@@ -202,18 +202,23 @@ def _answer(
         text = (
             f"distillation pays from {' or '.join(found)} pairs of bitext on"
             if found
-            else "distillation pays beyond chance at no size that was run"
+            else "distillation pays significantly at no size that was run"
         )
         some = f" (in {never} of {len(smallest)} languages and collections at no size)" if found and never else ""
-        parts.append(text + some)
+        first.append(text + some)
+        if never:
+            document.would_change.append(
+                "More bitext, longer training or more test queries: where distillation pays at no size, the largest size that "
+                f"was run is {max((row['bitext'] for row in asked), key=size_of)} pairs."
+            )
     rivals = [row for row in tests if row["other"] != "start"]
     if rivals:
-        parts.append(
+        details.append(
             "of {} comparisons with other objectives {} are won, {} lost and {} not distinguishable".format(
                 len(rivals), *_counted(rivals)
             )
         )
-    return document.answer(parts, _UNANSWERED)
+    return document.answer(f"{', and '.join(first)}." if first else _UNANSWERED, details)
 
 
 def _span(values: Sequence[float], *, sign: bool = False) -> str:

@@ -200,7 +200,7 @@ def _answer(
         if options.main in measured and counted:
             text += f"; {panel.shown(options.main)} is above {', '.join(counted)}"
         parts.append(text)
-    return document.answer(parts, "")
+    return document.answer(f"{parts[0]}.", parts[1:])
 
 
 def _counted(tests: Sequence[Row], panel: Panel, system: str) -> str:

@@ -28,11 +28,13 @@ class ReportDocument:
 
     Attributes:
         gaps: what was to be there and is not, a line each.
+        would_change: what would change the answer, a line each, beside what the study names.
     """
 
     def __init__(self, folder: Path, title: str):
         self.folder = folder
         self.gaps: list[str] = []
+        self.would_change: list[str] = []
         self._parts = [f"# {title}"]
 
     def text(self, *paragraphs: str) -> None:
@@ -48,19 +50,20 @@ class ReportDocument:
         if lines:
             self._parts.append("\n".join(f"- {line}" for line in lines))
 
-    def answer(self, parts: Sequence[str], otherwise: str, *, lead: str = "", between: str = "; ") -> str:
-        """Adds the answer in bold, and gives it.
+    def answer(self, first: str, details: Sequence[str] = (), *, lead: str = "", between: str = "; ") -> str:
+        """Adds the answer, and gives it: a sentence in bold, then the numbers behind it.
 
         Args:
-            parts: what is said, one clause each.
-            otherwise: what is said without any.
-            lead: the answer's beginning.
-            between: what stands between the clauses.
+            first: the sentence that answers the question for a reader who reads nothing else.
+            details: the numbers, one clause each.
+            lead: how the details begin.
+            between: separates the details.
         """
-        said = f"{lead}{between.join(parts)}."
-        answer = (said if lead else said[0].upper() + said[1:]) if parts else otherwise
-        self.text(f"**{answer}**")
-        return answer
+        first = first[0].upper() + first[1:]
+        details = [f"{lead}{between.join(details)}."] if details else []
+        details = [one[0].upper() + one[1:] for one in details]
+        self.text(f"**{first}**", *details)
+        return "\n\n".join([first, *details])
 
     def table(
         self,

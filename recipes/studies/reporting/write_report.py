@@ -68,6 +68,9 @@ def write_report(results: StudyResults) -> str:
         document.bullets(study.limits)
     _gaps(results, document)
     _provenance(results, document)
+    if changes := [*study.would_change, *document.would_change]:
+        document.heading("What would change this answer")
+        document.bullets(changes)
     return f"{answer}\n\nReport: {document.write()}"
 
 

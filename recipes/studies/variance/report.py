@@ -208,7 +208,8 @@ def _figure(document: ReportDocument, panels: Sequence[_Panel]) -> None:
 
 def _answer(document: ReportDocument, panel: _Panel, options: VarianceOptions, tests: Sequence[Row]) -> str:
     main, against = panel.shown(options.main), panel.shown(options.against)
-    parts = []
+    details: list[str] = []
+    found: dict[str, list[str]] = {"less": [], "more": [], "as much": []}
     for row in tests:
         if row["against"] != options.against or row["difference"] is None:
             continue
@@ -218,12 +219,41 @@ def _answer(document: ReportDocument, panel: _Panel, options: VarianceOptions, t
             verdict = "not compared by a test"
         elif p >= LEVEL:
             verdict = "not distinguishable between the two"
+            found["as much"].append(row["collection"])
         else:
-            verdict = f"{'smaller' if row['difference'] < 0 else 'larger'} with {main}"
+            less = row["difference"] < 0
+            verdict = f"{'smaller' if less else 'larger'} with {main}"
+            found["less" if less else "more"].append(row["collection"])
         tested = row["note"] if p is None else f"p {chance(p)} by permutation after Holm"
-        parts.append(
+        details.append(
             f"on {where} the standard deviation of {panel.metric} over {row['languages']} languages is {verdict} "
             f"({number(row['first'])} against {number(row['second'])}, {tested}), the means differ by {row['means'].signed}"
         )
-    otherwise = f"{main} and {against} were not both measured in two languages, so the question is not answered."
-    return document.answer(parts, otherwise, lead=f"{main} against {against}: ")
+        if p is not None and p >= LEVEL and row["detectable_ratio"]:
+            document.would_change.append(
+                f"{row['collection']}: more languages. With {row['languages']}, the test finds a difference four times in five "
+                f"only where one standard deviation is {number(row['detectable_ratio'], places=1)} times the other."
+            )
+    if not details:
+        return document.answer(
+            f"{main} and {against} were not both measured in two languages, so the question is not answered."
+        )
+    return document.answer(_first(main, against, found), details, lead=f"{main} against {against}: ")
+
+
+def _first(main: str, against: str, found: dict[str, list[str]]) -> str:
+    where = {how: ", ".join(dict.fromkeys(names)) for how, names in found.items()}
+    compared = f"between languages with {main} than with {against}"
+    undecided = f"; on {where['as much']} no difference was found" if where["as much"] else ""
+    if where["less"] and where["more"]:
+        both = f"less {compared} on {where['less']} and more on {where['more']}"
+        return f"It depends on the collection: scores vary {both}{undecided}."
+    if where["less"]:
+        return f"Yes: on {where['less']}, scores vary less {compared}{undecided}."
+    if where["more"]:
+        return f"No: on {where['more']}, scores vary more {compared}{undecided}."
+    if where["as much"]:
+        return (
+            f"No difference was found: on {where['as much']}, scores vary about as much {compared.replace(' than ', ' as ')}."
+        )
+    return f"No test could compare how much scores vary {compared.replace(' than ', ' and ')}, so the question is not answered."

@@ -153,3 +153,59 @@ def test_more_pairs_than_there_are_are_all(folder: Path):
 def test_no_training_pairs_are_refused(folder: Path, value: str):
     with pytest.raises(ValueError, match="max_training_pairs"):
         recipe(folder, f"data.max_training_pairs={value}")
+
+
+def by_language(folder: Path) -> Path:
+    """Documents of their own for Swahili and Somali, with the same ids."""
+    root = folder / "own"
+    for code in ("sw", "so", "fi"):
+        place = root / code
+        place.mkdir(parents=True)
+        texts = [{"_id": f"d{i}", "text": f"{code} {i}"} for i in range(8)]
+        (place / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in texts))
+        queries = [{"_id": f"q{i}", "text": f"swali {code} {i}"} for i in range(6)]
+        (place / f"queries.{code}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in queries))
+        (place / "qrels.tsv").write_text("".join(f"q{i}\td{i}\t1\n" for i in range(6)))
+    return root
+
+
+def test_documents_of_one_language_are_never_searched_by_queries_of_another(folder: Path):
+    data, _ = load(folder, f"evaluation.collections=[{{path: {by_language(folder)}}}]")
+    assert {one.language: one.corpus["d1"] for one in data.collections} == {"sw": "sw 1", "so": "so 1"}
+    parallel, _ = load(folder)
+    assert len({id(one.corpus) for one in [*parallel.collections, *parallel.ceilings]}) == 1, "encoded once"
+
+
+def test_languages_without_bitext_are_tested_where_they_are_named(folder: Path):
+    own = f"evaluation.collections=[{{path: {by_language(folder)}, languages: [so, fi]}}]"
+    assert [one.language for one in load(folder, own)[0].collections] == ["so"]
+    data, _ = load(folder, own, "evaluation.languages=[sw, so, fi]")
+    assert [one.language for one in data.collections] == ["so", "fi"]
+    assert set(data.report.training_pairs_by_language) == {"sw", "so"}
+    assert load(folder, own.replace("so, fi", "de"))[0].collections == []
+
+
+def test_fewer_queries_and_documents_are_the_same_ones_in_every_language_and_keep_the_relevant_ones(folder: Path):
+    root = by_language(folder)
+    few, _ = load(folder, f"evaluation.collections=[{{path: {root}, max_queries: 2, max_documents: 3}}]")
+    fewer, _ = load(folder, f"evaluation.collections=[{{path: {root}, max_queries: 1, max_documents: 1}}]")
+    queries = {tuple(one.queries) for one in few.collections}
+    assert len(queries) == 1, "the same in both languages"
+    for one, less in zip(few.collections, fewer.collections, strict=True):
+        assert (len(one.queries), len(one.corpus)) == (2, 3)
+        assert set(one.qrels) == set(one.queries)
+        assert {d for grades in one.qrels.values() for d in grades} <= set(one.corpus)
+        assert set(less.queries) < set(one.queries), "fewer are a part of more"
+        assert one.notes == [f"{one.name}: 2 of 6 queries were drawn.", f"{one.name}: 3 of 8 documents were drawn."]
+    with pytest.raises(ValueError, match=r"max_queries is 0; it must be at least 1"):
+        load(folder, f"evaluation.collections=[{{path: {root}, max_queries: 0}}]")
+
+
+def test_bitext_of_some_groups_alone_is_trained_on(folder: Path):
+    grouped = [f"data.bitext.{place}.group={name}" for place, name in enumerate(("news", "stories"))]
+    data, _ = load(folder, *grouped, "data.groups=stories", "evaluation.collections=[]")
+    assert set(data.report.training_pairs_by_language) == {"so"}
+    both, _ = load(folder, *grouped, "data.groups=news+stories", "evaluation.collections=[]")
+    assert set(both.report.training_pairs_by_language) == {"sw", "so"}
+    with pytest.raises(ValueError, match=r"unknown key `data\.groups`\. Did you mean 'stories'"):
+        load(folder, *grouped, "data.groups=story")

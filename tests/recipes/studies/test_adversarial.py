@@ -209,7 +209,8 @@ def test_an_arm_that_is_more_robust_and_does_no_harm_is_found_and_said_first(tmp
     assert "against plain training with as many updates, scores on noisy queries are higher in 2, lower in 0" in answer
     assert "noise costs less in 2, more in 0 of them" in answer
     assert "high-resource languages (de) a loss of 0.5 points is ruled out in 2 of 2 comparisons and shown in 0" in answer
-    assert written(tmp_path).split("\n\n")[1].startswith("**Adversarial training")
+    first = "Yes, in 2 of 2 comparisons: with as many forward passes, adversarial training finds more with noisy queries"
+    assert written(tmp_path).split("\n\n")[1] == f"**{first}, and it does not harm clean queries of high-resource languages.**"
     comparisons = pd.read_csv(tmp_path / "report/tables/comparisons.csv").set_index("equal")
     # Typos at two levels cost 0.075 less in the mean; the noise that no student sees does not count.
     assert comparisons.loc["updates", "noisy"] == pytest.approx(0.075, abs=0.005)
@@ -237,11 +238,13 @@ def test_harm_to_high_resource_languages_is_said(tmp_path):
     assert set(table["language"]) == {"de"}
     assert (table["clean_lower"] < -0.04).all()
     assert "| inferior |" in written(tmp_path)
+    assert "and it harms clean queries of high-resource languages in 2 of 2.**" in written(tmp_path)
 
 
 def test_no_difference_is_not_distinguishable(tmp_path):
     answer = write_report(results(measured(PLAIN | {"fgm": (0.5, 0.2)}, np.random.default_rng(2)), tmp_path))
     assert "higher in 0, lower in 0 and not distinguishable in 2 of 2 comparisons" in answer
+    assert answer.startswith("No gain was found: with as many forward passes")
 
 
 def test_an_arm_with_the_same_rival_twice_is_tested_once(tmp_path):

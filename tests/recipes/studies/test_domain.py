@@ -58,9 +58,10 @@ def world(gain_inside: float, gain_outside: float) -> list[dict]:
 def test_an_effect_within_the_domain_alone_is_found_and_said_first(tmp_path):
     answer = write_report(results(world(0.2, 0.0), tmp_path))
     text = written(tmp_path)
-    assert text.split("\n\n")[1].startswith(
-        "**Mean accuracy from 0% to 100% domain bitext at the same total. transport (languages: 2): in"
-    )
+    first, details = text.split("\n\n")[1:3]
+    assert first.startswith("**Bitext of the domain raises accuracy (+0.200 [")
+    assert "on questions of the domain and changes accuracy by no measurable amount" in first
+    assert details.startswith("Mean accuracy from 0% to 100% domain bitext at the same total. transport (languages: 2): in")
     assert "in domain higher, 0.400 to 0.600 (+0.200 [" in answer
     assert "below 0.05 after Holm in 2 of 2 languages" in answer
     assert "out of domain not distinguishable, 0.500 to 0.500" in answer

@@ -128,3 +128,60 @@ def test_a_folder_that_was_prepared_otherwise_is_not_mixed_up(beir):
     other = ["collections.scifact.labelled_split=null", "collections.scifact.labelled_share=0.5"]
     with pytest.raises(ValueError, match=r"was prepared from other data or languages. Choose another folder with --output"):
         prepare_collections(study(beir, *other), lambda text: None)
+
+
+def test_queries_of_another_language_than_english_keep_their_documents_and_labelled_pairs(tmp_path):
+    folder = tmp_path / "tydi" / "sw"
+    write(folder / "corpus.jsonl", [{"_id": f"d{i}", "text": f"kifungu {i}"} for i in range(30)])
+    write(folder / "queries.sw.jsonl", [{"_id": f"q{i}", "text": f"swali {i}"} for i in range(10)])
+    write(folder / "queries.sw.train.jsonl", [{"_id": f"t{i}", "text": f"swali la mafunzo {i}"} for i in range(20)])
+    (folder / "qrels.tsv").write_text("".join(f"q{i}\td{i}\t1\n" for i in range(10)))
+    (folder / "qrels.train.tsv").write_text("".join(f"t{i}\td{10 + i}\t1\n" for i in range(20)))
+    source = {"path": str(tmp_path / "tydi"), "max_queries": 5, "max_documents": 6}
+    tydi = {"documents": source, "language": "sw", "labelled_split": "train", "languages": ["sw"]}
+    overrides = [
+        "languages={sw: {}}",
+        "sweeps=[{language: [sw], bitext: [0], pairs: [4]}]",
+        f"collections={{tydi: {json.dumps(tydi)}}}",
+    ]
+    out = tmp_path / "out"
+    prepare_collections(load_study("recipes/studies/low_resource/study.yaml", "smoke", overrides, str(out)), lambda text: None)
+    tested = load_collection(out / "data/tydi", "sw")
+    assert len(tested.queries) == 5
+    pairs = [json.loads(line) for line in (out / "data/pairs/tydi.sw.seed_0.jsonl").read_text().splitlines()]
+    assert len(pairs) == 5
+    for pair in pairs:
+        number = int(pair["query"].removeprefix("swali la mafunzo "))
+        assert pair["positive"] == f"kifungu {10 + number}"
+        assert pair["positive"] in tested.corpus.values(), "what is learnt from is searched, too"
+
+
+def sentences(tmp_path: Path, **options: object) -> Path:
+    for code in ("sw", "de"):
+        write(tmp_path / f"{code}.jsonl", [{"en": f"English text {i}", code: f"{code} maneno {i}"} for i in range(12)])
+    own = {"sentences": {"path": "{paths.texts}/{language}.jsonl", "source": "en", "target": "{language}"}} | options
+    overrides = [
+        "languages={sw: {}, de: {}}",
+        "sweeps=[{language: [sw, de], bitext: [20], pairs: [0]}]",
+        f"collections={{news: {json.dumps(own)}}}",
+        f"paths.texts={tmp_path}",
+    ]
+    out = tmp_path / "out"
+    study = load_study("recipes/studies/low_resource/study.yaml", "smoke", overrides, str(out))
+    prepare_collections(study, lambda text: None)
+    return out / "data/news"
+
+
+def test_sentences_of_bitext_search_for_those_that_they_translate(tmp_path):
+    folder = sentences(tmp_path, max_queries=4, max_documents=9)
+    for code in ("sw", "de"):
+        found = load_collection(folder, code)
+        assert (found.name, len(found.queries), len(found.corpus)) == ("news", 4, 9)
+        for query, text in found.queries.items():
+            [document] = found.qrels[query]
+            assert found.corpus[document] == text.replace(f"{code} maneno", "English text")
+
+
+def test_more_sentences_than_there_are_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"sw\.jsonl: 13 sentences are asked for, it has 12 different ones"):
+        sentences(tmp_path, max_queries=4, max_documents=13)

@@ -141,6 +141,14 @@ def test_two_words_can_change_places_and_one_cannot():
     assert noisy({"q": "Hallo!"}, "word_order", 1.0).applicable == 0
 
 
+def test_words_are_written_together_and_nothing_else_changes():
+    found = noisy({"q": "Wie viele Punkte gab es, 2016?"}, "spaces", 1.0)
+    assert (found.texts["q"], found.units) == ("WievielePunktegabes, 2016?", 4), "a space behind a mark stays"
+    texts = noisy(GERMAN, "spaces", 0.25).texts
+    assert all(texts[query].replace(" ", "") == text.replace(" ", "") for query, text in GERMAN.items())
+    assert noisy(CHINESE, "spaces", 1.0, "zh").why_not == "no query has two words divided by a space"
+
+
 def test_words_are_switched_by_the_dictionary_alone_and_keep_their_capital():
     assert noisy({"q": "Wie viele Punkte gab es?"}, "code_switching", 1.0).texts["q"] == "How many Points gab es?"
     found = noisy({"q": "Panthers"}, "code_switching", 1.0)

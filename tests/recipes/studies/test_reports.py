@@ -70,7 +70,9 @@ def test_a_smaller_variance_is_found_and_said_first(tmp_path):
     answer = write_report(results("variance", variance_rows(np.random.default_rng(0), 0.12), tmp_path, EIGHT))
     assert "smaller with transport" in answer
     text = written(tmp_path)
-    assert text.split("\n\n")[1].startswith("**transport against contrastive")
+    first = text.split("\n\n")[1]
+    assert first == "**Yes: on tiny, scores vary less between languages with transport than with contrastive.**"
+    assert answer.startswith(first.strip("*"))
     table = pd.read_csv(tmp_path / "report/tables/tests.csv").iloc[0]
     assert table["deviations"] < 0
     assert table["deviations_high"] < 0
@@ -80,6 +82,9 @@ def test_a_smaller_variance_is_found_and_said_first(tmp_path):
 def test_the_same_variance_is_called_not_told_apart(tmp_path):
     answer = write_report(results("variance", variance_rows(np.random.default_rng(0), 0.02), tmp_path, EIGHT))
     assert "is not distinguishable between the two" in answer
+    assert answer.startswith("No difference was found: on tiny, scores vary about as much between languages with transport as")
+    ending = written(tmp_path).rstrip().splitlines()[-1]
+    assert ending.startswith("- tiny: more languages. With 8, the test finds a difference four times in five only where")
 
 
 def test_a_language_with_one_query_has_no_interval_and_the_rest_is_reported(tmp_path):
@@ -134,6 +139,7 @@ def test_the_loss_per_halving_and_where_distillation_pays_are_those_of_the_data(
     assert summary.loc["optical", "per_halving_low"] < 0.1 < summary.loc["optical", "per_halving_high"] + 0.01
     assert summary.loc["optical", "area"] == pytest.approx(0.4, abs=0.02)
     assert "distillation pays from 20 pairs of bitext on" in answer
+    assert re.match(r"Halving the bitext costs transport \+ pooled MSE 0\.\d+ of nDCG@10, and distillation pays from", answer)
     assert "4 labelled pairs change the student that had no bitext by +0.0" in answer
     assert "4 labelled pairs" in written(tmp_path)
     assert r"95 \% intervals" in (tmp_path / "report/tables/summary.tex").read_text()
@@ -154,7 +160,7 @@ def test_a_size_that_a_language_does_not_have_stands_at_what_was_there(tmp_path)
 
 def test_distillation_that_never_pays_is_called_so(tmp_path):
     answer = write_report(results("low_resource", low_resource_rows(np.random.default_rng(0), 0.0), tmp_path))
-    assert "distillation pays beyond chance at no size that was run" in answer
+    assert "distillation pays significantly at no size that was run" in answer
     assert "no size that was run" in written(tmp_path)
 
 
@@ -228,3 +234,11 @@ def test_a_failed_run_is_named_in_the_report(tmp_path):
     failed = {"cell": "distil-yo-seed_0", "stage": "distil", "state": "failed", "seconds": "2", "error": "no queries in 'yo'"}
     write_report(dataclasses.replace(found, cells=pd.concat([found.cells, pd.DataFrame([failed])])))
     assert "`distil-yo-seed_0` failed: no queries in 'yo'" in written(tmp_path)
+
+
+def test_a_page_ends_with_what_would_change_the_answer(tmp_path):
+    changes = "would_change=[Longer training., More languages.]"
+    write_report(results("variance", variance_rows(np.random.default_rng(0), 0.12), tmp_path, EIGHT, changes))
+    heading, bullets = written(tmp_path).rstrip().split("\n\n")[-2:]
+    assert heading == "## What would change this answer"
+    assert bullets == "- Longer training.\n- More languages."
