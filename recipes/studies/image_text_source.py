@@ -55,6 +55,32 @@ class ImageTextSource:
 
 
 @dataclass
+class EmojiPictures:
+    """Emoji in place of photographs, see `emoji_pictures.py`.
+
+    Args:
+        font: a TrueType font with colour bitmaps, such as Noto Color Emoji (`fonts-noto-color-emoji` of Debian).
+        annotations: names and keywords, a line each: `{"id": "U+1F431", "en": {"name", "keywords"}, "sw": …}`, as
+            recipes/quickstart has them.
+        pictures: for testing; the names of all others are learnt from.
+        size: of a picture's sides.
+        layers: of the joint space's towers.
+        training_steps: of the joint space.
+    """
+
+    font: str
+    annotations: str
+    pictures: int = 300
+    size: int = 48
+    layers: int = 3
+    training_steps: int = 1500
+
+    def __post_init__(self) -> None:
+        if self.pictures < 2 or self.training_steps < 0 or self.size % 8:
+            raise ValueError("pictures must be at least 2, training_steps at least 0, size a multiple of 8.")
+
+
+@dataclass
 class SyntheticImages:
     """What is made in place of published images, see `synthetic/images.py`.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -24,7 +25,7 @@ from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.json_files import write_json
 
-from ..checked_yaml import PACKAGE_FOLDER, build, read_values
+from ..checked_yaml import PACKAGE_FOLDER, build, read_values, substitute
 from ..runs.causal_run import CausalRun
 from ..runs.distillation_run import Run
 from ..runs.recipe.causal import CausalRecipe
@@ -33,7 +34,9 @@ from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
 from ..runs.run_folder import differing_keys
 from .cells import STAGES, AnyRecipe, Cell, Places, cells_of, recipe_of, source_of
+from .emoji_pictures import write_emoji_pictures
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
+from .image_text_source import EmojiPictures
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
@@ -68,6 +71,11 @@ class StudyRun:
                 study.paths |= write_synthetic_questions(study.root / "synthetic_questions", languages)
         if study.synthetic_images is not None:
             study.paths |= write_synthetic_images(study.root / "synthetic_images", languages, study.synthetic_images)
+        if study.emoji_pictures is not None:
+            names = {f"paths.{name}": path for name, path in study.paths.items()}
+            options = build(EmojiPictures, substitute(dataclasses.asdict(study.emoji_pictures), names), "emoji_pictures")
+            others = [code for code in languages if code != "en"]
+            study.paths |= write_emoji_pictures(study.root / "emoji_pictures", others, options)
         self.cells = cells_of(study)
         self.recipes = {cell: recipe_of(study, cell) for cell in self.cells}
         # Each job has a GPU of its own where there are several.

@@ -13,7 +13,7 @@ from trainer.bitext import BitextSource
 
 from ..checked_yaml import build, merged, override, read_values, substitute, unknown_key, write_values
 from ..runs.recipe.evaluation import CollectionSource
-from .image_text_source import ImageTextSource, SyntheticImages
+from .image_text_source import EmojiPictures, ImageTextSource, SyntheticImages
 
 ALL_LANGUAGES = "mul"
 """The language of a student of several languages."""
@@ -181,6 +181,7 @@ class Study:
         limits: what the answer does not show, a sentence each, for the report.
         would_change: what would change the answer, a sentence each, for the end of the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
+        emoji_pictures: draw emoji, write their names as captions, train a small joint space, and point `paths` to them.
         synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
         keep_models: keep the weights of all students; else they go when no run needs them any more.
         report_options: of the report, see its module.
@@ -210,6 +211,7 @@ class Study:
     limits: list[str] = field(default_factory=list)
     would_change: list[str] = field(default_factory=list)
     synthetic_data: bool = False
+    emoji_pictures: EmojiPictures | None = None
     synthetic_images: SyntheticImages | None = None
     keep_models: bool = False
     report_options: dict[str, Any] = field(default_factory=dict)

@@ -10,7 +10,8 @@ import gzip
 import io
 import itertools
 import random
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ _COLOURS = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f4fd8", "yellow": "
             "white": "#f8f8f8"}  # fmt: skip
 _SHAPES = ("disc", "box", "bar")
 _SIZE = 32
-_LAYERS = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+_LAYERS = 2
+SPLIT = "test_2016_flickr"
+"""The set of captions that is tested, as Multi30k names it."""
 _BATCH = 64
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
@@ -57,15 +60,14 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
         raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
         splits.mkdir(parents=True)
         raw.mkdir()
-        (splits / "test_2016_flickr.txt").write_text(
-            "".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8"
-        )
+        (splits / "{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
         for number, code in enumerate(codes):
-            for part, own in (("test_2016_flickr", tested), ("train", trained)):
+            for part, own in ((SPLIT, tested), ("train", trained)):
                 captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]
                 with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
                     stream.write("".join(f"{caption}\n" for caption in captions))
-        _write_clip(scratch / "clip", trained, options.training_steps)
+        texts = [[_caption(scene)] for scene in trained]
+        write_clip(scratch / "clip", [_drawn(scene) for scene in trained], texts, size=_SIZE, steps=options.training_steps)
         write_backbone(scratch / "student")
     return places
 
@@ -92,12 +94,12 @@ def _drawn(scene: _Scene) -> bytes:
     return stream.getvalue()
 
 
-def _tokenizer() -> CLIPTokenizer:
-    """CLIP's kind of tokenizer with the captions' words as pieces, and bytes for everything else."""
+def _tokenizer(words: Iterable[str]) -> CLIPTokenizer:
+    """CLIP's kind of tokenizer with some words as pieces, and bytes for everything else."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     pieces = dict.fromkeys([*alphabet, *(f"{letter}</w>" for letter in alphabet)])
     merges: list[tuple[str, str]] = []
-    for word in (*_COLOURS, *_SHAPES, "beside"):
+    for word in words:
         letters = [*word[:-1], f"{word[-1]}</w>"]
         for end in range(1, len(letters)):
             merge = ("".join(letters[:end]), letters[end])
@@ -108,33 +110,54 @@ def _tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(vocabulary, merges, model_max_length=77)
 
 
-def _write_clip(folder: Path, scenes: Sequence[_Scene], steps: int) -> None:
-    tokenizer = _tokenizer()
-    processor = CLIPImageProcessorPil(size={"shortest_edge": _SIZE}, crop_size={"height": _SIZE, "width": _SIZE})
+def write_clip(
+    folder: Path,
+    pictures: Sequence[bytes],
+    texts: Sequence[Sequence[str]],
+    *,
+    size: int,
+    steps: int,
+    layers: int = _LAYERS,
+) -> None:
+    """A small CLIP that has learnt pictures with texts.
+
+    Args:
+        folder: where it is saved, with tokenizer and image processor.
+        pictures: as image files.
+        texts: those of each picture; one is drawn whenever the picture is learnt.
+        size: of a picture's sides.
+        steps: of training; 0 leaves it random.
+        layers: of both towers.
+    """
+    words = dict.fromkeys(word for own in texts for text in own for word in re.findall(r"[a-z]+", text.lower()))
+    tokenizer = _tokenizer(words)
+    processor = CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
     ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
-    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77} | ids | _LAYERS
-    vision = {"image_size": _SIZE, "patch_size": 8} | _LAYERS
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": layers, "num_attention_heads": 4}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": 77} | ids | sizes
+    vision = {"image_size": size, "patch_size": 8} | sizes
     with seeded():
         model = CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=32))
         if steps:
-            _train(model, tokenizer, processor, scenes, steps)
+            _train(model, tokenizer, processor, pictures, texts, steps)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
-def _train(model: CLIPModel, tokenizer: Any, processor: Any, scenes: Sequence[_Scene], steps: int) -> None:
+def _train(
+    model: CLIPModel, tokenizer: Any, processor: Any, pictures: Sequence[bytes], texts: Sequence[Sequence[str]], steps: int
+) -> None:
     from PIL import Image
 
-    pictures = [Image.open(io.BytesIO(_drawn(scene))) for scene in scenes]
-    pixels = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    texts = tokenizer([_caption(scene) for scene in scenes], padding=True, return_tensors="pt")
+    pixels = processor(images=[Image.open(io.BytesIO(one)) for one in pictures], return_tensors="pt")["pixel_values"]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
-    generator = torch.Generator().manual_seed(0)
+    generator, draws = torch.Generator().manual_seed(0), random.Random(0)
     model.train()
     for _ in logging.tqdm(range(steps), desc="Training the tiny CLIP", unit="update"):
-        chosen = torch.randperm(len(scenes), generator=generator)[:_BATCH]
-        batch = {name: values[chosen] for name, values in texts.items()}
+        chosen = torch.randperm(len(pictures), generator=generator)[:_BATCH]
+        own = [draws.choice(texts[place]) for place in chosen.tolist()]
+        batch = tokenizer(own, padding=True, truncation=True, return_tensors="pt")
         model(pixel_values=pixels[chosen], return_loss=True, **batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()

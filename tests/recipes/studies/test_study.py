@@ -8,6 +8,7 @@ import yaml
 from recipes.runs.recipe.distillation import Recipe
 from recipes.runs.recipe.retrieval import RetrievalRecipe
 from recipes.studies.cells import Cell, cells_of, distillation_recipe, fine_tuning_recipe, source_of
+from recipes.studies.reporting.write_report import check_report
 from recipes.studies.study import Study, load_study
 
 LOW, VARIANCE = "recipes/studies/low_resource/study.yaml", "recipes/studies/variance/study.yaml"
@@ -20,6 +21,30 @@ def smoke(*overrides: str) -> Study:
 
 def names(study: Study, stage: str) -> list[str]:
     return [cell.name for cell in cells_of(study) if cell.stage == stage]
+
+
+@pytest.mark.parametrize("name", ["adversarial", "domain", "image_text", "low_resource", "variance"])
+def test_students_of_a_multilingual_encoder_have_it_for_teacher_or_start_and_name_their_limits(name: str):
+    places = [f"paths.{one}=folder/{one}" for one in ("start", "bitext", "collections", "questions", "font", "annotations")]
+    pictures = [f"paths.{one}=folder/{one}" for one in ("clip", "multi30k", "images")]  # made when the study is started
+    known = places if name != "image_text" else [places[0], *places[-2:], *pictures]
+    study = load_study(f"recipes/studies/{name}/study.yaml", "multilingual", known, "out")
+    recipes = [distillation_recipe(study, cell) for cell in cells_of(study) if cell.stage == "distil"]
+    for recipe in recipes:
+        own = recipe.student.start == "teacher"
+        assert (recipe.teacher.model if own else recipe.student.start) == "folder/start"
+        assert recipe.training["embedding_learning_rate"] == 0
+        assert set(recipe.baselines) <= set(study.systems), "the report has a name for every system"
+    assert study.seeds == [0, 1, 2]
+    assert study.limits
+    assert study.would_change
+    check_report(study)
+
+
+def test_a_profile_leaves_a_baseline_out_by_null():
+    study = smoke("distil.values.baselines.contrastive=null")
+    cell = next(cell for cell in cells_of(study) if cell.stage == "distil")
+    assert set(distillation_recipe(study, cell).baselines) == {"transport", "pooled_mse"}
 
 
 def test_a_sweep_is_every_combination_and_a_factor_may_leave_a_stage_out():
@@ -119,7 +144,7 @@ def test_a_study_that_ships_is_found_from_any_folder_and_is_no_recipe(tmp_path: 
 
 
 def test_an_unknown_profile_and_a_recipe_in_place_of_a_study_are_told(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"no profile 'big'. Profiles: full, local, smoke"):
+    with pytest.raises(ValueError, match=r"no profile 'big'. Profiles: full, local, multilingual, smoke"):
         load_study(LOW, "big")
     with pytest.raises(ValueError, match="is no study"):
         load_study("recipes/quickstart/swahili.yaml")

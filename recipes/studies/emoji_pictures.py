@@ -1,0 +1,116 @@
+"""Pictures of emoji, their names in many languages, and a small joint space of both that is trained on the spot.
+
+For a machine without CLIP and captioned photographs: real text by native speakers (Unicode CLDR) on pictures that people use,
+drawn with a colour font. The joint space is CLIP's architecture, small: it learns every picture with its English name and
+keywords, so it finds all pictures by English names. Students learn the names of some emoji and are tested on those of others.
+It says something about names of things, nothing about photographs.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modeling_optical.files.atomic_write import replacing_folder
+
+from .image_text_source import EmojiPictures
+from .synthetic.data import places_in
+from .synthetic.images import SPLIT, write_clip
+
+_FONT_SIZE = 109  # the only one that bitmap fonts such as Noto Color Emoji have
+_CANVAS = (136, 128)
+
+
+@dataclass(frozen=True)
+class _Emoji:
+    identifier: str
+    names: dict[str, str]
+    keywords: list[str]
+    picture: bytes
+
+
+def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiPictures) -> dict[str, str | None]:
+    """Writes pictures, captions in Multi30k's layout and the joint space, unless they are there.
+
+    Args:
+        folder: where.
+        languages: of the captions, beside English.
+        options: font, names, sizes.
+
+    Returns:
+        The names `clip`, `multi30k` and `images` of a study's `paths`.
+
+    Raises:
+        FileNotFoundError: without the font or the names. ImportError: without Pillow.
+        ValueError: if the font draws fewer emoji than are asked for.
+    """
+    places = places_in(folder, "clip", "multi30k", "images")
+    if folder.is_dir():
+        return places
+    found = _drawn_emoji(options, ["en", *languages])
+    if len(found) < options.pictures * 2:
+        raise ValueError(
+            f"emoji_pictures: {options.font} draws {len(found)} emoji that have names in all languages; as many again as "
+            f"`pictures` ({options.pictures}) are needed to learn from."
+        )
+    random.Random(0).shuffle(found)
+    tested, learnt = found[: options.pictures], found[options.pictures :]
+    with replacing_folder(folder) as scratch:
+        (scratch / "images").mkdir()
+        for emoji in tested:
+            (scratch / "images" / f"{emoji.identifier}.png").write_bytes(emoji.picture)
+        raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
+        splits.mkdir(parents=True)
+        raw.mkdir()
+        (splits / f"{SPLIT}.txt").write_text("".join(f"{emoji.identifier}.png\n" for emoji in tested), encoding="utf-8")
+        for code in ("en", *languages):
+            for part, own in ((SPLIT, tested), ("train", learnt)):
+                with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
+                    stream.write("".join(f"{emoji.names[code]}\n" for emoji in own))
+        texts = [[emoji.names["en"], ", ".join(emoji.keywords)] for emoji in found]
+        pictures = [emoji.picture for emoji in found]
+        write_clip(scratch / "clip", pictures, texts, size=options.size, steps=options.training_steps, layers=options.layers)
+    return places
+
+
+def _drawn_emoji(options: EmojiPictures, languages: Sequence[str]) -> list[_Emoji]:
+    """Those of one character that have a name in every language and that the font draws in colour."""
+    try:
+        from PIL import ImageFont
+    except ImportError as error:
+        raise ImportError('emoji pictures need Pillow: pip install "modeling-optical[studies]"') from error
+    annotations = Path(options.annotations)
+    for path in (Path(options.font), annotations):
+        if not path.is_file():
+            raise FileNotFoundError(f"emoji_pictures: {path} is not there.")
+    font = ImageFont.truetype(options.font, _FONT_SIZE)
+    found = []
+    for line in annotations.read_text(encoding="utf-8").splitlines():
+        record = json.loads(line)
+        code_point = record["id"].removeprefix("U+")
+        names = {code: record.get(code, {}).get("name", "") for code in languages}
+        if len(code_point) <= 5 and all(names.values()):  # one character
+            picture = _drawn(chr(int(code_point, 16)), font, options.size)
+            if picture is not None:
+                found.append(_Emoji(code_point, names, record["en"]["keywords"], picture))
+    return found
+
+
+def _drawn(character: str, font: Any, size: int) -> bytes | None:
+    """The picture as PNG on a white ground; None for a character that the font does not draw in colour."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("RGB", _CANVAS, "white")
+    ImageDraw.Draw(canvas).text((0, 0), character, font=font, embedded_color=True)
+    reds, greens, blues = (channel.histogram() for channel in canvas.split())
+    if reds == greens == blues:
+        return None
+    stream = io.BytesIO()
+    canvas.resize((size, size)).save(stream, "PNG")
+    return stream.getvalue()
