@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -122,3 +123,18 @@ def autocast(precision: str | None, device: torch.device, dtype: torch.dtype, to
     if name == "fp32" or (precision == "auto" and device.type == "cpu" and tokens < SMALL_BATCH):
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=_TYPES[name])
+
+
+@contextmanager
+def keeping_casts() -> Iterator[None]:
+    """Weights that `autocast` has converted for one batch serve the next ones, too, until the block ends.
+
+    By itself it converts them for every batch, which takes as long as some hundred tokens. Weights without gradient are
+    converted every time in any case.
+    """
+    torch.autocast_increment_nesting()
+    try:
+        yield
+    finally:
+        if torch.autocast_decrement_nesting() == 0:
+            torch.clear_autocast_cache()

@@ -12,7 +12,7 @@ from transformers.utils import logging
 
 from .configuration_optical import KINDS
 from .late_interaction import search
-from .precision import autocast
+from .precision import autocast, keeping_casts
 from .pretrained import refuse_unknown
 
 if TYPE_CHECKING:
@@ -190,12 +190,15 @@ class TextEncoder:
         was_training = self.training
         self.eval()
         try:
-            with logging.tqdm(
-                total=len(texts),
-                desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
-                unit="text",
-                disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
-            ) as bar:
+            with (
+                keeping_casts(),
+                logging.tqdm(
+                    total=len(texts),
+                    desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
+                    unit="text",
+                    disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
+                ) as bar,
+            ):
                 for start in range(0, len(order), batch_size):
                     chosen = order[start : start + batch_size]
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)

@@ -114,3 +114,20 @@ def test_encoding_in_bf16_stays_near_fp32_and_alike_for_every_way_to_ask(bert: s
         assert second.dtype == torch.float32
         torch.testing.assert_close(second, first, atol=0.05, rtol=0)
     assert any(not torch.equal(one, other) for one, other in zip(exact, asked, strict=True))
+
+
+def test_encoding_in_bf16_never_uses_weights_that_have_changed_since(bert: str):
+    texts = ["the cat sat on the mat", "a good teacher"] * 40
+    model, fresh = load_checkpoint(bert, precision="bf16"), load_checkpoint(bert, precision="bf16")
+    before = model.encode_document(texts, batch_size=8, convert_to_tensor=True)
+    for changed in (model, fresh):
+        with torch.no_grad():
+            for parameter in changed.parameters():
+                parameter.mul_(0.8)
+    after, expected = (m.encode_document(texts, batch_size=8, convert_to_tensor=True) for m in (model, fresh))
+    assert any(not torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert all(torch.equal(one, other) for one, other in zip(after, expected, strict=True))
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # and training after it has its gradients
+        model(**{k: v for k, v in model.processor(texts[:2]).items() if k != "content_mask"}).token_vectors.sum().backward()
+    assert model.get_input_embeddings().weight.grad is not None
+    assert all(p.grad is not None for name, p in model.named_parameters() if "pooler" not in name)
