@@ -85,7 +85,7 @@ class CardData:
         collections: where collections are to be found.
         date: of the results, ISO 8601.
         symmetric: whether the student was trained to encode documents, too.
-        rivals: systems that one could use in place of the student.
+        rivals: systems that one could use instead of the student.
         training_notes: what a reader should know of the training, in sentences.
         fewest_pairs: with fewer of a language, the card warns; 0 never does.
     """

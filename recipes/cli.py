@@ -84,7 +84,7 @@ Teach an English retriever another language, from bitext.
   optical study recipes/studies/…/study.yaml      a research question: a grid of runs and its report
   optical card RUN --license … --add-results …    complete the model card of a finished run
   optical push FOLDER org/name                    put a student on the Hub (--dry-run shows what would go there)
-  optical doctor                                  versions, devices, what is missing (`optical --version`: versions alone)
+  optical doctor                                  versions, devices, missing packages (`optical --version`: versions alone)
   optical completion bash                         completion by the tab key: eval "$(optical completion bash)"
 """
 

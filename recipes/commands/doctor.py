@@ -117,7 +117,7 @@ def _speed(seconds: float) -> None:
 
 
 def _shadowed(name: str) -> str | None:
-    """Why another module of that name would be imported in place of ours."""
+    """Why another module of that name would be imported instead of ours."""
     ours = Path(__file__).resolve().parents[2] / name
     spec = importlib.util.find_spec(name)
     found = Path(spec.origin).resolve().parent if spec and spec.origin else None

@@ -33,7 +33,7 @@ def encoding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="JSONL file with `_id` and `text`, folder in BEIR's layout, or Hub id")
     parser.add_argument("--model", required=True, help="encodes the documents: folder, Hub id or package:NAME/PATH")
     parser.add_argument("--dtype", choices=("float16", "int8", "float32"), default="float16", help="as stored (float16)")
-    parser.add_argument("--pool-factor", type=int, choices=(2, 3, 4), help="token pooling: one vector in so many is left")
+    parser.add_argument("--pool-factor", type=int, choices=(2, 3, 4), help="token pooling: keep one vector in 2, 3 or 4")
     parser.add_argument("--batch-size", type=int, default=32, help="documents per forward pass (32)")
     add_encoder_options(parser)
 

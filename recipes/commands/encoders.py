@@ -1,4 +1,4 @@
-"""What all commands that encode texts are told about it."""
+"""Options that all commands that encode texts share."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             f"{output} is the folder of a run and keeps its results. Choose another --output, such as {output}-more."
         )
     if (output / "results.json").exists():
-        read_results(output / "results.json")  # a file of somebody else is told before anything is computed
+        read_results(output / "results.json")  # so that a file of another program stops the command before it computes anything
     evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
     systems, not_run, notes, collections = _Systems(options, evaluator), [], [], []
     for language in dict.fromkeys(options.language):

@@ -62,7 +62,7 @@ def _export(options: argparse.Namespace) -> int:
         before = folder_bytes(folder)
         changes = add_sentence_transformers(model, folder, nearest=options.nearest)
         note_sentence_transformers(folder)
-        grown = f", {folder_bytes(folder) / 1e6:.0f} MB in place of {before / 1e6:.0f}: the backbone is there twice"
+        grown = f", {folder_bytes(folder) / 1e6:.0f} MB instead of {before / 1e6:.0f}: the backbone is there twice"
     else:
         folder = Path(options.output).expanduser()
         changes = export_checkpoint(model, folder, options.format, nearest=options.nearest, overwrite=options.overwrite)

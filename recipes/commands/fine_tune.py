@@ -26,7 +26,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     tune.add_argument(
         "--negatives", choices=("judged", "random", "bm25"), default="judged", help="of --judged, beside documents of grade 0"
     )
-    tune.add_argument("--examples", type=int, help="only the first so many")
+    tune.add_argument("--examples", type=int, help="how many of them to train on (default: all)")
     tune.add_argument("--language", default="en", help="code of the queries' language (default: en)")
     tune.add_argument("--collection", action="append", default=[], help="test collection; may be repeated")
     tune.add_argument("--held-out", type=float, default=0.0, help="share of the queries to measure on instead (default: 0)")

@@ -25,7 +25,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--setting", action="append", default=[], metavar="key=value", help="setting of the engine; may be repeated"
     )
     index.add_argument(
-        "--encoded", metavar="DIR", help="what `optical encode` made of this corpus, in place of encoding it here"
+        "--encoded", metavar="DIR", help="what `optical encode` made of this corpus, instead of encoding it here"
     )
     change = index.add_mutually_exclusive_group()
     change.add_argument("--add", action="store_true", help="add the corpus to the index in --output")

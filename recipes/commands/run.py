@@ -49,7 +49,7 @@ def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
         print(describe_run(recipe))
         return 0
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        Run.check_training(recipe)  # a slip is told once, before the processes start
+        Run.check_training(recipe)  # so that a wrong key fails once, before the processes start
         return _launch(recipe, options.num_processes, options.overwrite)
     Run(recipe, overwrite=options.overwrite)()
     return 0

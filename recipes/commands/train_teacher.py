@@ -41,7 +41,7 @@ def carry_out_training(recipe: RetrievalRecipe, options: argparse.Namespace) -> 
     from ..runs.retrieval_run import RetrievalRun
 
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
-        RetrievalRun.check_training(recipe)  # a slip is told once, before the processes start
+        RetrievalRun.check_training(recipe)  # so that a wrong key fails once, before the processes start
         with tempfile.TemporaryDirectory() as scratch:
             resolved = write_text(Path(scratch) / "recipe.yaml", recipe.to_yaml())
             overwrite = ["--overwrite"] if options.overwrite else []

@@ -1,4 +1,4 @@
-"""`student.lora`: low-rank adapters in place of all weights."""
+"""`student.lora`: low-rank adapters instead of all weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_lora(options: dict[str, Any] | None) -> None:
 
 
 def with_lora(student: PreTrainedModel, options: dict[str, Any] | None) -> Any:
-    """The student with an adapter that is trained in place of its weights; the student itself for None."""
+    """The student with an adapter that is trained instead of its weights; the student itself for None."""
     if options is None:
         return student
     from peft import LoraConfig, get_peft_model

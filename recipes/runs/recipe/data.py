@@ -28,7 +28,7 @@ class AnnotationsSource:
     Args:
         path: a JSONL file with a line per concept: `{"id", "en": {"name", "keywords"}, "sw": …}`.
         held_out: share of the concepts that are queries and never trained on.
-        validation: use a part of the training concepts as held-out ones in place of them, to choose settings by.
+        validation: use a part of the training concepts as held-out ones instead, to choose settings by.
         seed: of the split by concept.
         license: of the annotations, for the model card.
     """
@@ -93,7 +93,7 @@ class DataRecipe:
         if self.max_training_pairs is not None and self.max_training_pairs < 1:
             raise ValueError(f"max_training_pairs is {self.max_training_pairs}; it must be at least 1, or null for all.")
         if self.max_training_pairs is not None and self.streaming is not None:
-            raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps in place of it.")
+            raise ValueError("max_training_pairs and streaming cannot go together: set training.max_steps instead.")
         if self.code_switching is not None and self.streaming is not None:
             raise ValueError("code_switching and streaming cannot go together: the table of translations needs all pairs.")
         if self.mixture is not None:

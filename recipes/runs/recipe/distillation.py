@@ -29,9 +29,9 @@ class TeacherRecipe(CheckpointRecipe):
         language: what it is good in; also the language of the ceiling's queries.
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
-        live: compute its vectors in every step in place of the cache.
+        live: compute its vectors in every step instead of the cache.
         license: of the teacher, for the model card; null reads it from the teacher's own card.
-        config: values of `OpticalConfig` (query_length, query_prompt …) in place of its own.
+        config: values of `OpticalConfig` (query_length, query_prompt …) instead of its own.
     """
 
     model: str = ""
@@ -79,8 +79,8 @@ class StudentRecipe(CheckpointRecipe):
         max_length: tokens per text of the bitext, on both sides.
         max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
         encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
-            `kind: both` teaches that), in place of the teacher.
-        lora: train a LoRA adapter in place of all weights: values of PEFT's `LoraConfig`; null trains all weights. The saved
+            `kind: both` teaches that), instead of the teacher.
+        lora: train a LoRA adapter instead of all weights: values of PEFT's `LoraConfig`; null trains all weights. The saved
             student has the adapter merged in.
         license: of what the student starts from, for the model card; null reads it from that model's own card.
     """

@@ -130,7 +130,7 @@ class ChoiceHeadRecipe:
 
 @dataclass
 class RivalRecipe(CheckpointRecipe):
-    """A model that one could use in place of the student; also how it is read, see `CheckpointRecipe`.
+    """A model that one could use instead of the student; also how it is read, see `CheckpointRecipe`.
 
     Args:
         model: folder, Hub id or `package:NAME/PATH`.
@@ -176,7 +176,7 @@ class EvaluationRecipe:
         questions: multiple-choice questions in the student's language, answered by late interaction.
         question_length: tokens of the longest question; null takes each model's query length.
         choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
-        rivals: name to a model that one could use in place of the student, measured beside it.
+        rivals: name to a model that one could use instead of the student, measured beside it.
         references: what is measured beside it and needs no other model: `bm25`, `structured_queries` (BM25 with a table of
             translations that is learnt from the training pairs) and `fused` (that and the student, by reciprocal rank).
         metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.

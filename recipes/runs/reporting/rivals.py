@@ -1,4 +1,4 @@
-"""What one could use in place of the student."""
+"""What one could use instead of the student."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def verdicts(evaluator: Evaluator, metric: str, rivals: Iterable[str], student: 
     Args:
         evaluator: with the values of all systems.
         metric: by which they are compared.
-        rivals: names of the systems that one could use in place of the student.
+        rivals: names of the systems that one could use instead of the student.
         student: its name.
     """
     rivals, found = list(rivals), []

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 from matplotlib.axes import Axes
 
+from hub_cards.results import of_the_way
+
 from ..reporting.comparisons import LEVEL, compared, is_significant, with_holm
 from ..reporting.document import ReportDocument
 from ..reporting.estimates import MISSING, Estimate, Row, number
@@ -118,7 +120,8 @@ def _way(panel: Panel, system: str, language: str) -> str:
     """Share of the way from floor to ceiling; missing where one of them is, or they are the same."""
     found = [panel.estimate(name, language) for name in ("floor", system, "ceiling")]
     floor, own, ceiling = (one.value for one in found)
-    return f"{(own - floor) / (ceiling - floor):.0%}" if all(found) and ceiling > floor else MISSING
+    share = of_the_way(own, floor, ceiling) if all(found) else None
+    return MISSING if share is None else f"{share:.0%}"
 
 
 def _tests(panels: Sequence[Panel], options: RankingOptions) -> list[Row]:
