@@ -3,18 +3,19 @@
     optical run recipes/students/sw.yaml paths.bitext=FOLDER paths.collections=FOLDER     # and so, tl, mr, all
     python benchmarks/students.py runs/students
 
-Writes students/<name>.results.json (all rows of a run, and of `optical evaluate` beside it in <name>-more) and the table of
-students/README.md, between its marks.
+Writes students/results.json (the rows of all runs, each with its student) and the table of students/README.md, between its
+marks.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
-from modeling_optical.evaluation import compare_paired, per_query, read_judged_runs, read_results
-from modeling_optical.evaluation.results import write_results
+from modeling_optical.evaluation import UNJUDGED, compare_paired, per_query, read_judged_runs, read_results
 
 FOLDER = Path(__file__).parent / "students"
 METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
@@ -32,10 +33,12 @@ def main() -> None:
     parser.add_argument("runs", type=Path, help="folder that holds the students' run folders")
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
-    lines = []
+    lines: list[str] = []
+    rows: list[dict[str, object]] = []
     for run in sorted(file.parent for file in options.runs.glob("*/results.json")):
-        write_results(FOLDER / f"{run.name}.results.json", read_results(run / "results.json"))
+        rows += [{"student": run.name} | asdict(row) for row in read_results(run / "results.json") if row.metric != UNJUDGED]
         lines += _lines(run)
+    (FOLDER / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them"]
     table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines]) + "\n"
     page = FOLDER / "README.md"

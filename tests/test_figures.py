@@ -21,6 +21,14 @@ LABELS = {
     "greedy alignment": "greedy", "teacher as it comes": "floor", "student": "optical", "BM25": "bm25",
     "teacher, English queries": "ceiling", "Swahili": "sw", "Somali": "so", "Tagalog": "tl", "Filipino": "tl",
     "Marathi": "mr", "Finnish": "fi", "German": "de", "French": "fr",
+    "e5-small, one vector": "multilingual-e5-small", "e5-small, token vectors": "floor",
+    "translation table": "structured_queries",
+    "pooled MSE, contrastive": "pooled_contrastive", "pooled MSE, contrastive, score KL": "pooled_contrastive_kl",
+    "transport, pooled MSE, contrastive": "transport_pooled_contrastive", "transport, contrastive": "transport_contrastive",
+    "transport, pooled MSE, contrastive, ε 0.01": "transport_pooled_contrastive_epsilon_0.01",
+    "transport, contrastive, ε 0.01": "transport_contrastive_epsilon_0.01", "score KL": "score_kl",
+    "plain transport": "plain_transport", "plain transport, ε 0.01": "plain_transport_epsilon_0.01", "greedy": "greedy",
+    "neighbours": "tico19_neighbours", "passages": "tico19_sw_passages", "news passages": "lafand_sw_passages",
     "1,000": "1000", "5,000": "5000", "34,053": "all",
 }  # fmt: skip
 

@@ -56,9 +56,7 @@ def test_tested_pictures_have_captions_in_every_language_and_none_of_them_is_lea
 
 def test_what_is_lacking_is_said(tmp_path, options):
     options.pictures = 10
-    with pytest.raises(
-        ValueError, match=r"draws 11 emoji that have names in all languages; as many again as"
-    ):
+    with pytest.raises(ValueError, match=r"draws 11 emoji that have names in all languages; as many again as"):
         emoji_pictures.write_emoji_pictures(tmp_path / "out", ["sw"], options)
     options.font = "nowhere.ttf"
     with pytest.raises(FileNotFoundError, match=r"nowhere\.ttf is not there"):
