@@ -34,7 +34,7 @@ from trainer.vocabulary.code_switching import add_switched_pairs
 
 from .annotations import load_annotations
 from .recipe.distillation import Recipe
-from .recipe.evaluation import CollectionSource
+from .recipe.evaluation import CollectionSource, check_distinct
 
 logger = logging.get_logger(__name__)
 
@@ -309,6 +309,7 @@ def _collections(recipe: Recipe) -> tuple[list[Collection], list[Collection], di
             continue
         ceiling.corpus = found[0].corpus  # one corpus, encoded once
         ceilings.append(ceiling)
+    check_distinct(collections)
     return collections, ceilings, origins
 
 

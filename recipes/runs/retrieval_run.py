@@ -19,6 +19,7 @@ from trainer.retrieval.labelled_evaluation import labelled_collection
 from ..speed import Speed, Work
 from .progress import examples_seen, relative_length, relative_size
 from .provenance import file_fingerprint
+from .recipe.evaluation import check_distinct
 from .recipe.retrieval import RetrievalRecipe
 from .skeleton import FolderRun
 
@@ -47,6 +48,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         self._collections = [
             source.load(one) for source in recipe.evaluation.collections for one in source.of([recipe.language])
         ]
+        check_distinct(self._collections)
 
     def work(self) -> list[ResultRow]:
         recipe = self.recipe

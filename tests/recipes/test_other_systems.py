@@ -10,9 +10,11 @@ import sys
 import pytest
 
 from modeling_optical import OpticalRetriever, load_checkpoint
+from modeling_optical.evaluation import Collection
 from recipes.checked_yaml import PACKAGE_FOLDER
 from recipes.cli import main
 from recipes.runs.recipe.distillation import Recipe
+from recipes.runs.recipe.evaluation import check_distinct
 from trainer.causal.collator import CausalCollator
 from trainer.distillation.collator import DistillationCollator
 from trainer.retrieval.collator import RetrievalCollator
@@ -52,6 +54,34 @@ def test_systems_whose_folders_would_be_one_on_macos_and_windows_are_refused(nam
     values = {"language": "sw", "teacher": {"model": "t"}, "baselines": {name: {} for name in names}}
     with pytest.raises(ValueError, match=rf"baselines\.{names[-1]}: there is a system .* already"):
         Recipe.of(values | {"data": {"bitext": [{"path": "pairs.tsv"}]}})
+
+
+@pytest.mark.parametrize("name", ["a/b", r"a\b", "a:b", "what?", "dot.", "space ", "NUL", "com1.txt", ""])
+def test_a_system_whose_folder_windows_does_not_take_is_refused(name):
+    values = {"language": "sw", "teacher": {"model": "t"}, "baselines": {name: {}}}
+    with pytest.raises(ValueError, match="not every system takes this"):
+        Recipe.of(values | {"data": {"bitext": [{"path": "pairs.tsv"}]}})
+
+
+def test_collections_whose_run_files_would_be_one_are_refused():
+    one, other, third = (Collection(name, "sw", {}, {}, {}) for name in ("XQuAD", "xquad", "flores"))
+    check_distinct([one, third, Collection("XQuAD", "so", {}, {}, {})])
+    with pytest.raises(ValueError, match=r"'XQuAD\.sw' and 'xquad\.sw'"):
+        check_distinct([one, third, other])
+
+
+def test_a_process_that_starts_anew_makes_the_same_batches(bert, tmp_path):
+    """macOS and Windows start the workers of a data loader anew, where Linux copies the process."""
+    collator = CausalCollator(load_checkpoint(bert).get_processor().tokenizer)
+    pairs = [{"source": "the cat", "target": "paka", "kind": "query", "language": "sw"}] * 2
+    (tmp_path / "work").write_bytes(pickle.dumps((collator, pairs)))
+    script = (
+        "import pickle, sys; collate, pairs = pickle.load(open(sys.argv[1], 'rb')); print(collate(pairs)['input_ids'].tolist())"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PACKAGE_FOLDER.parent)}
+    words = [sys.executable, "-c", script, str(tmp_path / "work")]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert json.loads(done.stdout) == collator(pairs)["input_ids"].tolist(), done.stderr
 
 
 def test_a_windows_path_is_no_hub_id():

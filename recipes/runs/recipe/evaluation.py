@@ -68,6 +68,22 @@ class CollectionSource:
         return collection.reduced(self.max_queries, self.max_documents)
 
 
+def check_distinct(collections: Sequence[Collection]) -> None:
+    """Refuses collections whose results and run files could not be told apart, on a system that takes `A` for `a`, too.
+
+    Raises:
+        ValueError: naming both.
+    """
+    taken: dict[str, str] = {}
+    for name in (f"{collection.name}.{collection.language}" for collection in collections):
+        if (other := taken.get(name.casefold())) is not None:
+            raise ValueError(
+                f"evaluation.collections: two of them are called {other!r} and {name!r}, and their results would be one. "
+                "Rename a folder."
+            )
+        taken[name.casefold()] = name
+
+
 @dataclass
 class QuestionSource:
     """Multiple-choice questions, see `modeling_optical.evaluation.questions.load_questions`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,14 +106,24 @@ class RunRecipe:
         return write_values(self.to_dict())
 
 
+# What Windows allows in no file name, and the names of its devices.
+_NO_FOLDER = re.compile(r'[<>:"/\\|?*\x00-\x1f]|[. ]$|^$')
+_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", "LPT") for number in range(10))}
+
+
 def check_names(baselines: Mapping[str, Any]) -> None:
-    """Refuses names that a folder or a table could not tell apart: macOS and Windows do not tell `A` from `a`.
+    """Refuses names that no folder may have on some system, or that a folder or a table could not tell apart: macOS and
+    Windows do not tell `A` from `a`.
 
     Raises:
-        ValueError: naming both.
+        ValueError: naming the name, and the one that it is too like.
     """
     taken = {name: name for name in ("floor", "start", "prealigned", "optical", "ceiling")}
     for name in baselines:
+        if _NO_FOLDER.search(name) or name.split(".")[0].upper() in _DEVICES:
+            raise ValueError(
+                f"baselines.{name}: not every system takes this as a folder's name. Use letters, digits, `-` and `_`."
+            )
         if (other := taken.get(name.casefold())) is not None:
             raise ValueError(f"baselines.{name}: there is a system {other!r} already. Choose a name with other letters.")
         taken[name.casefold()] = name
