@@ -81,7 +81,17 @@ def main() -> int:
     for isa in [] if options.held_to else options.isa:
         environment = os.environ | {"ONEDNN_MAX_CPU_ISA": isa, "ATEN_CPU_CAPABILITY": isa.lower()}
         with tempfile.TemporaryDirectory() as scratch:
-            command = [sys.executable, __file__, *sys.argv[1:], "--held-to", isa, "--output", f"{scratch}/held"]
+            command = [
+                sys.executable,
+                __file__,
+                *sys.argv[1:],
+                "--rounds",
+                "1",
+                "--held-to",
+                isa,
+                "--output",
+                f"{scratch}/held",
+            ]
             subprocess.run(command, env=environment, check=True)
             results |= json.loads(Path(scratch, "held.json").read_text(encoding="utf-8"))
     print(report(results))
