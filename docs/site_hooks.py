@@ -29,7 +29,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Turns links out of docs/ into links within the site; what is no page of it becomes its name."""
+    """Turns links out of docs/ into links within the site; what is not a page of it becomes its name."""
     if page.file.src_uri in _PAGES:
         up = "../" * page.file.src_uri.count("/")
         return re.sub(r"\[([^\]]+)\]\((?:\.\./)*(?:docs/)?([\w/.]+)\)", lambda m: _resolved(m, up, files), markdown)

@@ -19,7 +19,7 @@ _LONGEST_CARD = 2_000_000
 PLACEHOLDER = "PATH_OR_ID_OF_THIS_MODEL"
 # The oldest transformers that loads a model with the code beside it, from a folder, too (docs/versions.md).
 LOWEST_TRANSFORMERS = "5.10"
-# A mark stands at the start of a line: no value that a template prints does.
+# A mark is at the start of a line: no value that a template prints does.
 _SECTION = re.compile(
     r"^<!-- optical:(?P<name>[\w-]+)\b[^\n]*-->\n(?P<text>.*?)^<!-- /optical:(?P=name) -->", re.DOTALL | re.MULTILINE
 )

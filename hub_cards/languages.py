@@ -8,7 +8,7 @@ import langcodes
 
 
 def bcp47(code: str) -> str | None:
-    """The standard BCP-47 tag of a language code (`iw` is `he`, `zh_hant` is `zh-Hant`); None if it is no known language."""
+    """The standard BCP-47 tag of a language code (`iw` is `he`, `zh_hant` is `zh-Hant`); None if it is not a known language."""
     try:
         tag = langcodes.standardize_tag(code)
     except langcodes.LanguageTagError:

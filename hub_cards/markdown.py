@@ -41,7 +41,7 @@ def plain(value: Any) -> Markdown:
 
 
 def code(value: Any) -> Markdown:
-    """A value as a code span, which may stand in a table, too."""
+    """A value as a code span, which may be in a table, too."""
     text = one_line(value)
     fence = "`" * (_longest_fence(text) + 1)
     space = " " if not text or text[0] == "`" or text[-1] == "`" else ""

@@ -35,7 +35,7 @@ STUDENT = "optical"
 # What a snippet calls a teacher that is not on the Hub.
 _TEACHER = "PATH_OR_ID_OF_THE_TEACHER"
 _SHOWN = ("AP@100", "nDCG@10", "RR@10")
-# What a card shows of the pictures that stand beside it.
+# What a card shows of the pictures that are beside it.
 PICTURES = {
     "pictures/alignment.png": "Transport plan of one held-out pair",
     "pictures/languages.png": "Results by language",

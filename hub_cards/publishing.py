@@ -60,7 +60,7 @@ class Push:
     Attributes:
         repo_id: `organisation/name`.
         files: path in the repository to content: a file here, or bytes.
-        card: the card as it will stand there.
+        card: the card as it will be there.
         notes: what the owner should know before.
         repo_type: `model` or `space`.
         left_out: files of the folder that stay here, with the reason.
@@ -101,7 +101,7 @@ def prepared(folder: str | Path, *, also_sentence_transformers: bool = False) ->
 def check_folder(folder: Path) -> None:
     """Raises if a folder holds no model with a card; the message says what to give in its place."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder: give the folder of a trained student.")
+        raise FileNotFoundError(f"{folder} is not a folder: give the folder of a trained student.")
     if (folder / ADAPTER_FILE).is_file() and not (folder / "config.json").is_file():
         _check_adapter(folder)
     elif not (folder / "config.json").is_file():
@@ -162,7 +162,7 @@ def plan_push(folder: Path, repo_id: str, *, also: Sequence[str] = ()) -> Push:
     missing = [name for name in also if name not in files]
     if missing:
         why = left_out.get(missing[0], "not a file in the folder")
-        raise ValueError(f"{missing[0]} cannot be sent: it is {why}. Give paths as they stand below {folder}.")
+        raise ValueError(f"{missing[0]} cannot be sent: it is {why}. Give paths as they are below {folder}.")
     files[CARD_FILE] = card.encode()
     notes = _notes(folder, card)
     if "config.json" in files:
@@ -273,11 +273,11 @@ def send(
 def check_repo_id(repo_id: str) -> None:
     """Raises ValueError for a name that the Hub does not take."""
     if repo_id.count("/") != 1:
-        raise ValueError(f"{repo_id!r} is no name on the Hub: give organisation/name (or your user name in its place).")
+        raise ValueError(f"{repo_id!r} is not a name on the Hub: give organisation/name (or your user name in its place).")
     try:
         validate_repo_id(repo_id)
     except HFValidationError as error:
-        raise ValueError(f"{repo_id!r} is no name on the Hub: {error}") from None
+        raise ValueError(f"{repo_id!r} is not a name on the Hub: {error}") from None
 
 
 @contextmanager

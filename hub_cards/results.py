@@ -13,7 +13,7 @@ from modeling_optical.evaluation import ResultRow
 
 from .markdown import Markdown, code, table
 
-# Fewer tell nothing: a perfect score on six queries is no result to publish.
+# Fewer tell nothing: a perfect score on six queries is not a result to publish.
 FEWEST_QUERIES = 50
 # The first of these that was measured stands for a collection.
 HEADLINES = ("nDCG@10", "AP@100", "RR@10")
@@ -125,7 +125,7 @@ def eval_results_files(
 def comparison_table(rows: Sequence[ResultRow], metrics: Sequence[str], system: str) -> Markdown:
     """A Markdown table with a line per collection, language and metric; the systems side by side, from floor to ceiling.
 
-    The ceiling asks in the teacher's language, so it stands beside every language of its collection.
+    The ceiling asks in the teacher's language, so it is beside every language of its collection.
     """
     others = [name for name in dict.fromkeys(row.system for row in rows) if name not in (FLOOR, system, CEILING)]
     present = {row.system for row in rows}
@@ -153,7 +153,7 @@ def quality_table(rows: Sequence[ResultRow], system: str, rivals: Sequence[str])
     Args:
         rows: of all systems.
         system: which one.
-        rivals: systems that one could use in its place; the best on a collection stands in its line.
+        rivals: systems that one could use in its place; the best on a collection is in its line.
     """
     metric = headline(rows)
     values = {(row.system, row.collection, row.language): row.value for row in rows if row.metric == metric}

@@ -30,7 +30,7 @@ class OpticalConfig(PreTrainedConfig):
             Size of a token vector. `None`: no projection, the backbone's hidden states are the token vectors. A projection that
             no checkpoint fills starts random and has to be trained.
         projection_layers (`list[dict]`, *optional*):
-            Dense layers in place of the single linear map: each with `out_features`, `bias`, `activation` (name of a class of
+            Dense layers instead of the single linear map: each with `out_features`, `bias`, `activation` (name of a class of
             `torch.nn`, `"Identity"` for none) and `residual`. `embedding_dim` is then the last one's `out_features`.
         query_length (`int`, *optional*, defaults to 32):
             Longest query in tokens, special tokens, prompt and marker included; the rest is cut off. `None`: what the backbone

@@ -156,7 +156,7 @@ def _blocks(lengths: Sequence[int], max_tokens: int) -> Iterator[list[tuple[int,
                 yield block
                 block, room = [], max_tokens
                 continue
-            count = max(count, 1)  # a document longer than a block makes a block of its own
+            count = max(count, 1)  # a document longer than a block makes a separate block
             block.append((count, length))
             room -= count * length
             left -= count

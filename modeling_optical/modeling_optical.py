@@ -292,7 +292,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
             input_ids: (batch, tokens).
             attention_mask: (batch, tokens), non-zero where attention sees the token. None: everywhere.
             token_mask: (batch, tokens) bool, the tokens that take part in MaxSim. None: those that attention sees.
-            inputs_embeds: (batch, tokens, hidden) in place of `input_ids`.
+            inputs_embeds: (batch, tokens, hidden) instead of `input_ids`.
             weigh_tokens_by: `"norm"` and `"attention"`, see `TransportOptions.marginals`; in `token_weights` of the output.
             **kwargs: passed to the backbone (output_hidden_states, output_attentions, position_ids …).
 
@@ -419,7 +419,7 @@ class OpticalForDistillation(OpticalModel):
                 for `transport`. Without `teacher_vectors` there is no loss.
             token_weights: (batch, tokens), what the mass of the tokens is proportional to. None: by `transport.marginals` of
                 the configuration; `"idf"` cannot do without.
-            weigh_tokens_by: in place of `transport.marginals`; () where no transport is to follow.
+            weigh_tokens_by: instead of `transport.marginals`; () where no transport is to follow.
 
         Raises:
             ValueError: if the teacher's vectors have another dimension than the student's, or what the options need is missing.
@@ -521,7 +521,7 @@ class OpticalForDistillation(OpticalModel):
 
 @contextmanager
 def _as_written(model: PreTrainedModel) -> Iterator[None]:
-    """Gives a model the class that stands in a file: `fully_shard` and parametrizations put a made-up subclass in its place.
+    """Gives a model the class that is in a file: `fully_shard` and parametrizations put a made-up subclass in its place.
 
     What is saved names that class, and its file travels with the checkpoint.
     """

@@ -71,7 +71,7 @@ class OpticalForMultipleChoice(OpticalModel):
             input_ids: (batch, choices, tokens), the choices.
             attention_mask, token_mask: (batch, choices, tokens), as for [`OpticalModel`].
             question_input_ids: (batch, question tokens).
-            question_attention_mask, question_token_mask: (batch, question tokens), alike.
+            question_attention_mask, question_token_mask: (batch, question tokens), likewise.
             choice_mask: (batch, choices) bool, False for a choice that is padding. None: those with a token that scores.
             labels: (batch,) positions of the right choices.
             **kwargs: passed to the backbone.

@@ -114,7 +114,7 @@ class OpticalProcessor(ProcessorMixin):
             kind: `"query"` or `"document"`.
             max_length: takes the place of the configured length.
             prompt: takes the place of the configured one; "" for none.
-            return_offsets: also tell where tokens stand in the text.
+            return_offsets: also tell where tokens are in the text.
 
         Returns:
             For each text a dict of equally long lists: `input_ids`; `attention_mask` (seen by attention); `token_mask` (takes
@@ -179,7 +179,7 @@ class OpticalProcessor(ProcessorMixin):
         return features
 
     def longest(self, kind: str, max_length: int | None = None) -> int:
-        """Tokens of the longest text of a kind, `max_length` in place of the configured length; the backbone's limit holds."""
+        """Tokens of the longest text of a kind, `max_length` instead of the configured length; the backbone's limit holds."""
         if max_length is None:
             max_length = self.config.query_length if kind == "query" else self.config.document_length
             if kind == "query" and self.config.query_expansion == "min" and self.config.expansion_length is None:
@@ -335,7 +335,7 @@ def punctuation_token_ids(tokenizer: PreTrainedTokenizerBase, categories: Sequen
         if identifier in special or any(character.isascii() and character.isalnum() for character in piece):
             continue
         text = tokenizer.convert_tokens_to_string([piece]).strip().strip("▁")
-        # A part of a character in byte-level BPE decodes to the replacement character, which is no symbol of the text.
+        # A part of a character in byte-level BPE decodes to the replacement character, which is not a symbol of the text.
         if text and "\ufffd" not in text and all(unicodedata.category(c)[0] in categories for c in text):
             found.add(identifier)
     return found

@@ -77,17 +77,17 @@ class TextEncoder:
             inputs: one text or many.
             kind: `"query"` or `"document"`; `encode_query` and `encode_document` say it by their names.
             convert_to_numpy: numpy arrays; False for tensors.
-            convert_to_tensor: CPU tensors in place of numpy arrays.
+            convert_to_tensor: CPU tensors instead of numpy arrays.
             normalize_embeddings: token vectors have unit length in any case.
-            prompt: text to put before each input, in place of the configured one; "" for none.
+            prompt: text to put before each input, instead of the configured one; "" for none.
             prompt_name: `"query"` or `"document"`: the configured prompt of that kind.
             batch_size: texts per batch (32).
-            max_length: tokens per text, in place of the configured length.
+            max_length: tokens per text, instead of the configured length.
             show_progress_bar: None shows it from 1,000 texts on.
             device: moves the model there first. None: where it is.
             precision: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None: `self.precision`,
                 which is None too unless `load_checkpoint(…, precision=…)` set it, and then the weights' own.
-            processor: in place of the model's own.
+            processor: instead of the model's own.
 
         Returns:
             One float32 array (scoring tokens, dim) for a string, a list of them in the order given for many texts. A text

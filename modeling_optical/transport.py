@@ -1,6 +1,6 @@
 """Batched optimal transport between the token vectors of two texts.
 
-Cost, marginals, plan and loss have a name each (METHOD: `docs/method.md`). Every function takes masks; what stands in a padded
+Cost, marginals, plan and loss have a name each (METHOD: `docs/method.md`). Every function takes masks; what is in a padded
 place, NaN included, never reaches the arithmetic.
 """
 
@@ -124,10 +124,10 @@ def solve_transport(
         row_mask: (batch, rows) bool, True = the token counts. None: all count.
         column_mask: (batch, columns) bool.
         row_weights: (batch, rows), non-negative; normalised to sum to 1 over unmasked rows. None: uniform.
-        column_weights: (batch, columns), alike.
+        column_weights: (batch, columns), likewise.
         options: the solver and its settings; what they say of tokens, marginals and priors has gone into the other arguments.
             None: those of `TransportOptions`, but with a tolerance of 1e-5 within 5000 iterations.
-        **settings: `SOLVER_SETTINGS` by name, in place of those in `options`.
+        **settings: `SOLVER_SETTINGS` by name, instead of those in `options`.
 
     Returns:
         A `TransportPlan`, in the dtype that the problem was solved in. A problem without tokens or without mass on a side
@@ -238,7 +238,7 @@ def transport_loss(
         teacher_mask: (batch, m) bool.
         row_weights, column_weights: as for `solve_transport`.
         solving_bonus: (batch, n, m), subtracted from the cost when solving only, for instance a translation table's entries.
-        solving_vectors: (batch, n, dim) unit vectors in place of the student's when solving; for `plan_from="ema"`.
+        solving_vectors: (batch, n, dim) unit vectors instead of the student's when solving; for `plan_from="ema"`.
         options: solver and its settings; the defaults of `TransportOptions` if None.
 
     Returns:

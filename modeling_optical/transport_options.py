@@ -106,10 +106,10 @@ class TransportOptions:
         """The same options with other settings of the solver.
 
         Raises:
-            TypeError: for a name that is no setting of the solver. ValueError: for a wrong value.
+            TypeError: for a name that is not a setting of the solver. ValueError: for a wrong value.
         """
         if unknown := sorted(set(settings) - set(SOLVER_SETTINGS)):
-            raise TypeError(f"{unknown[0]!r} is no setting of a solver; these are: {', '.join(SOLVER_SETTINGS)}.")
+            raise TypeError(f"{unknown[0]!r} is not a setting of a solver; these are: {', '.join(SOLVER_SETTINGS)}.")
         return replace(self, **settings) if settings else self
 
     def to_dict(self) -> dict[str, Any]:

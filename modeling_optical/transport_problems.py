@@ -26,7 +26,7 @@ class Bucket:
     """Problems of similar size, cut out of a batch.
 
     Attributes:
-        index: (problems,), where they stand in the batch.
+        index: (problems,), where they are in the batch.
         rows, columns: window of the batch's rows and columns that holds all of their mass.
         cost: (problems, rows, columns), finite; 0 in rows and columns without mass.
         a: (problems, rows), mass of each row; 0 for rows that do not count.

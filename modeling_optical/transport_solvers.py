@@ -31,7 +31,7 @@ def solve_batch(
     value, error = torch.zeros(batch, dtype=dtype, device=device), torch.zeros(batch, dtype=dtype, device=device)
     iterations = torch.zeros(batch, dtype=torch.int64, device=device)
     converged = torch.ones(batch, dtype=torch.bool, device=device)
-    # Sums of rounded numbers carry a rounding of their own, however exact the plan.
+    # Sums of rounded numbers carry a separate rounding, however exact the plan.
     enough = max(options.tolerance, 8 * torch.finfo(dtype).eps)
     for bucket, solution in SOLVER_FUNCTIONS[options.solver](problems, options) if cost.numel() else ():
         index, moved = bucket.index, solution.plan.to(dtype)

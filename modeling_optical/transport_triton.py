@@ -1,4 +1,4 @@
-"""Sinkhorn's algorithm on a GPU: one launch for a batch, every problem in a program of its own that stops by itself."""
+"""Sinkhorn's algorithm on a GPU: one launch for a batch, every problem in a separate program that stops by itself."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ if triton is not None:
     def _load_rows(
         cost, a, first, rows, columns, stride_row, stride_column, scale, b, ROWS: tl.constexpr, COLUMNS: tl.constexpr
     ):
-        """Mass and exponents of some rows of a problem; 0 where no mass may move, whatever stands there."""
+        """Mass and exponents of some rows of a problem; 0 where no mass may move, whatever is there."""
         i = first + tl.arange(0, ROWS)
         j = tl.arange(0, COLUMNS)
         mass = tl.load(a + i, mask=i < rows, other=0.0)

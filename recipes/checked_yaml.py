@@ -20,7 +20,7 @@ PACKAGE_FOLDER = Path(__file__).resolve().parent
 
 
 class _Loader(BoundedLoader):
-    """Safe YAML in which `1e-4` is a number, and a key that stands twice is an error."""
+    """Safe YAML in which `1e-4` is a number, and a key that appears twice is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
@@ -32,7 +32,7 @@ class _Loader(BoundedLoader):
                 raise ValueError(f"line {line}: a key must be a word; text with braces or brackets needs quotes.")
             key = self.construct_object(key_node, deep=deep)
             if key in seen:
-                raise ValueError(f"line {line}: the key {key!r} stands twice.")
+                raise ValueError(f"line {line}: the key {key!r} appears twice.")
             seen.add(key)
         return super().construct_mapping(node, deep)
 

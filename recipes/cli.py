@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _shown(text: str) -> str:
-    """A message as a terminal may get it: it can hold what stands in other people's files."""
+    """A message as a terminal may get it: it can hold what is in other people's files."""
     from modeling_optical.files.lines import printable
 
     return "\n".join(map(printable, text.split("\n")))

@@ -1,4 +1,4 @@
-"""The house: imports run one way, and what travels with a checkpoint stands on its own."""
+"""The house: imports run one way, and what travels with a checkpoint is on its own."""
 
 import ast
 import graphlib

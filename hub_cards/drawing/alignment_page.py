@@ -63,7 +63,7 @@ def alignment_fragment(plans: Sequence[tuple[str, Alignment]]) -> str:
 
 
 def write_alignment_page(plans: Sequence[tuple[str, Alignment]], path: str | os.PathLike) -> Path:
-    """Writes the heat maps as a page of its own, with nothing to load from elsewhere."""
+    """Writes the heat maps as a separate page, with nothing to load from elsewhere."""
     title = escape(plans[0][1].translation if plans else "transport plan")
     return write_text(path, _PAGE.format(title=title, style=STYLE, body=alignment_fragment(plans)))
 

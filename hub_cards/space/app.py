@@ -1,4 +1,4 @@
-"""The Space's entry: what stands in settings.json beside this file."""
+"""The Space's entry: what is in settings.json beside this file."""
 
 from pathlib import Path
 

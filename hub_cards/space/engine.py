@@ -61,7 +61,7 @@ class DemoSettings:
         """Reads the settings; the corpus is looked for beside the file.
 
         Raises:
-            ValueError: if the file is no settings file.
+            ValueError: if the file is not a settings file.
         """
         path = Path(path)
         try:
@@ -127,7 +127,7 @@ class DemoEngine:
         if student.config.vector_dim != self.teacher.config.vector_dim:
             raise ValueError(
                 f"{name} has vectors of {student.config.vector_dim} dimensions, this demo's teacher of "
-                f"{self.teacher.config.vector_dim}: it was distilled from another teacher. Start a demo of its own for it."
+                f"{self.teacher.config.vector_dim}: it was distilled from another teacher. Start a separate demo for it."
             )
         retriever = OpticalRetriever(student, self.teacher)
         retriever.open(self._index)

@@ -146,7 +146,9 @@ def _read(
             str(adapter.get("base_model_name_or_path")), f"{ADAPTER_FILE} of {files.name}", "write its whole path there"
         )
         if CheckpointFiles(base, resolve_model_path(base), elsewhere).find("config.json") is None:
-            raise ValueError(f"{ADAPTER_FILE} of {files.name!r} names {base!r}, which has no config.json, so it is no model.")
+            raise ValueError(
+                f"{ADAPTER_FILE} of {files.name!r} names {base!r}, which has no config.json, so it is not a model."
+            )
         model = load_checkpoint(base, model_class=model_class, **elsewhere)
         return with_adapter(model, path, files.given).eval()
     chosen = checkpoint_format or detect_format(files)

@@ -83,7 +83,7 @@ class OnnxEncoder(TextEncoder, nn.Module):
 
     Args:
         folder: as `optical export --format onnx` writes it.
-        quantized: the int8 graph in place of the fp32 one.
+        quantized: the int8 graph instead of the fp32 one.
 
     Raises:
         FileNotFoundError: if the graph is not there. ImportError: without onnxruntime.

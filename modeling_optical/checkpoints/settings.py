@@ -17,7 +17,7 @@ def check_settings(files: CheckpointFiles) -> None:
     if files.find(ADAPTER_FILE) is not None:
         raise ValueError(
             f"{files.name!r} has {ADAPTER_FILE} beside a whole model, and an adapter loads another model by name. Keep "
-            "each in a folder of its own."
+            "each in a separate folder."
         )
     for folder in dict.fromkeys(["", *(f"{path}/" for _, path in files.modules() if path)]):
         for name in SHARD_INDEXES:

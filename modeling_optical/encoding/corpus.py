@@ -46,7 +46,7 @@ class CorpusStream:
 
     Raises:
         FileNotFoundError: for a path where there is no corpus.
-        ValueError: while iterating, for a record without id or text, an empty id or one that stands twice; the place is named.
+        ValueError: while iterating, for a record without id or text, an empty id or one that appears twice; the place is named.
     """
 
     def __init__(self, corpus: CorpusSource):
@@ -73,7 +73,7 @@ class CorpusStream:
             identifier, text = _document(place, record)
             digest = hashlib.blake2b(identifier.encode("utf-8", "surrogatepass"), digest_size=16).digest()
             if digest in seen:
-                raise ValueError(f"{place}: the id {identifier!r} stands twice. Every document needs an id of its own.")
+                raise ValueError(f"{place}: the id {identifier!r} appears twice. Every document needs a separate id.")
             seen.add(digest)
             self.empty += is_blank(text)
             yield identifier, text

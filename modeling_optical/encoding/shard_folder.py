@@ -1,4 +1,4 @@
-"""A folder of checksummed shards: each appears whole, with a record of its own, and is known again after a kill."""
+"""A folder of checksummed shards: each appears whole, with a separate record, and is known again after a kill."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Evaluator:
             keep: leave rows of other systems, collections and languages in the file.
 
         Raises:
-            ValueError: if the file is there and is no results file.
+            ValueError: if the file is there and is not a results file.
         """
         assert self.folder is not None
         path = self.folder / "results.json"

@@ -42,13 +42,13 @@ def summarise_languages(rows: Sequence[ResultRow]) -> list[LanguageSummary]:
     """A summary per system, collection and metric, in the order of the rows.
 
     Raises:
-        ValueError: if a language stands twice.
+        ValueError: if a language appears twice.
     """
     groups: dict[tuple[str, str, str], dict[str, float]] = {}
     for row in rows:
         values = groups.setdefault((row.system, row.collection, row.metric), {})
         if row.language in values:
-            raise ValueError(f"{row.system}, {row.collection}, {row.metric}: the language {row.language!r} stands twice.")
+            raise ValueError(f"{row.system}, {row.collection}, {row.metric}: the language {row.language!r} appears twice.")
         values[row.language] = row.value
     return [_summary(*key, values) for key, values in groups.items()]
 

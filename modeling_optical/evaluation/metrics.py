@@ -13,7 +13,7 @@ from ..late_interaction import search
 
 UNJUDGED = "unjudged@10"
 UNJUDGED_MEANS = f"{UNJUDGED}: share of the first ten documents that nobody has judged; the other metrics count them as wrong."
-"""Name of what `unjudged_share` measures, as it stands in results."""
+"""Name of what `unjudged_share` measures, as it is in results."""
 
 METRICS = ("AP@100", "nDCG@10", "RR@10", "R@10", "R@100", "Success@1")
 

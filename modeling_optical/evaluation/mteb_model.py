@@ -139,7 +139,7 @@ class MTEBModel:
     def _documents_know(self, languages: Mapping[str, Sequence[str]], subset: str, position: int, task: str) -> bool:
         """Whether one side of a bitext is in the language of `documents`.
 
-        `subset` is a pair such as "swh-eng", whose sides and languages stand in order, or, where a task has one column per
+        `subset` is a pair such as "swh-eng", whose sides and languages are in order, or, where a task has one column per
         language, the column itself.
         """
         for pair, scripts in languages.items():

@@ -103,7 +103,7 @@ class NotRun:
 
 def format_table(rows: Sequence[ResultRow], metrics: Sequence[str], not_run: Sequence[NotRun] = ()) -> str:
     """A plain-text table with a line per system, language and collection, and `value [low, high]` per metric that was measured;
-    systems that were not run stand at the end, with the reason."""
+    systems that were not run are at the end, with the reason."""
     metrics = [metric for metric in metrics if any(row.metric == metric for row in rows)] or metrics
     keys = list(dict.fromkeys((row.system, row.language, row.collection, row.queries) for row in rows))
     cells = {(row.system, row.language, row.collection, row.metric): row for row in rows}

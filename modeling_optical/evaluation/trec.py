@@ -56,7 +56,7 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
     """Reads a run.
 
     Raises:
-        ValueError: for a line that is not a run line (file and line named), or a document that stands twice for a query.
+        ValueError: for a line that is not a run line (file and line named), or a document that appears twice for a query.
     """
     run: dict[str, dict[str, float]] = {}
     for place, line in text_lines(path):
@@ -71,13 +71,13 @@ def read_run(path: str | os.PathLike) -> dict[str, dict[str, float]]:
         if not math.isfinite(value):
             raise ValueError(f"{place}: the score {score} is not finite.")
         if document in run.setdefault(query, {}):
-            raise ValueError(f"{place}: document {document!r} stands twice for query {query!r}.")
+            raise ValueError(f"{place}: document {document!r} appears twice for query {query!r}.")
         run[query][document] = value
     return run
 
 
 def run_name(collection: Collection) -> str:
-    """`<collection>.<language>`, as it stands in the names of run files."""
+    """`<collection>.<language>`, as it is in the names of run files."""
     return _file_name(f"{collection.name}.{collection.language}")
 
 

@@ -58,5 +58,5 @@ def _expanded_size(node: yaml.Node, known: dict[int, int], above: tuple[int, ...
             children = [child for pair in node.value for child in pair]
         known[id(node)] = 1 + sum(_expanded_size(child, known, (*above, id(node))) for child in children)
     if known[id(node)] > _MOST_VALUES:
-        raise ValueError(f"line {line}: more than {_MOST_VALUES:,} values, aliases counted as often as they stand there.")
+        raise ValueError(f"line {line}: more than {_MOST_VALUES:,} values, aliases counted as often as they are there.")
     return known[id(node)]

@@ -62,9 +62,9 @@ def bounded_lines(stream: IO[bytes] | gzip.GzipFile, name: str) -> Iterator[tupl
         place = f"{name}:{number}"
         blank = blank + 1 if len(line) < 3 and line.isspace() else 0
         if blank > MAX_BLANK_LINES:
-            raise ValueError(f"{place}: more than {MAX_BLANK_LINES:,} blank lines in a row, so this is no file of records.")
+            raise ValueError(f"{place}: more than {MAX_BLANK_LINES:,} blank lines in a row, so this is not a file of records.")
         if len(line) > MAX_LINE_BYTES:
-            raise ValueError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, so this is no file of records.")
+            raise ValueError(f"{place}: the line is longer than {MAX_LINE_BYTES} bytes, so this is not a file of records.")
         yield place, line
 
 

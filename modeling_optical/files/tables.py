@@ -59,7 +59,7 @@ def check_header(names: list[str], place: str) -> None:
     """Checks a header line.
 
     Raises:
-        ValueError: for a name that stands twice.
+        ValueError: for a name that appears twice.
     """
     twice = next((name for name in names if name and names.count(name) > 1), None)
     if twice is not None:

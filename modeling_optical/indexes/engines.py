@@ -39,7 +39,7 @@ def open_index(path: str | os.PathLike, **settings: Any) -> Index:
         **settings: arguments of the engine's `load`.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder is no index, is damaged, or was made by an unknown engine.
+        FileNotFoundError, ValueError: if the folder is not an index, is damaged, or was made by an unknown engine.
     """
     path = os.path.expanduser(path)
     return _engine(IndexManifest.read(path).engine).load(path, **settings)

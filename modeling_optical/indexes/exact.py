@@ -271,7 +271,7 @@ class Opened:
             places.update({ids[p]: (number, p) for p in range(len(ids)) if p not in gone})
             count += len(ids) - len(gone)
         if len(places) != count:
-            raise ValueError("the index is damaged: an id stands in it twice. Make it again.")
+            raise ValueError("the index is damaged: an id is in it twice. Make it again.")
         return places
 
     def vectors(self, segment: int, position: int) -> torch.Tensor:
@@ -309,14 +309,14 @@ def _segments_of(manifest: IndexManifest) -> tuple[list[ShardDescription], list[
     state = manifest.state
     try:
         if not isinstance(state.get("segments", []), list):
-            raise ValueError("state.segments is no list")
+            raise ValueError("state.segments is not a list")
         segments = [ShardDescription.read(values) for values in state.get("segments", [])]
         removed = state.get("removed", [[] for _ in segments])
         if not isinstance(removed, list) or len(removed) != len(segments):
             raise ValueError("state.removed has not one list per segment")
         for segment, positions in zip(segments, removed, strict=True):
             if not isinstance(positions, list) or not all(is_count(p) and p < segment.documents for p in positions):
-                raise ValueError(f"state.removed has what is no position in {segment.file}")
+                raise ValueError(f"state.removed has what is not a position in {segment.file}")
             if len(set(positions)) != len(positions):
                 raise ValueError(f"state.removed names a position of {segment.file} twice")
         if len({segment.file for segment in segments}) != len(segments):

@@ -85,7 +85,7 @@ class Index(ABC):
     def build(
         self, ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] | None = None, **extras: Iterable[Any]
     ) -> None:
-        """Makes the index, in place of one that is there.
+        """Makes the index, instead of one that is there.
 
         Args:
             ids: one id per document, all different.
@@ -94,14 +94,14 @@ class Index(ABC):
             **extras: what else the engine keeps of each document.
 
         Raises:
-            ValueError: for an id that is empty or stands twice, or vectors of another dimension than the encoder's.
+            ValueError: for an id that is empty or appears twice, or vectors of another dimension than the encoder's.
             OSError: if the disk is full. The index that was there is untouched.
         """
         with locked(self.path):
             self.claim_folder()
             if self.reads_texts and texts is None:
                 raise ValueError("candidates by BM25 need the texts of the documents.")
-            # New files stand beside the old ones until the manifest names them: a kill leaves the old index as it was.
+            # New files are beside the old ones until the manifest names them: a kill leaves the old index as it was.
             fresh = texts is None and not (self.path / PASSAGES).exists()
             passages = PASSAGES if fresh else f"passages-{uuid.uuid4().hex}.sqlite"
             store = PassageStore(self.path / passages)
@@ -322,7 +322,7 @@ class Index(ABC):
 
     @abstractmethod
     def _open(self, manifest: IndexManifest) -> None:
-        """Opens what a manifest names, in place of what is open.
+        """Opens what a manifest names, instead of what is open.
 
         Raises:
             ValueError: if the manifest or what it names is damaged.

@@ -105,7 +105,7 @@ class LanceIndex(Index):
         """The table that a manifest names, at the version that it names."""
         name = manifest.setting("table", str)
         if not _TABLE.fullmatch(name):
-            raise ValueError(f"index.json: state.table is {name!r:.80}, which is no table of this engine.")
+            raise ValueError(f"index.json: state.table is {name!r:.80}, which is not a table of this engine.")
         # An index that was made without versions has the newest one.
         version = manifest.setting("version", int) if "version" in manifest.state else None
         try:

@@ -55,7 +55,7 @@ class IndexManifest:
             raise ValueError(f"passages is {self.passages!r:.80}; the name of a file of texts in the index's folder is needed")
 
     def write(self, folder: Path) -> None:
-        """Writes `index.json` in place of the one there."""
+        """Writes `index.json` instead of the one there."""
         write_text(folder / INDEX_FILE, json.dumps({"format": _FORMAT} | asdict(self), indent=1) + "\n")
 
     @classmethod
@@ -63,7 +63,7 @@ class IndexManifest:
         """Reads `index.json`.
 
         Raises:
-            FileNotFoundError: if the folder is no index.
+            FileNotFoundError: if the folder is not an index.
             ValueError: if the file is damaged or of another version; the field is named.
         """
         place = Path(folder) / INDEX_FILE

@@ -54,7 +54,7 @@ class QdrantIndex(Index):
         dtype: `"float16"` or `"float32"`.
         url: of the server, for instance `"http://localhost:6333"`. None: local mode inside the folder (exact, in Python, one
             process at a time: for tests and small collections). The API key is read from `QDRANT_API_KEY`.
-        collection: name on the server; by default the folder's. A new build gets a suffix of its own.
+        collection: name on the server; by default the folder's. A new build gets a separate suffix.
         shards, replicas: how a cluster spreads the collection.
         quantization: None, `"scalar"` (8 bits) or `"binary"` (1 bit); candidates are scored again with full vectors.
         batch_size: documents per upsert.
@@ -143,7 +143,7 @@ class QdrantIndex(Index):
     def _open(self, manifest: IndexManifest) -> None:
         name = manifest.setting("name", str)
         if not _COLLECTION.fullmatch(name):
-            raise ValueError(f"index.json: state.name is {name!r:.80}, which is no collection of this engine.")
+            raise ValueError(f"index.json: state.name is {name!r:.80}, which is not a collection of this engine.")
         if not self._call("collection_exists", name):
             raise ValueError(f"the index {self.path}: Qdrant has no collection {name!r} at {self._where}. Make it again.")
 
@@ -304,7 +304,7 @@ class QdrantIndex(Index):
     def _add(
         self, documents: Iterable[tuple[str, np.ndarray]], payloads: Iterable[Mapping[str, Any]] | None = None
     ) -> tuple[dict[str, Any], int]:
-        # Batches arrive one by one: until all are there, the ids stand in a file, and what stands there is not found.
+        # Batches arrive one by one: until all are there, the ids are in a file, and what is there is not found.
         listed = list(documents)
         write_text(self._adding, json.dumps([_point(identifier) for identifier, _ in listed]))
         try:
@@ -407,7 +407,7 @@ def _read_points_as_data() -> None:
     class Points(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
             if (module, name) != ("qdrant_client.http.models.models", "PointStruct"):
-                raise ValueError(f"a collection of Qdrant holds what is no point ({module}.{name}). It was not opened.")
+                raise ValueError(f"a collection of Qdrant holds what is not a point ({module}.{name}). It was not opened.")
             return super().find_class(module, name)
 
     def loads(data: bytes) -> Any:

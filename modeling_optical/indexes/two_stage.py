@@ -82,7 +82,7 @@ class TwoStageIndex(ExactIndex):
     def _manifest(cls, path: str | os.PathLike) -> IndexManifest:
         manifest = super()._manifest(path)
         if "segments" not in manifest.state:
-            # Written before 0.1.0 was released: the segments have a manifest of their own.
+            # Written before 0.1.0 was released: the segments have a separate manifest.
             inner = ExactIndex._manifest(Path(path).expanduser() / "exact")
             manifest.state |= inner.state
             manifest.documents = inner.documents

@@ -1,4 +1,4 @@
-"""What stands in front of the application: which hosts, which methods, which bodies."""
+"""What is in front of the application: which hosts, which methods, which bodies."""
 
 import asyncio
 import json

@@ -37,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--mode",
         choices=("replace", "add", "trim"),
         default="replace",
-        help="replace: a tokenizer of its own (default); add: the old pieces keep their ids and rows, new ones come behind; "
+        help="replace: a separate tokenizer (default); add: the old pieces keep their ids and rows, new ones come behind; "
         "trim: only the old pieces that the bitext needs stay",
     )
     adapt.add_argument("--trim", dest="mode", action="store_const", const="trim", help="short for --mode trim")

@@ -28,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     compare.add_argument("--baseline", help="compare every system with this one only (default: all pairs)")
     compare.add_argument("--queries", help="texts of the queries: a JSON object a line (`_id`, `text`)")
-    compare.add_argument("--corpus", help="texts of the documents, alike")
+    compare.add_argument("--corpus", help="texts of the documents, likewise")
     compare.add_argument(
         "--examples", type=int, help="largest wins and losses shown per pair (default: 5 with --queries or --corpus, else 0)"
     )

@@ -52,7 +52,7 @@ def _distill(options: argparse.Namespace) -> int:
     from ..runs.recipe.evaluation import named_rivals
     from .adapt_vocabulary import column
 
-    # `--bitext FILE key=value`: what has an equals sign and is no file is an override.
+    # `--bitext FILE key=value`: what has an equals sign and is not a file is an override.
     overrides = [*options.overrides, *(f for f in options.bitext if "=" in f and not Path(f).exists())]
     options.bitext = [f for f in options.bitext if f not in overrides]
 

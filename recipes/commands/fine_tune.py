@@ -21,7 +21,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--documents-model", help="frozen encoder of the documents, a student's teacher (default: the model itself)"
     )
     tune.add_argument("--pairs", metavar="FILE", help="JSONL, TSV or CSV with query, positive and perhaps negatives and scores")
-    tune.add_argument("--judged", metavar="COLLECTION", help="in place of --pairs: queries, documents and judgements")
+    tune.add_argument("--judged", metavar="COLLECTION", help="instead of --pairs: queries, documents and judgements")
     tune.add_argument("--split", default="train", help="of --judged (default: train)")
     tune.add_argument(
         "--negatives", choices=("judged", "random", "bm25"), default="judged", help="of --judged, beside documents of grade 0"

@@ -74,7 +74,7 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _hint(teacher: str | None, options: argparse.Namespace) -> str:
-    """The command that searches the new index: a student reads its own queries, a teacher those in its own language alone."""
+    """The command that searches the new index: a student reads its own queries, a teacher those in its language alone."""
     index, model = (shlex.quote(name) for name in (options.output, options.model))
     command = f'optical search {index} "a query" --model'
     if teacher is not None:
@@ -82,7 +82,7 @@ def _hint(teacher: str | None, options: argparse.Namespace) -> str:
     return (
         f"Search it: {command} STUDENT\n"
         f"  STUDENT is the folder or Hub id of a student that was distilled from {options.model}.\n"
-        f"  Without --model, {options.model} itself reads the query: right in its own language, wrong in another one."
+        f"  Without --model, {options.model} itself reads the query: right in its language, wrong in another one."
     )
 
 

@@ -42,7 +42,7 @@ def launch(arguments: Sequence[str], processes: int) -> int:
     if status:
         print(
             f"optical: one of the {processes} processes ended with an error, and the others were ended with it. Its message "
-            "stands above; a process that was killed (exitcode -9) has none: often the memory ran out. Started again, the "
+            "is above; a process that was killed (exitcode -9) has none: often the memory ran out. Started again, the "
             "same command goes on where it stopped.",
             file=sys.stderr,
         )

@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--profile", default="full", help="which of the study's profiles: full (default), multilingual, local, smoke"
     )
     study.add_argument("--output", help="folder of the study (default: what the study says)")
-    study.add_argument("--jobs", type=int, default=1, help="runs at the same time, each in a process of its own (default: 1)")
+    study.add_argument("--jobs", type=int, default=1, help="runs at the same time, each in a separate process (default: 1)")
     study.add_argument("--plan", action="store_true", help="show the runs and what they cost, and stop")
     study.add_argument("--report-only", action="store_true", help="write the report anew from the results table alone")
     study.add_argument("--results", help="with --report-only: folder of another study, whose runs answer this question, too")

@@ -26,7 +26,7 @@ class Annotations:
     Attributes:
         bitext: training pairs from the training concepts.
         collections: held-out names that search the English descriptions of all concepts; names equal to their English name
-            are a collection of their own.
+            are a separate collection.
         ceiling: the same queries in English.
         report: counts.
     """
@@ -40,7 +40,7 @@ class Annotations:
 def load_annotations(source: AnnotationsSource, language: str, teacher_language: str = "en") -> Annotations:
     """Reads the annotations and splits them by concept, with a seeded hash.
 
-    Concepts whose English names differ in one word are held out together: a name is no test where training has its twin.
+    Concepts whose English names differ in one word are held out together: a name is not a test where training has its twin.
 
     Raises:
         FileNotFoundError: if the file is missing. ValueError: for an unreadable line or a language that is not there.

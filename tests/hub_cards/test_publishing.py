@@ -174,7 +174,7 @@ def test_no_connection_and_offline_mode_get_a_sentence(hub, student, capsys, mon
             lambda f: (f / "README.md").write_text("---\nlanguage: [sw\n---\n"),
             "README.md: the metadata at the top of the card is not YAML",
         ),
-        (lambda f: f.rename(f.parent / "elsewhere"), "is no folder: give the folder of a trained student"),
+        (lambda f: f.rename(f.parent / "elsewhere"), "is not a folder: give the folder of a trained student"),
     ],
 )
 def test_a_folder_without_a_model_or_a_card_gets_a_sentence(hub, student, capsys, change, message):
@@ -192,7 +192,7 @@ def test_the_folder_of_a_run_says_where_its_student_is(hub, student, capsys):
 @pytest.mark.parametrize("name", ["tiny", "a/b/c", "org/ti ny", "org/--x"])
 def test_a_name_that_the_hub_does_not_take_gets_a_sentence(hub, student, capsys, name):
     assert main(["push", "--yes", str(student), name]) == 2
-    assert "is no name on the Hub" in capsys.readouterr().err
+    assert "is not a name on the Hub" in capsys.readouterr().err
 
 
 def test_metadata_that_the_hub_refuses_is_told_in_its_words(hub, student, capsys):

@@ -25,7 +25,7 @@ STEPS = 6
 
 @pytest.fixture
 def student(workshop):
-    """Runs the recipe in a folder of its own; returns the student's weights and the logged losses."""
+    """Runs the recipe in a separate folder; returns the student's weights and the logged losses."""
 
     def run(name, *change):
         steps = (f"training.max_steps={STEPS}", "training.per_device_train_batch_size=8", "training.logging_steps=1")

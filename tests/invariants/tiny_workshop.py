@@ -84,7 +84,7 @@ _ENVIRONMENT = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
 
 def start(*arguments: str, script: str = _OPTICAL, **environment: str) -> subprocess.Popen[str]:
-    """`optical ARGUMENTS` in a process of its own, or a script with these arguments; stderr is read with `communicate`."""
+    """`optical ARGUMENTS` in a separate process, or a script with these arguments; stderr is read with `communicate`."""
     return subprocess.Popen(
         [sys.executable, "-c", script, *arguments],
         cwd=ROOT,

@@ -346,7 +346,7 @@ def test_settings_by_name_and_options_as_a_whole_are_the_same(solver):
     by_name = solve_transport(cost, row_mask, column_mask, **settings)
     whole = solve_transport(cost, row_mask, column_mask, TransportOptions(**settings))
     assert torch.equal(by_name.plan, whole.plan)
-    with pytest.raises(TypeError, match="'marginals' is no setting of a solver"):
+    with pytest.raises(TypeError, match="'marginals' is not a setting of a solver"):
         solve_transport(cost, marginals="idf")
 
 

@@ -13,7 +13,7 @@ from modeling_optical import solve_transport
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Triton reads TRITON_INTERPRET when its functions are defined: a process of its own.
+# Triton reads TRITON_INTERPRET when its functions are defined: a separate process.
 INTERPRETED = """
 import json, sys, torch
 from modeling_optical import TransportOptions, solve_transport

@@ -109,7 +109,7 @@ class BoundedRecords:
         part = self._stream.read(size)
         self._left -= len(part)
         if self._left < 0:
-            raise ValueError(f"{self._name}: a single record is longer than {MAX_LINE_BYTES} bytes, so this is no bitext.")
+            raise ValueError(f"{self._name}: a single record is longer than {MAX_LINE_BYTES} bytes, so this is not a bitext.")
         return part
 
 

@@ -48,7 +48,7 @@ def expected_scripts(language: str) -> tuple[str, ...]:
 
 
 def check_scripts(scripts: Sequence[str]) -> None:
-    """Raises a ValueError for a code that is no script."""
+    """Raises a ValueError for a code that is not a script."""
     for script in scripts:
         if script not in _COMBINED and not _is_script(script):
             raise ValueError(f"scripts: {script!r} is no ISO 15924 code of a script, such as Latn, Cyrl or Deva.")
@@ -118,4 +118,4 @@ def _same_language(one: str, other: str) -> bool:
     try:
         return langcodes.tag_distance(one, other) <= _SAME_LANGUAGE
     except langcodes.LanguageTagError:
-        return True  # a name that is no language tag cannot be contradicted
+        return True  # a name that is not a language tag cannot be contradicted

@@ -65,7 +65,7 @@ def check_groups(options: MixtureOptions, sources: Sequence[BitextSource]) -> No
             )
         other = next(one.group for one in sources if one.label == source.label)
         if other != source.group:
-            raise ValueError(f"data.bitext: {source.label} stands in two groups, {other!r} and {source.group!r}.")
+            raise ValueError(f"data.bitext: {source.label} is in two groups, {other!r} and {source.group!r}.")
 
 
 def draw_mixture(pairs: Dataset, options: MixtureOptions, sources: Sequence[BitextSource], *, seed: int) -> Dataset:

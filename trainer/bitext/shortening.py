@@ -52,7 +52,7 @@ def shorten(source: str, target: str, options: ShorteningOptions | None = None, 
     """One clause of a pair and its translation, without the mark that ends it; None where that cannot be told.
 
     Both texts are cut at the punctuation that ends clauses. Only if both have the same sequence of marks (kinds of marks: a
-    danda is a full stop) are the clauses taken for translations of each other, one by one, and only those that stand at about
+    danda is a full stop) are the clauses taken for translations of each other, one by one, and only those that are at about
     the same place of their texts. So word order within a clause is free, and a text whose translation is punctuated in
     another way gives nothing. Texts of scripts without spaces count a word per two characters. A short sentence gives itself
     without its full stop.

@@ -22,13 +22,13 @@ class BitextSource:
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         source: field of the teacher's language; for a TSV without a header line, a column number from 0; for TMX and zip, its
             language code.
-        target: field of the student's language, alike. A dotted name reaches into nested objects (`translation.sw`).
+        target: field of the student's language, likewise. A dotted name reaches into nested objects (`translation.sw`).
         language: language code of the targets; the name of `target` if None.
         scripts: ISO 15924 codes of the scripts that the targets may be in (`[Cyrl, Latn]`); the usual ones of the language if
             None.
         name, split, revision: for `hub`, as for `load_dataset`.
         max_pairs: the first so many pairs only.
-        kind: what the texts are learnt as: `query`, `document`, or `both` (each pair stands twice); documents are for students
+        kind: what the texts are learnt as: `query`, `document`, or `both` (each pair appears twice); documents are for students
             that encode documents, too.
         license: of the pairs, for the model card (`cc-by-4.0`); for a source on the Hub, None leaves it to the data set's card.
         group: what the source is counted among in a mixture (`domain`, `general`).

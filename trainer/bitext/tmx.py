@@ -14,7 +14,7 @@ from .files import BitextFile, BoundedRecords
 _LANGUAGE = "{http://www.w3.org/XML/1998/namespace}lang"
 # Inline elements whose content is the markup of the document that was translated, not text (TMX 1.4b, section 5).
 _MARKUP = frozenset({"bpt", "ept", "ph", "it", "ut"})
-# Inline elements may stand in each other; no tool writes more than a few levels.
+# Inline elements may be in each other; no tool writes more than a few levels.
 _DEEPEST = 100
 # Languages that a message names.
 _MOST_SHOWN = 20

@@ -20,7 +20,7 @@ _MARKERS = {"query": QUESTION_MARKER, "document": ANSWER_MARKER}
 class CausalCollator:
     """Turns pairs `{"source", "target"}` into token ids of both, each behind the marker of its position.
 
-    A text learnt as `query` stands behind "Question:", one learnt as `document` behind "Answer:", as in
+    A text learnt as `query` is behind "Question:", one learnt as `document` behind "Answer:", as in
     `answer_by_likelihood`. What stands before the text (the marker, and a first token that the tokenizer adds) takes no mass.
 
     Args:

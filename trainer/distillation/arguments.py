@@ -31,7 +31,7 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
         epsilon_annealing_steps (`float`, defaults to 0.5):
             Steps until it has fallen; below 1, a share of all steps.
         topics (`int`, *optional*):
-            Batches of pairs about one of so many topics at most, which are found on the teacher's vectors (topic-aware
+            Batches of pairs about one of at most this many topics, which are found on the teacher's vectors (topic-aware
             sampling): what `contrastive` and `score_kl` tell a pair from is then about the same thing. With
             `train_sampling_strategy="group_by_length"`, texts of a batch are of like length, too. `None`: batches of any pairs.
         embedding_learning_rate (`float`, *optional*):
@@ -41,7 +41,7 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
             the teacher's on the same texts. `None`: off.
         start_share (`float`, defaults to 0.0):
-            Training ends with `start_share * start + (1 - start_share) * trained` in place of the trained weights (weight
+            Training ends with `start_share * start + (1 - start_share) * trained` instead of the trained weights (weight
             interpolation, WiSE-FT). For a start that finds texts already, such as the teacher with an adapted vocabulary, and
             little or narrow bitext. 0: the trained weights.
         learning_rate: as the parent's; default 3e-4.

@@ -84,7 +84,7 @@ class OpticalTransportLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.model = model
-        # A Teacher is no module, so its weights stay out of this module's.
+        # A Teacher is not a module, so its weights stay out of this module's.
         self.teacher = teacher
         self.options = TransportOptions.of(transport)
         if self.options.lexical_prior:

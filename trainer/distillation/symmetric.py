@@ -10,7 +10,7 @@ KINDS = ("query", "document", "both")
 
 
 def spread_kinds(bitext: Dataset | IterableDataset) -> Dataset | IterableDataset:
-    """A bitext whose rows are of the kind `query` or `document`: a row of the kind `both` stands twice, once as each.
+    """A bitext whose rows are of the kind `query` or `document`: a row of the kind `both` appears twice, once as each.
 
     A bitext without the column `kind` stays as it is; its texts are queries.
 

@@ -380,7 +380,7 @@ class OpticalTrainer(ObjectiveTrainer):
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         topics = torch.zeros(len(dataset), dtype=torch.long)
         if args.process_index == 0:
-            # A topic has a batch of its own on average, however few pairs there are.
+            # A topic has a separate batch on average, however few pairs there are.
             most = max(min(args.topics, len(dataset) // batch_size), 1)
             topics = torch.from_numpy(topics_of(dataset, self.teacher, most, seed=args.seed))
         topics = broadcast(topics.to(args.device)).cpu()
@@ -388,7 +388,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return TopicSampler(topics.numpy(), batch_size, lengths=lengths, seed=args.seed)
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The parent's optimizer; the input embeddings get a group of their own if they have their own learning rate."""
+        """The parent's optimizer; the input embeddings get a separate group if they have their own learning rate."""
         optimizer = super().create_optimizer(model) if model is not None else super().create_optimizer()
         rate = self.args.embedding_learning_rate
         if not rate or any(group.get("embeddings") for group in optimizer.param_groups):

@@ -29,7 +29,7 @@ def translation_retrieval_by_kind(
         max_lengths: the student's tokens per text, for the kinds `query` and `document`.
 
     Returns:
-        The values for query-like texts among query-like ones, and alike for document-like ones, with the prefix `document_`.
+        The values for query-like texts among query-like ones, and the same for document-like ones, with the prefix `document_`.
     """
     kinds = bitext["kind"] if "kind" in bitext.column_names else ["query"] * len(bitext)
     found: dict[str, float] = {}

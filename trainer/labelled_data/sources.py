@@ -47,7 +47,7 @@ class LabelledSource:
     """Queries with passages that answer them, and perhaps passages that do not, and scores.
 
     Args:
-        path: a file: JSONL (one object a line), TSV or CSV, each also with `.gz`. A TSV whose first line is no header holds
+        path: a file: JSONL (one object a line), TSV or CSV, each also with `.gz`. A TSV whose first line is not a header holds
             query, positive and negatives, as MS MARCO's triples do. Exactly one of `path`, `hub` and `collection` is given.
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         collection: a test collection with judgements for training (BEIR's layout and others, see `load_collection`), a folder

@@ -30,7 +30,7 @@ class LookedUpTexts:
         table: where the texts are.
 
     Raises:
-        FileNotFoundError: if file or data set cannot be read. ValueError: if a column is missing or an id stands twice.
+        FileNotFoundError: if file or data set cannot be read. ValueError: if a column is missing or an id appears twice.
     """
 
     def __init__(self, table: TextTable):
@@ -54,7 +54,7 @@ class LookedUpTexts:
         repeated = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
         if len(repeated):
             identifier = self._rows[int(self._order[repeated[0]])][self._id]
-            raise ValueError(f"{self.label}: the id {identifier!r} stands twice.")
+            raise ValueError(f"{self.label}: the id {identifier!r} appears twice.")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -33,7 +33,7 @@ class ObjectiveTrainingArguments(TrainingArguments):
 
     objectives: dict[str, Any] | str | None = field(default=None, metadata={"help": "objectives and weights, as JSON"})
     stop_on_non_finite: bool = field(
-        default=True, metadata={"help": "stop before a loss or gradient that is no finite number reaches the weights"}
+        default=True, metadata={"help": "stop before a loss or gradient that is not a finite number reaches the weights"}
     )
     precision: str = field(default="auto", metadata={"help": "auto (bf16 where the device has it), bf16, fp16 or fp32"})
     bf16: bool | None = field(default=None, metadata={"help": "as precision=bf16"})

@@ -71,7 +71,7 @@ class FiniteTraining:
             yield
         except NonFiniteCostError as error:
             self._batch = batch
-            raise self._error(f"the loss of step {step + 1} is no number: {error}", step, {}) from error
+            raise self._error(f"the loss of step {step + 1} is not a number: {error}", step, {}) from error
 
     def check_gradient(self, model: nn.Module, step: int) -> None:
         """Raises `NonFiniteLossError` unless all gradients of the update are finite."""

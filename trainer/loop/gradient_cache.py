@@ -61,7 +61,7 @@ def cached_backward(
         inputs: the batch; `ENCODER_INPUTS` of it reach the model.
         chunk_size: texts at a time.
         loss_of: from the output for the whole batch to a scalar.
-        backward: called with a scalar per chunk, in place of its `backward()`.
+        backward: called with a scalar per chunk, instead of its `backward()`.
         no_sync: entered for all chunks but the last, so that processes average gradients once.
         parameters: those that `loss_of` has beside the model.
 

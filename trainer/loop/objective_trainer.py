@@ -35,7 +35,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         model: the model, or None with `model_init`. `_adopt` makes it ready for training.
         args: the arguments.
         train_dataset, eval_dataset: as `_rows` and `_evaluation_rows` return them.
-        stop_on_non_finite: whether a loss or gradient that is no finite number ends the training.
+        stop_on_non_finite: whether a loss or gradient that is not a finite number ends the training.
         write_card: writes the model card into the folder that it is given, for the repository that it is given, before a push
             (`hub_cards.model_card.write_model_card` is one); None leaves the card to the parent.
         **kwargs: for the parent.
@@ -164,7 +164,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
             self._parts[name].append(part)
 
     def _check_and_note(self, loss: torch.Tensor, parts: Mapping[str, torch.Tensor], inputs: Mapping[str, Any]) -> None:
-        """Raises `NonFiniteLossError` for a loss that is no number, else keeps its parts for the log."""
+        """Raises `NonFiniteLossError` for a loss that is not a number, else keeps its parts for the log."""
         if self._guard is not None:
             self._guard.check_loss(loss, parts, inputs, self.state.global_step)
         self._note(parts)

@@ -10,7 +10,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 def wrap_layers(accelerator: Accelerator, model: nn.Module) -> None:
     """Has FSDP shard a model layer by layer, unless its configuration names the classes.
 
-    Left alone, accelerate takes `_no_split_modules`, which also names what sums embeddings. As a unit of its own that fails,
+    Left alone, accelerate takes `_no_split_modules`, which also names what sums embeddings. As a separate unit that fails,
     because its weights are read from outside, too.
     """
     plugin = accelerator.state.fsdp_plugin if accelerator.state.distributed_type == "FSDP" else None

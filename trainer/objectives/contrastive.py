@@ -36,7 +36,7 @@ class Contrastive(Objective):
     """Every translation finds its own source among the sources of the batch (InfoNCE, van den Oord et al., arXiv 1807.03748).
 
     Cross entropy over `MaxSim(H_i, T_j) / (tokens of i * temperature)`, over the sources of all processes, which are gathered.
-    A source that stands twice in the batch is no negative of itself.
+    A source that appears twice in the batch is not a negative of itself.
     """
 
     name = "contrastive"

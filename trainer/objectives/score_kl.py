@@ -43,7 +43,7 @@ class ScoreKL(Objective):
     `KL(p || q)` with `p = softmax(MaxSim(T_i, D) / (tokens * temperature))` of the teacher and q the same of the student, mean
     over the batch. The passages D are encoded by the frozen teacher: as documents where they are given (once, before
     training), else the batch's sources of all processes.
-    Source: translate-distill (arXiv 2401.04810), with bitext in place of queries.
+    Source: translate-distill (arXiv 2401.04810), with bitext instead of queries.
     """
 
     name = "score_kl"

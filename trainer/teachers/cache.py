@@ -29,7 +29,7 @@ class TeacherCache:
     run goes on with the texts that are missing. A shard that fails its checksum is named, dropped and computed again.
 
     Args:
-        folder: parent folder; each teacher gets a folder of its own in it.
+        folder: parent folder; each teacher gets a separate folder in it.
         teacher: the teacher.
         dtype: `"float16"` (default), `"bfloat16"` or `"float32"`, as stored.
         shard_size: texts per shard.

@@ -80,7 +80,7 @@ class Teacher:
     Args:
         model: the model, with its processor.
         max_length: tokens per text when encoding bitext as queries; the model's query length if None.
-        max_document_length: alike for documents; the model's document length if None.
+        max_document_length: the same for documents; the model's document length if None.
         weigh_tokens_by: `"norm"` and `"attention"`, for `transport.marginals`: the weights that come with the vectors.
         expand: pad queries to `max_length` with mask tokens, for `transport.tokens="with_expansion"`.
         precision: what it encodes in; `auto` is bf16 where the hardware has it. Caches do not tell vectors of bf16 from those

@@ -13,7 +13,7 @@ class VocabularyOptions:
 
     Args:
         size: pieces that are learnt on the target side of the bitext.
-        mode: `"replace"` gives the student a tokenizer of its own, with new ids; `"add"` appends the new pieces to the old
+        mode: `"replace"` gives the student a separate tokenizer, with new ids; `"add"` appends the new pieces to the old
             tokenizer: every old piece keeps its id and its row, and new pieces that would cut the source side of the bitext in
             another way than before are left out, so that a student can still encode the teacher's language. `"trim"` learns
             nothing: it keeps the old pieces that the bitext needs, with their rows, and leaves out those of other languages.

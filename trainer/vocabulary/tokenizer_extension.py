@@ -118,7 +118,7 @@ def _missing_characters(backend: Tokenizer, words: Counter, accents: list[str]) 
     for word, count in words.items():
         for character in word:
             counts[character] += count
-    for accent in accents:  # a letter with an accent that is kept must not become unknown, whatever text it stands in
+    for accent in accents:  # a letter with an accent that is kept must not become unknown, whatever text it is in
         for letter in "abcdefghijklmnopqrstuvwxyz":
             composed = unicodedata.normalize("NFC", letter + accent)
             if len(composed) == 1:

@@ -31,7 +31,7 @@ def load_text_tower(path: str, **kwargs: Any) -> CLIPTextModelWithProjection:
 
 
 def load_image_tower(path: str, **kwargs: Any) -> CLIPVisionModelWithProjection:
-    """The image tower, alike."""
+    """The image tower, likewise."""
     return _load(CLIPVisionModelWithProjection, CLIPVisionConfig, path, kwargs)
 
 

@@ -21,7 +21,7 @@ def read(
     """The model as `pylate.models.ColBERT` loads it.
 
     Keys that the folder lacks have PyLate's defaults: markers "[Q] " and "[D] ", queries of 32 and documents of 180 tokens,
-    expansion, a skip list of ASCII punctuation. A word of the skip list that is no token stands for the unknown token, as in
+    expansion, a skip list of ASCII punctuation. A word of the skip list that is not a token stands for the unknown token, as in
     PyLate, so that the same document tokens are left out.
     """
     settings = files.json("config_sentence_transformers.json") or {}

@@ -103,7 +103,7 @@ def read(
             "Append sentence_transformers' Normalize('token_embeddings') if it was trained for cosine similarity."
         )
     if settings.get("similarity_fn_name") == "meanmaxsim":
-        logger.warning(f"{files.name} scores with the mean in place of the sum over query tokens: the same ranking.")
+        logger.warning(f"{files.name} scores with the mean instead of the sum over query tokens: the same ranking.")
     dense = [DenseModule(files, path) for kind, path in folders if kind == "Dense"]
     mask = next((files.json(f"{path}/config.json") or {} for kind, path in folders if kind == "MultiVectorMask"), {})
     if mask.get("keep_only_token_ids"):
@@ -221,8 +221,8 @@ def write(model: OpticalModel, folder: Path, *, backbone_folder: str = "") -> No
 
     Args:
         model: the model, with its processor.
-        folder: where to; files of ours that stand there stay.
-        backbone_folder: where in it the backbone goes; a folder of its own where the root's `config.json` is ours.
+        folder: where to; files of ours that are there stay.
+        backbone_folder: where in it the backbone goes; a separate folder where the root's `config.json` is ours.
 
     Raises:
         ValueError: if a marker cannot be written as a prompt.

@@ -30,10 +30,10 @@ class StreamedCorpus:
         read: gives (place, id, text) from the first document to the last; `place` is file and line, for messages.
         name: for messages.
 
-    The first pass, made here, counts the documents and looks for ids that stand twice. It keeps 8 bytes per document.
+    The first pass, made here, counts the documents and looks for ids that appear twice. It keeps 8 bytes per document.
 
     Raises:
-        ValueError: for an id that stands twice, and whatever `read` raises.
+        ValueError: for an id that appears twice, and whatever `read` raises.
     """
 
     def __init__(self, read: Callable[[], Iterator[tuple[str, str, str]]], name: str):
@@ -71,7 +71,7 @@ class StreamedCorpus:
         for place, identifier, _ in self._read():
             if _hash(identifier) in suspects:
                 if identifier in seen:
-                    raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+                    raise ValueError(f"{place}: the id {identifier!r} appears twice.")
                 seen.add(identifier)
 
 
@@ -84,8 +84,8 @@ class Collection:
     """Documents, queries and judgements.
 
     Attributes:
-        name: short name, as it stands in results.
-        language: the language that was asked for, as it stands in results: that of the queries, or, where all queries are
+        name: short name, as it is in results.
+        language: the language that was asked for, as it is in results: that of the queries, or, where all queries are
             English (CIRAL, AfriCLIRMatrix), that of the documents.
         corpus: document id to text (title and text joined by a space).
         queries: query id to text; only judged queries.
@@ -146,13 +146,13 @@ def read_queries(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Query id to text from (place, id, text).
 
     Raises:
-        ValueError: for an id that is empty, has white space, half a character, or stands twice (place named).
+        ValueError: for an id that is empty, has white space, half a character, or appears twice (place named).
     """
     queries: dict[str, str] = {}
     for place, identifier, text in records:
         check_identifier(place, identifier)
         if identifier in queries:
-            raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+            raise ValueError(f"{place}: the id {identifier!r} appears twice.")
         queries[identifier] = replace_lone_surrogates(text)
     return queries
 
@@ -178,8 +178,8 @@ def assemble(
         judgements: (place, query id, document id, grade as it is written).
 
     Raises:
-        ValueError: for a grade that is no whole number, a judgement that stands twice with different grades, an id that is
-            empty, has white space or stands twice (file and line named), or if no query has a relevant document.
+        ValueError: for a grade that is not a whole number, a judgement that appears twice with different grades, an id that is
+            empty, has white space or appears twice (file and line named), or if no query has a relevant document.
     """
     everything = read_judgements(judgements)
     if unknown := sum(len(grades) for query, grades in everything.items() if query not in queries):
@@ -217,6 +217,6 @@ def _in_memory(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     texts: dict[str, str] = {}
     for place, identifier, text in records:
         if identifier in texts:
-            raise ValueError(f"{place}: the id {identifier!r} stands twice.")
+            raise ValueError(f"{place}: the id {identifier!r} appears twice.")
         texts[identifier] = text
     return texts

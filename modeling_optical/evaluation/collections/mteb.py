@@ -6,7 +6,7 @@ Files, as a data set on the Hub or its clone holds them:
     <language>-queries/<split>-<number>-of-<count>.parquet    _id (or id), text
     <language>-qrels/<split>-<number>-of-<count>.parquet      query-id, corpus-id, score
 
-They may stand in a folder (`data/sw-corpus/…`). The split is that of the judgements; by default `dev` or `test`, whichever is
+They may be in a folder (`data/sw-corpus/…`). The split is that of the judgements; by default `dev` or `test`, whichever is
 there. So are published, among others:
 
     mteb/MIRACLRetrievalHardNegatives   MIRACL dev over a pool: what BM25, e5-multilingual-large and e5-mistral-instruct

@@ -27,7 +27,7 @@ def read_mewsli_x(request: Request) -> Collection:
         candidate_set_entities.jsonl       {"entity_id", "title", "description", …}
 
     Splits: `dev`, `test` (the default). Languages: ar de en es fa ja pl ro ta tr uk. A query is the mention, a colon and the
-    sentence that it stands in; a document is title and description: the benchmark leaves both to its users. Licence: see
+    sentence that it is in; a document is title and description: the benchmark leaves both to its users. Licence: see
     the archive; text from WikiNews (CC-BY) and Wikipedia (CC-BY-SA).
     """
     split, language = request.split or "test", request.language

@@ -69,7 +69,7 @@ class ZipImages:
     """The images of a zip archive, which is not unpacked.
 
     Raises:
-        ValueError: if it is no zip archive.
+        ValueError: if it is not a zip archive.
     """
 
     def __init__(self, file: Path, label: str | None = None):
@@ -89,7 +89,7 @@ class ZipImages:
             yield
         # What zipfile raises for damaged, cut off, encrypted and unusual archives.
         except (zipfile.BadZipFile, zlib.error, EOFError, struct.error, NotImplementedError, RuntimeError) as error:
-            raise ValueError(f"{self.label} is no whole zip archive ({error}). Fetch it again.") from None
+            raise ValueError(f"{self.label} is not a whole zip archive ({error}). Fetch it again.") from None
 
     @property
     def names(self) -> list[str]:

@@ -31,7 +31,7 @@ class ImageVectors:
     computed again.
 
     Args:
-        folder: parent folder; each image tower gets a folder of its own in it.
+        folder: parent folder; each image tower gets a separate folder in it.
         model: folder or Hub id of the CLIP checkpoint, whose text tower is the teacher.
         revision: of the Hub repository.
         device: where images are encoded; None: the GPU if there is one.
@@ -87,7 +87,7 @@ class ImageVectors:
             How many images were encoded.
 
         Raises:
-            FileNotFoundError: naming the images that are not there. ValueError: for a file that is no image. OSError: for a
+            FileNotFoundError: naming the images that are not there. ValueError: for a file that is not an image. OSError: for a
                 full disk; what is written is kept.
         """
         check_images(files, names)
@@ -151,4 +151,4 @@ def _picture(files: ImageFiles, name: str) -> Any:
     try:
         return Image.open(io.BytesIO(files.read(name))).convert("RGB")
     except (OSError, SyntaxError) as error:
-        raise ValueError(f"{name} in {files.label} is no image that can be read ({error}). Fetch it again.") from None
+        raise ValueError(f"{name} in {files.label} is not an image that can be read ({error}). Fetch it again.") from None

@@ -54,7 +54,7 @@ class QuestionSet:
     """Questions in one language.
 
     Attributes:
-        name: short name, as it stands in results.
+        name: short name, as it is in results.
         language: of the questions.
         questions: the questions.
         choice_language: of the choices, where it is another one than that of the questions.
@@ -153,14 +153,14 @@ def question_set(
     """A checked set; its notes are also logged.
 
     Raises:
-        ValueError: if there is no question, or an id stands twice.
+        ValueError: if there is no question, or an id appears twice.
     """
     if not questions:
         raise ValueError(f"{name}: there is no question in {language!r}.")
     seen: set[str] = set()
     for question in questions:
         if question.identifier in seen:
-            raise ValueError(f"{name}, {language}: the question id {question.identifier!r} stands twice.")
+            raise ValueError(f"{name}, {language}: the question id {question.identifier!r} appears twice.")
         seen.add(question.identifier)
     for note in notes:
         logger.warning(f"questions {name}, {language}: {note}.")

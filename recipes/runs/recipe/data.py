@@ -48,10 +48,10 @@ class DataRecipe:
         bitext: where the pairs come from.
         languages: train on the sources of `bitext` in these languages alone, joined by `+` (`de+fr`); null takes all.
         groups: train on the sources of `bitext` in these groups alone, joined by `+` (`news+stories`); null takes all.
-        annotations: names of emoji in place of, or beside, `bitext`.
+        annotations: names of emoji instead of, or beside, `bitext`.
         held_out: share of the pairs kept for validation, by document where documents are known.
         max_held_out: the most held-out pairs.
-        max_training_pairs: train on so many pairs at most, drawn at random by the recipe's seed (fewer are a part of more);
+        max_training_pairs: train on at most this many pairs, drawn at random by the recipe's seed (fewer are a part of more);
             null takes all. The held-out pairs stay the same.
         mixture: train on a fixed number of pairs, drawn from groups of sources (`group` of a source) by shares; null takes
             them as they are.

@@ -77,7 +77,7 @@ class StudentRecipe(CheckpointRecipe):
         dropout: takes the place of the backbone's dropout while training; null keeps it.
         prealign: learn the teacher's space from text in the teacher's language first; null goes to the bitext at once.
         max_length: tokens per text of the bitext, on both sides.
-        max_document_length: alike for texts that are learnt as documents; null takes each model's document length.
+        max_document_length: the same for texts that are learnt as documents; null takes each model's document length.
         encodes_documents: each system encodes the documents of the test collections, too, which are in its language (bitext of
             `kind: both` teaches that), instead of the teacher.
         lora: train a LoRA adapter instead of all weights: values of PEFT's `LoraConfig`; null trains all weights. The saved

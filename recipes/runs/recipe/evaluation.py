@@ -32,8 +32,8 @@ class CollectionSource:
         revision: of the Hub data set.
         corpus_revision: of the Hub data set with the documents, where that is another one.
         languages: those of the tested languages that are tested on it; null: all that it has.
-        max_queries: so many queries at most, drawn by their ids, the same in every language.
-        max_documents: so many documents at most: all that are relevant to a query that is left, the others drawn by their ids.
+        max_queries: at most this many queries, drawn by their ids, the same in every language.
+        max_documents: at most this many documents: all that are relevant to a query that is left, the others drawn by their ids.
     """
 
     path: str

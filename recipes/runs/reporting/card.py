@@ -41,7 +41,7 @@ SYSTEMS = {
     "start": "the student before training, its vocabulary adapted where the recipe asks for it",
     "prealigned": "the student before any bitext, trained on text of the teacher's language alone",
     "optical": "the student",
-    "ceiling": "the teacher, with the queries in its own language",
+    "ceiling": "the teacher, with the queries in its language",
     "bm25": "BM25, the queries as they are",
     "dense": "the same models, one averaged vector per text",
     "translation": "the teacher, with the queries translated by a machine",

@@ -56,7 +56,7 @@ class Peer:
         self.process.stdin.flush()
         # The packages print, too.
         answer = next((line for line in self.process.stdout if line.startswith("answer:")), None)
-        assert answer, f"the peer has ended with status {self.process.wait()}; what it said stands above"
+        assert answer, f"the peer has ended with status {self.process.wait()}; what it said is above"
         wrong = json.loads(answer.removeprefix("answer:"))
         assert wrong is None, wrong
         return load_file(out)

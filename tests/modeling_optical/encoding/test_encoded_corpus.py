@@ -64,7 +64,7 @@ def test_every_shape_of_corpus_gives_the_same_documents(tmp_path):
 @pytest.mark.parametrize(
     ("corpus", "message"),
     [
-        ([("a", "x"), ("b", "y"), ("a", "z")], "document 2 of the corpus: the id 'a' stands twice"),
+        ([("a", "x"), ("b", "y"), ("a", "z")], "document 2 of the corpus: the id 'a' appears twice"),
         ([("a", "x"), ("", "y")], "document 1 of the corpus: the id '' is empty"),
         ([("a b", "y")], "white space"),
         ([{"text": "y"}], "needs an id and a text"),

@@ -38,7 +38,7 @@ def test_systems_are_summed_up_apart():
 
 
 def test_a_language_that_stands_twice_is_refused():
-    with pytest.raises(ValueError, match="'sw' stands twice"):
+    with pytest.raises(ValueError, match="'sw' appears twice"):
         summarise_languages([row("sw", 0.5), row("sw", 0.4)])
 
 

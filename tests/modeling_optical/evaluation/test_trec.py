@@ -49,7 +49,7 @@ def test_blank_lines_and_any_white_space_between_columns_are_read(tmp_path: Path
         ("q1 Q0 d9 1 high tag", r"expected `query Q0 document rank score tag`"),
         ("q1 Q0 d9 1 nan tag", r"the score nan is not finite"),
         ("q1 Q0 d9 1 inf tag", r"the score inf is not finite"),
-        ("q1 Q0 d1 2 1.0 tag", r"document 'd1' stands twice for query 'q1'"),
+        ("q1 Q0 d1 2 1.0 tag", r"document 'd1' appears twice for query 'q1'"),
     ],
 )
 def test_a_line_that_is_not_of_a_run_is_refused_with_file_and_line(tmp_path: Path, line: str, message: str):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 ENCODER = Encoder("teacher", DIM, "f" * 64)
 NAMES = ("a", "b", "c", "d")
 ROUNDS = 8
-# A document's version stands in its vectors and in its text: the two never disagree.
+# A document's version is in its vectors and in its text: the two never disagree.
 AXES = np.eye(DIM, dtype=np.float32)
 State = tuple[tuple[str, int], ...]
 

@@ -243,7 +243,7 @@ def _once(tmp_path_factory, engine: str) -> Path:
 
 
 def test_indexes_of_earlier_versions_open_and_change(tmp_path):
-    """A manifest without the newer fields; a two-stage index whose segments have a manifest of their own."""
+    """A manifest without the newer fields; a two-stage index whose segments have a separate manifest."""
     exact = ExactIndex(tmp_path / "two" / "exact", ENCODER, "float32")
     exact.build(["a", "b"], unit_vectors([2, 3]))
     outer = {"format": 1, "engine": "two-stage", "dtype": "float32", "encoder": vars(ENCODER), "documents": 1}

@@ -135,7 +135,7 @@ serve(retriever, port=int(sys.argv[2]))
 
 @contextmanager
 def started(script: str, index: Path) -> Iterator[tuple[subprocess.Popen, int]]:
-    """A server in a process of its own that answers, and its port; it is killed in the end."""
+    """A server in a separate process that answers, and its port; it is killed in the end."""
     pytest.importorskip("uvicorn")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""`optical doctor`, as a process of its own in a folder of its own."""
+"""`optical doctor`, as a separate process in a separate folder."""
 
 import os
 import re

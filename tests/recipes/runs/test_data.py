@@ -14,7 +14,7 @@ LEAK = "the quick brown fox jumps over the lazy dog near the river"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """200 Swahili and 20 Somali pairs, one of which stands in the collection, too."""
+    """200 Swahili and 20 Somali pairs, one of which is in the collection, too."""
     for code, word, count in (("sw", "mbweha", 200), ("so", "dawaco", 20)):
         rows = [{"en": f"fox {i} sleeps, then it runs", code: f"{word} {i} analala, kisha anakimbia"} for i in range(count)]
         rows += [{"en": LEAK, code: f"{word} mwepesi aliruka juu ya mbwa mvivu karibu na mto mkubwa"}]

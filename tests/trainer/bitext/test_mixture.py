@@ -73,7 +73,7 @@ def test_rounding_loses_no_pair():
     [
         (SOURCES[:1], "no source of data.bitext has `group: general`"),
         ([*SOURCES, BitextSource(path="x.jsonl", target="sw")], "x.jsonl is in the group '', which"),
-        ([*SOURCES, BitextSource(path="tico.jsonl", target="sw", group="general")], "tico.jsonl stands in two groups"),
+        ([*SOURCES, BitextSource(path="tico.jsonl", target="sw", group="general")], "tico.jsonl is in two groups"),
     ],
 )
 def test_groups_without_sources_and_sources_without_groups_are_told(sources, message):

@@ -267,7 +267,7 @@ def test_an_unknown_id_is_told(tmp_path):
 def test_a_table_with_an_id_twice_is_refused(tmp_path):
     file = write_jsonl(tmp_path / "x.jsonl", {"query_id": "7", "positive": "a"})
     queries = write_jsonl(tmp_path / "q.jsonl", *QUERIES, QUERIES[0])
-    with pytest.raises(ValueError, match=r"q.jsonl: the id '7' stands twice"):
+    with pytest.raises(ValueError, match=r"q.jsonl: the id '7' appears twice"):
         load_labelled([LabelledSource(path=file, query_texts=TextTable(path=queries))], cache_dir=tmp_path / "cache")
 
 

@@ -15,7 +15,7 @@ TEXTS = [*make_bitext(40)["source"], *make_bitext(40, seed=1)["target"]]
 
 @pytest.fixture
 def plain(bert: str) -> OpticalModel:
-    """A retriever without a projection of its own: vectors of 32 dimensions."""
+    """A retriever without a separate projection: vectors of 32 dimensions."""
     return load_checkpoint(bert, query_length=24, document_length=24)
 
 

@@ -92,7 +92,7 @@ def _parse(value: Any, options_class: type, where: str) -> ObjectiveSetting:
 
 
 def build_objectives(specification: Mapping[str, Any], context: ObjectiveContext) -> ObjectiveSum:
-    """The objectives of a specification, without `embedding_adversary`, which is no function of the student's output.
+    """The objectives of a specification, without `embedding_adversary`, which is not a function of the student's output.
 
     Raises:
         ValueError: as `parse_objectives`.

@@ -1,4 +1,4 @@
-"""colbert-ai at work, in an environment of its own.
+"""colbert-ai at work, in a separate environment.
 
 `make BACKBONE FOLDER` saves, `encode FOLDER TEXTS OUT` encodes, `answer` encodes what it is asked for on its standard input.
 

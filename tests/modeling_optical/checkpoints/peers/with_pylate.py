@@ -1,4 +1,4 @@
-"""PyLate at work, in an environment of its own.
+"""PyLate at work, in a separate environment.
 
 `make BACKBONE FOLDER` saves a model, `encode FOLDER TEXTS OUT` encodes, `answer` encodes what it is asked for on its standard
 input.

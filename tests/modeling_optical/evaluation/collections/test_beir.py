@@ -141,7 +141,7 @@ def test_empty_documents_are_counted_in_a_warning(tmp_path: Path, caplog: pytest
         ('{"_id": "a b", "text": "t"}', r"'a b' is empty, or has white space"),
         ('{"_id": "a\\u00a0b", "text": "t"}', r"is empty, or has white space"),
         ('{"_id": "", "text": "t"}', r"'' is empty, or has white space"),
-        ('{"_id": "twice", "text": "t"}\n{"_id": "twice", "text": "t"}', r"'twice' stands twice"),
+        ('{"_id": "twice", "text": "t"}\n{"_id": "twice", "text": "t"}', r"'twice' appears twice"),
     ],
     ids=["not JSON", "list", "no id", "no text", "text null", "space", "no-break space", "empty id", "twice"],
 )
@@ -245,7 +245,7 @@ def test_a_tilde_in_the_path_is_the_home_folder(tmp_path: Path, monkeypatch: pyt
 
 
 def by_language(where: Path) -> Path:
-    """Questions with the same ids, sentences of each language in a file of its own."""
+    """Questions with the same ids, sentences of each language in a separate file."""
     texts = {"sw": ("mbweha hubweka", "mbwa hulala"), "de": ("ein Fuchs bellt", "ein Hund schläft")}
     files: dict[str, str | bytes | None] = {"corpus.jsonl": None, "qrels.tsv": None}
     for code, own in texts.items():

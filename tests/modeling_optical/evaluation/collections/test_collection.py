@@ -34,7 +34,7 @@ def test_an_id_that_stands_twice_far_apart_is_found_with_its_place():
         yield from records(1000)
         yield "file:1001", "d7", "again"
 
-    with pytest.raises(ValueError, match="file:1001: the id 'd7' stands twice"):
+    with pytest.raises(ValueError, match="file:1001: the id 'd7' appears twice"):
         StreamedCorpus(read, "thousand")
 
 

@@ -1,4 +1,4 @@
-"""Raw files fetched from the Hub: a local server speaks the few requests, a process of its own reads from it."""
+"""Raw files fetched from the Hub: a local server speaks the few requests, a separate process reads from it."""
 
 import gzip
 import hashlib

@@ -78,7 +78,7 @@ def test_a_damaged_archive_is_refused_by_its_name(write):
         (
             "miracl/miracl-v1.0-sw/topics/topics.miracl-v1.0-sw-dev.tsv",
             "2\ta\n2\tb\n",
-            r"sw-dev\.tsv:2: the id '2' stands twice",
+            r"sw-dev\.tsv:2: the id '2' appears twice",
         ),
         ("miracl/miracl-v1.0-sw/qrels/qrels.miracl-v1.0-sw-dev.tsv", "2 Q0 39#0\n", r"sw-dev\.tsv:1: expected `query 0"),
         (

@@ -63,7 +63,7 @@ def test_a_stopped_run_goes_on_and_a_finished_one_computes_nothing(pictures, cli
     first = ImageVectors(tmp_path / "vectors", clip, shard_size=2)
     content = (pictures / "3.jpg").read_bytes()
     (pictures / "3.jpg").write_bytes(content[:60])
-    with pytest.raises(ValueError, match=r"3.jpg in .*pictures is no image that can be read"):
+    with pytest.raises(ValueError, match=r"3.jpg in .*pictures is not an image that can be read"):
         first.build(files, NAMES, show_progress_bar=False)
     (pictures / "3.jpg").write_bytes(content)
     again = ImageVectors(tmp_path / "vectors", clip, shard_size=2)

@@ -47,7 +47,7 @@ def test_global_mmlu_by_language_and_split(tmp_path):
     [
         ({"answer": "E"}, "row 2: the answer is 'E'; it must be A, B, C or D"),
         ({"subject": "virology"}, "does not begin with the subject 'virology'"),
-        ({"sample_id": "anatomy/test/0"}, "the question id 'anatomy/test/0' stands twice"),
+        ({"sample_id": "anatomy/test/0"}, "the question id 'anatomy/test/0' appears twice"),
     ],
 )
 def test_a_broken_row_of_global_mmlu_is_named(tmp_path, changes, message):

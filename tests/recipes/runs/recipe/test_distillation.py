@@ -159,7 +159,7 @@ def test_an_override_can_make_a_mapping_of_an_empty_key(tmp_path: Path):
         ("trainer.max_steps=3", r"unknown key `trainer`. Did you mean 'training'\?"),
         ("transport.epsilon=0", r"run.yaml: transport\.epsilon is 0"),
         ("seed=x", r"seed is 'x'; expected a whole number"),
-        ("training={a: 1, a: 2}", r"override 'training=.*the key 'a' stands twice"),
+        ("training={a: 1, a: 2}", r"override 'training=.*the key 'a' appears twice"),
     ],
 )
 def test_a_bad_override_is_refused_with_its_reason(tmp_path: Path, override: str, message: str):
@@ -225,7 +225,7 @@ def test_a_recipe_without_a_language_is_told_how_to_set_it(tmp_path: Path):
 )
 def test_a_key_that_stands_twice_is_refused_with_file_and_line(tmp_path: Path, text: str, line: int, key: str):
     message = refusal(tmp_path, text)
-    assert f"line {line}: the key '{key}' stands twice" in message
+    assert f"line {line}: the key '{key}' appears twice" in message
     assert str(tmp_path / "run.yaml") in message
 
 

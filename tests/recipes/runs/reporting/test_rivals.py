@@ -1,4 +1,4 @@
-"""What one could use in place of the student, measured beside it."""
+"""What one could use instead of the student, measured beside it."""
 
 import pytest
 import torch
