@@ -33,7 +33,7 @@ class CollectionSource:
         corpus_revision: of the Hub data set with the documents, where that is another one.
         languages: those of the tested languages that are tested on it; null: all that it has.
         max_queries: at most this many queries, drawn by their ids, the same in every language.
-        max_documents: at most this many documents: all that are relevant to a query that is left, the others drawn by their ids.
+        max_documents: at most this many documents: those that are relevant to a query that is left, others drawn by their ids.
     """
 
     path: str
