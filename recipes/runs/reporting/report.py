@@ -102,12 +102,12 @@ def evaluate_systems(
     evaluator.rows += answerer.ceilings()
     evaluator.write_results()
     drawn = pictures(recipe, folder, data, teacher, evaluator.rows)
-    rivals = [name for name in describe_rivals(recipe.evaluation) if name not in ("fused", "dense")]  # the student is in them
+    rivals = [name for name in describe_rivals(recipe.evaluation) if name != "fused"]  # the student is a part of it
     chosen = selection_sentence(student_of(folder, "optical"))
     answers = verdicts(evaluator, recipe.evaluation.metrics[0], rivals)
     if chosen:
         favour = "The weights were chosen on these pairs, which favours the student."
-        answers = [f"{answer} {favour}" if answer.startswith(f"{HELD_OUT},") else answer for answer in answers]
+        answers = [f"{answer} {favour}" if answer.partition(",")[0] in HELD_OUTS else answer for answer in answers]
     answers = [*chosen, *answers]
     return Report(evaluator.rows, _text(recipe, evaluator.told(), examples, drawn), examples, answers)
 

@@ -128,3 +128,12 @@ def test_code_switched_pairs_are_counted_and_trained_on(workshop, capsys):
     added = json.loads((workshop / "run/run.json").read_text())["data"]["switched pairs"]
     assert added > 0
     assert f"Code-switched pairs added: {added}" in capsys.readouterr().out
+
+
+def test_the_verdict_on_held_out_pairs_says_that_the_weights_were_chosen_on_them(workshop):
+    run = changed(workshop, selection={"shares": [0.0]}, data={"held_out": 0.3}, baselines={})
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    paragraphs = (run / "report.md").read_text().split("\n\n")
+    told = [text for text in paragraphs if "which favours the student" in text]
+    assert told
+    assert all(text.startswith("held_out_bitext") for text in told)
