@@ -4,7 +4,7 @@
     python benchmarks/students.py runs/students
 
 Writes students/results.json (the rows of all runs, each with its student) and the table of students/README.md, between its
-marks.
+marks. `optical evaluate … --output runs/students/<name>-more` adds collections to a student's.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from modeling_optical.evaluation import UNJUDGED, compare_paired, per_query, read_judged_runs, read_results
+from modeling_optical.evaluation import UNJUDGED, compare_paired, per_query, read_results
+from modeling_optical.evaluation.comparison import read_judged_runs
 
 FOLDER = Path(__file__).parent / "students"
 METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
@@ -25,6 +26,7 @@ RIVALS = {
     "multilingual-e5-small": "e5, averaged",
     "floor": "e5, MaxSim",
 }
+STUDENT = "optical"
 MARKS = "<!-- students -->\n", "<!-- /students -->"
 
 
@@ -36,8 +38,9 @@ def main() -> None:
     lines: list[str] = []
     rows: list[dict[str, object]] = []
     for run in sorted(file.parent for file in options.runs.glob("*/results.json")):
-        rows += [{"student": run.name} | asdict(row) for row in read_results(run / "results.json") if row.metric != UNJUDGED]
-        lines += _lines(run)
+        student = run.name.removesuffix("-more")
+        rows += [{"student": student} | asdict(row) for row in read_results(run / "results.json") if row.metric != UNJUDGED]
+        lines += _lines(run, student)
     (FOLDER / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them"]
     table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines]) + "\n"
@@ -48,18 +51,18 @@ def main() -> None:
     print(table)
 
 
-def _lines(run: Path) -> Iterator[str]:
+def _lines(run: Path, name: str) -> Iterator[str]:
     judged = {one.collection: one for one in read_judged_runs([run])}
-    for name, one in judged.items():
-        collection, _, language = name.rpartition(".")
-        student = next((s for s in ("optical", "student") if s in one.runs), None)
-        if student is None or collection == "held_out_bitext":
+    for place, one in judged.items():
+        collection, _, language = place.rpartition(".")
+        rivals = [rival for rival in RIVALS if rival in one.runs]
+        if STUDENT not in one.runs or not rivals or collection == "held_out_bitext":
             continue
         metric = METRICS.get(collection, "RR@10")
         values = {system: per_query(one.qrels, found, [metric])[metric] for system, found in one.runs.items()}
         means = {system: sum(own.values()) / len(own) for system, own in values.items()}
-        best = max((rival for rival in RIVALS if rival in means), key=lambda rival: means[rival])
-        test = compare_paired(list(values[student].values()), [values[best][query] for query in one.qrels])
+        best = max(rivals, key=lambda rival: means[rival])
+        test = compare_paired(list(values[STUDENT].values()), [values[best][query] for query in one.qrels])
         shown = [f"{means[rival]:.3f}" if rival in means else "" for rival in RIVALS]
         top = judged.get(f"{collection}.en")
         ceiling = ""
@@ -67,7 +70,7 @@ def _lines(run: Path) -> Iterator[str]:
             own = per_query(top.qrels, top.runs["ceiling"], [metric])[metric]
             ceiling = f"{sum(own.values()) / len(own):.3f}"
         p = "" if test.randomisation is None else f" (p = {test.randomisation:.2g})"
-        cells = [run.name, f"{collection}, {language}", metric, *shown, f"**{means[student]:.3f}**", ceiling]
+        cells = [name, f"{collection}, {language}", metric, *shown, f"**{means[STUDENT]:.3f}**", ceiling]
         yield "| " + " | ".join([*cells, f"{test.difference:+.3f}{p}"]) + " |"
 
 
