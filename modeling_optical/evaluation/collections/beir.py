@@ -56,6 +56,8 @@ def _from_folder(request: Request, root: Path) -> Collection:
     if split == "test":
         candidates = [f"qrels.{language}.tsv", "qrels.tsv", *candidates]
     qrels = _all(folder, [f"qrels.{code}.tsv" for code in codes] if pooled else candidates)
+    if not qrels and request.split == "train" and (only := _first(folder, ["qrels.tsv"])) and not (folder / "qrels").is_dir():
+        qrels = [only]  # labelled data that has no test part
     if not qrels:
         raise FileNotFoundError(f"collection {folder}: no judgements; one of {', '.join(candidates)} is needed.")
     return assemble(

@@ -60,7 +60,7 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
         raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
         splits.mkdir(parents=True)
         raw.mkdir()
-        (splits / "{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
+        (splits / f"{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
         for number, code in enumerate(codes):
             for part, own in ((SPLIT, tested), ("train", trained)):
                 captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]

@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_a_number_never_reaches_the_weights(student, poisoned
     trainer = OpticalTrainer(model=student, args=arguments(tmp_path, **change), teacher=poisoned, train_dataset=bitext)
     before: list[torch.Tensor] = [weights(student)]
     trainer.create_optimizer().register_step_post_hook(lambda *_: before.append(weights(student)))
-    with pytest.raises(NonFiniteLossError, match=r"the loss of step \d+ is n(an|o number)") as caught:
+    with pytest.raises(NonFiniteLossError, match=r"the loss of step \d+ is n(an|ot a number)") as caught:
         trainer.train()
     assert torch.equal(weights(student), before[-1])
     assert torch.isfinite(weights(student)).all()

@@ -154,7 +154,7 @@ def test_images_that_are_not_there_are_named(pictures, clip, tmp_path):
         with pytest.raises((ValueError, FileNotFoundError), match=message):
             open_image_files(tmp_path / path)
     (tmp_path / "torn.zip").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="no whole zip archive"):
+    with pytest.raises(ValueError, match="not a whole zip archive"):
         open_image_files(tmp_path / "torn.zip")
     Dataset.from_list([{"picture": 1}]).to_parquet(tmp_path / "empty/a.parquet")
     with pytest.raises(ValueError, match="this one has picture"):
