@@ -29,7 +29,7 @@ def test_every_system_is_measured_on_every_noise_and_an_unchanged_query_keeps_it
     noisy = table[table["noise"] != "clean"]
     assert "ceiling" not in set(noisy["system"])
     sizes = noisy.groupby(["cell", "system"]).size()
-    assert set(sizes) == {5 * 4 * 24}
+    assert set(sizes) == {6 * 4 * 24}
     keys = ["cell", "system", "collection", "language", "query"]
     both = noisy[noisy["noise"] == "diacritics"].merge(clean, on=keys, suffixes=("", "_clean"))
     assert (both["AP@20"] == both["AP@20_clean"]).all(), "the made-up languages have no diacritics"
