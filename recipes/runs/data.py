@@ -227,11 +227,15 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
 
 def _word_tables(pairs: Dataset) -> dict[str, dict[str, str]]:
     """Language to its table of the teacher's words and their translations, learnt from the pairs."""
+    return {language: word_translations(own["source"], own["target"]) for language, own in by_language(pairs).items()}
+
+
+def by_language(pairs: Dataset) -> dict[str, Dataset]:
+    """Language to its pairs, in their order."""
     rows: dict[str, list[int]] = {}
     for row, language in enumerate(pairs["language"]):
         rows.setdefault(language, []).append(row)
-    own = {language: pairs.select(places) for language, places in rows.items()}
-    return {language: word_translations(part["source"], part["target"]) for language, part in own.items()}
+    return {language: pairs.select(places) for language, places in rows.items()}
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:

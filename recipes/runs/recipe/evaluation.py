@@ -13,8 +13,12 @@ from modeling_optical.files.bounded_yaml import parse_yaml
 from ...checked_yaml import build
 from .run import CheckpointRecipe, beside
 
-REFERENCES = ("bm25", "structured_queries", "fused")
-"""What needs no other model: words as they are, words through a table of translations, and the latter with the student."""
+REFERENCES = {
+    "bm25": "BM25, the queries as they are",
+    "structured_queries": "BM25 with a table of translations learnt from the training pairs",
+    "fused": "structured_queries and the student, fused by reciprocal rank",
+}
+"""What needs no other model, and what it is."""
 SCORINGS = ("pooled", "maxsim")
 """How a rival compares texts."""
 RESERVED = ("floor", "start", "prealigned", "optical", "ceiling", "translation", *REFERENCES)

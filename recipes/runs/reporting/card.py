@@ -29,7 +29,7 @@ from trainer.objectives import describe_objectives
 from ...checked_yaml import write_values
 from ..data import FEW_PAIRS, DataReport
 from ..recipe.distillation import Recipe
-from ..recipe.evaluation import CollectionSource
+from ..recipe.evaluation import REFERENCES, CollectionSource
 from ..run_folder import student_of
 from .rivals import describe_rivals
 
@@ -42,7 +42,7 @@ SYSTEMS = {
     "prealigned": "the student before any bitext, trained on text of the teacher's language alone",
     "optical": "the student",
     "ceiling": "the teacher, with the queries in its language",
-    "bm25": "BM25, the queries as they are",
+    "bm25": REFERENCES["bm25"],
     "dense": "the same models, one averaged vector per text",
     "translation": "the teacher, with the queries translated by a machine",
 }

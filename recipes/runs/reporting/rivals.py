@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from datasets import Dataset
@@ -14,14 +14,10 @@ from modeling_optical.evaluation.references import bm25, dense
 from modeling_optical.evaluation.structured_queries import fused_by_rank, structured_queries
 from trainer.vocabulary import word_translation_table
 
-from ..recipe.evaluation import EvaluationRecipe, RivalRecipe
+from ..data import by_language
+from ..recipe.evaluation import REFERENCES, EvaluationRecipe, RivalRecipe
 
 Run = dict[str, dict[str, float]]
-REFERENCES = {
-    "bm25": "BM25, the queries as they are",
-    "structured_queries": "BM25 with a table of translations learnt from the training pairs",
-    "fused": "structured_queries and the student, fused by reciprocal rank",
-}
 
 
 def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
@@ -52,14 +48,15 @@ def measure_rivals(
     collections = list(collections)
     for name, rival in evaluation.rivals.items():
         model = load_rival(rival).to(device)
-        for collection in collections:
-            if rival.scoring == "maxsim":
+        if rival.scoring == "maxsim":
+            for collection in collections:
                 evaluator.measure(name, model, collection)
-            else:
-                run = dense(model, collection.queries, model, collection.corpus, batch_size=evaluation.batch_size)
+        else:
+            for collection, run in _dense_runs(model, collections, evaluation.batch_size):
                 evaluator.record(name, collection, run)
         del model
         gc.collect()
+    parts = by_language(pairs) if pairs is not None else {}
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for collection in collections:
         if "bm25" in evaluation.references:
@@ -68,14 +65,27 @@ def measure_rivals(
             continue
         language = collection.language
         if language not in tables:
-            own = pairs.select([i for i, code in enumerate(pairs["language"]) if code == language])
-            tables[language] = word_translation_table(own["target"], own["source"])
+            own = parts.get(language)
+            tables[language] = {} if own is None else word_translation_table(own["target"], own["source"])
         run = structured_queries(collection.queries, collection.corpus, tables[language])
         if "structured_queries" in evaluation.references:
             evaluator.record("structured_queries", collection, run)
         student = (student_runs or {}).get((collection.name, language))
         if "fused" in evaluation.references and student is not None:
             evaluator.record("fused", collection, fused_by_rank([run, student]))
+
+
+def _dense_runs(model: OpticalModel, collections: Sequence[Collection], batch_size: int) -> Iterator[tuple[Collection, Run]]:
+    """Each collection's run by one vector per text; a corpus that several of them share is encoded once."""
+    sharing: dict[int, list[Collection]] = {}
+    for collection in collections:
+        sharing.setdefault(id(collection.corpus), []).append(collection)
+    for together in sharing.values():
+        # Queries of several languages may have the same ids.
+        asked = {f"{n} {query}": text for n, one in enumerate(together) for query, text in one.queries.items()}
+        found = dense(model, asked, model, together[0].corpus, batch_size=batch_size)
+        for n, one in enumerate(together):
+            yield one, {query: found[f"{n} {query}"] for query in one.queries}
 
 
 def load_rival(rival: RivalRecipe) -> OpticalModel:

@@ -4,8 +4,10 @@ import pytest
 import torch
 from datasets import Dataset
 
-from modeling_optical.evaluation import Collection, Evaluator
+from modeling_optical.evaluation import Collection, Evaluator, read_run
+from modeling_optical.evaluation.references import dense
 from recipes.runs.recipe.evaluation import EvaluationRecipe, RivalRecipe
+from recipes.runs.reporting import rivals
 from recipes.runs.reporting.rivals import describe_rivals, load_rival, measure_rivals
 
 CORPUS = {f"d{n}": text for n, text in enumerate(["the cat sat", "a dog barked", "search works", "good vector"])}
@@ -60,3 +62,19 @@ def test_a_wrong_rival_is_refused(values, message):
 def test_a_rival_cannot_take_the_name_of_a_system():
     with pytest.raises(ValueError, match=r"rivals\.floor: this name stands for another system"):
         EvaluationRecipe(rivals={"floor": RivalRecipe(model="m")})
+
+
+def test_a_corpus_that_languages_share_is_encoded_once_with_the_same_runs(bert, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(rivals, "dense", lambda *arguments, **options: calls.append(arguments) or dense(*arguments, **options))
+    own = EvaluationRecipe(rivals={"averaged": RivalRecipe(model=bert, pooling="mean")})
+    somali = Collection("tiny", "so", CORPUS, {"q": "vector", "r": "sat"}, QRELS)
+    together, apart = Evaluator(tmp_path / "together", ["RR@10"]), Evaluator(tmp_path / "apart", ["RR@10"])
+    measure_rivals(together, own, [collection(), somali], torch.device("cpu"))
+    assert len(calls) == 1
+    for one in (collection(), somali):
+        measure_rivals(apart, own, [one], torch.device("cpu"))
+    assert together.values == apart.values
+    for name in ("averaged.tiny.sw.trec", "averaged.tiny.so.trec"):
+        ranked = [list(found) for found in (read_run(tmp_path / part / "runs" / name)["q"] for part in ("together", "apart"))]
+        assert ranked[0] == ranked[1]
