@@ -89,7 +89,7 @@ class Run(FolderRun[Recipe, Report]):
         teacher = self._load_teacher().to(self.state.device)
         if self.state.is_main_process:
             warn_if_swapped(data.sample, teacher.processor.tokenizer, self.recipe.teacher.language)
-        done = [system for system in (*self.recipe.baselines, "optical") if self.is_trained(system)]
+        done = [system for system in ("prealigned", *self.systems) if self.is_trained(system)]
         backbone = teacher.model.config.get_text_config()
         self.expect(lambda speed: expected_stages(self.recipe, data, backbone, speed, done))
         self.stage("start", lambda: self._prepare_start(data, teacher))
@@ -217,10 +217,12 @@ class Run(FolderRun[Recipe, Report]):
 
     def _prealign(self, data: Data, vectors: TeacherOfTexts) -> None:
         """Trains the start on text of the teacher's language with itself; systems start from what comes out."""
+        if self.trained_already("prealigned"):
+            return
         texts = load_prealignment(self.recipe, data)
         if not isinstance(vectors, Teacher):
             with self.state.main_process_first():
-                if self.state.is_main_process and not (self.student_folder("prealigned") / "config.json").is_file():
+                if self.state.is_main_process:
                     vectors.build(texts["source"], "query")
             vectors.refresh()
         recipe = self.recipe.prealignment()
@@ -229,6 +231,7 @@ class Run(FolderRun[Recipe, Report]):
 
     def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherOfTexts, start: Path | None = None) -> None:
         start = start or self.trained_from
+        selects = recipe.selection is not None and len(data.held_out) > 0
 
         def build() -> OpticalTrainer:
             # A recipe names one repository, and the student is what goes there.
@@ -252,11 +255,11 @@ class Run(FolderRun[Recipe, Report]):
 
         def save(student: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
             model = OpticalModel.from_pretrained(start)
-            before = {key: value.clone() for key, value in model.state_dict().items()} if recipe.selection else {}
+            before = {key: value.clone() for key, value in model.state_dict().items()} if selects else {}
             model.load_state_dict(weights)
             model.config.transport = student.config.transport
             model.config.teacher = recorded_name(recipe.teacher.model)
-            if recipe.selection is not None and len(data.held_out):
+            if selects:
                 chosen = self._select(name, model, before, data, vectors)
                 write_text(folder / SELECTION_FILE, json.dumps(chosen.to_dict(), indent=1) + "\n")
             model.save_pretrained(folder)

@@ -107,7 +107,8 @@ def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, don
     unit = relative_length([*data.sample[:_SAMPLE]["source"], *data.sample[:_SAMPLE]["target"]])
     sources = 0 if recipe.teacher.live else len(data.sample) + len(data.held_out)
     expected = {"teacher vectors": Work(unit * sources, 0, 2.0, size).seconds(speed)}
-    systems = {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}
+    first = {} if recipe.student.prealign is None else {"prealigned": recipe.prealignment().training}
+    systems = first | {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}
     for name, training in systems.items():
         if name not in done:
             trained = examples_seen(training, len(data.sample))

@@ -181,6 +181,12 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         """Whether a system is trained already."""
         return (self.student_folder(system) / "config.json").is_file()
 
+    def trained_already(self, system: str) -> bool:
+        """Whether a system is trained already; says so."""
+        if found := self.is_trained(system):
+            self.say(f"{system}: trained already, {self.student_folder(system)}")
+        return found
+
     @property
     def start_folder(self) -> Path:
         """The model before training."""
@@ -263,8 +269,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             save: writes the model with its weights, which processes may have shared, into a folder. None: `save_pretrained`.
         """
         folder = self.student_folder(system)
-        if self.is_trained(system):
-            self.say(f"{system}: trained already, {folder}")
+        if self.trained_already(system):
             return
         if self.progress is not None:
             self.progress.begin(f"training {system}")

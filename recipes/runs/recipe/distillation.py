@@ -170,7 +170,7 @@ class Recipe(RunRecipe):
         """The recipe of the training on text of the teacher's language that comes before the bitext."""
         own = self.student.prealign
         assert own is not None
-        # What is learnt is the teacher's space: topics need vectors of bitext, and a mean with the start is no such space.
+        # Topics are made for bitext, and a mean with the start is not in the teacher's space.
         training = {key: value for key, value in self.training.items() if key not in ("topics", "start_share")}
         values = self.to_dict() | {"baselines": {}, "objectives": own.objectives, "training": training | own.training}
         return build(Recipe, values, "")

@@ -1,6 +1,7 @@
 """A student never ends below its start on held-out bitext; and it may learn the teacher's space before it sees bitext."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -110,8 +111,8 @@ def test_a_student_learns_the_teachers_space_before_the_bitext(workshop, capsys)
     assert type(aligned) is OpticalModel
     log = json.loads((run / "prealigned" / "training_log.json").read_text())
     assert log[-1]["step"] == 3
+    assert "] training prealigned; about" in capsys.readouterr().out
     # Started again, nothing is trained twice.
-    capsys.readouterr()
     assert main(["run", str(workshop / "recipe.yaml")]) == 0
     assert "Training prealigned" not in capsys.readouterr().out
 
@@ -137,3 +138,14 @@ def test_the_verdict_on_held_out_pairs_says_that_the_weights_were_chosen_on_them
     told = [text for text in paragraphs if "which favours the student" in text]
     assert told
     assert all(text.startswith("held_out_bitext") for text in told)
+
+
+def test_a_run_that_goes_on_after_the_teachers_space_reads_none_of_its_texts(workshop, capsys, monkeypatch):
+    changed(workshop, student={"prealign": {"training": {"max_steps": 1}}}, baselines={})
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    shutil.rmtree(workshop / "run/student")
+    (workshop / "run/report.md").unlink()
+    monkeypatch.setattr("recipes.runs.distillation_run.load_prealignment", None)
+    assert main(["run", str(workshop / "recipe.yaml")]) == 0
+    assert "prealigned: trained already" in capsys.readouterr().out
+    assert (workshop / "run/student/config.json").is_file()
