@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,16 +98,18 @@ def short_rows(rows: Iterable[dict[str, Any]], options: ShorteningOptions, *, se
 def add_short_pairs(bitext: Dataset, options: ShorteningOptions, *, seed: int = 0) -> tuple[Dataset, int]:
     """The pairs and, behind them, their short ones; and how many these are. Repeated short pairs are left out."""
     there = {_compared(row) for row in bitext}
-    columns: dict[str, list[Any]] = {name: list(bitext[name]) for name in bitext.column_names}
-    added = 0
+    new = []
     for row in short_rows(bitext, options, seed=seed):
         key = _compared(row)
         if key not in there:
             there.add(key)
-            added += 1
-            for name, value in row.items():
-                columns[name].append(value)
-    return Dataset.from_dict(columns), added
+            new.append(row)
+    return with_rows(bitext, new), len(new)
+
+
+def with_rows(bitext: Dataset, rows: Sequence[Mapping[str, Any]]) -> Dataset:
+    """The pairs and, behind them, rows with the same columns."""
+    return Dataset.from_dict({name: [*bitext[name], *(row[name] for row in rows)] for name in bitext.column_names})
 
 
 def _compared(row: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import regex
 from datasets import Dataset
+
+from ..bitext.shortening import with_rows
 
 # Letters with their marks, joined by apostrophes and hyphens; ZWNJ and ZWJ stand inside words of Persian and Indic languages.
 _WORD = regex.compile(r"[\p{L}\p{M}\p{N}\u200c\u200d]+(?:['’\-][\p{L}\p{M}\p{N}\u200c\u200d]+)*")
@@ -46,18 +47,15 @@ def add_switched_pairs(
         translations: language to a table of source word, in small letters, to target word.
         seed: with a pair's texts, decides what happens to it.
     """
-    columns: dict[str, list[Any]] = {name: list(bitext[name]) for name in bitext.column_names}
-    added = 0
+    new = []
     for row in bitext:
         generator = random.Random(f"{seed}\t{row['source']}\t{row['target']}")
         if generator.random() >= options.share:
             continue
         mixed, _ = with_translated_words(row["source"], options.rate, generator, translations.get(row["language"], {}))
         if mixed != row["source"]:
-            added += 1
-            for name, value in (row | {"target": mixed}).items():
-                columns[name].append(value)
-    return Dataset.from_dict(columns), added
+            new.append(row | {"target": mixed})
+    return with_rows(bitext, new), len(new)
 
 
 def with_translated_words(
