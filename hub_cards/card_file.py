@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from huggingface_hub import ModelCardData
 
+from modeling_optical.checkpoints.names import is_hub_id
+from modeling_optical.evaluation import ResultRow
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.bounded_yaml import parse_yaml
+
+from .languages import hub_languages
+from .markdown import one_line
+from .results import model_index
 
 CARD_FILE = "README.md"
 _LONGEST_CARD = 2_000_000
@@ -26,6 +32,28 @@ _SECTION = re.compile(
 _HEADER = re.compile(r"\A\ufeff?---[ \t]*\r?\n.*?^---[ \t]*$", re.DOTALL | re.MULTILINE)
 # Whatever stood there, these are read from the run again. The others are added to what stood there.
 _ALWAYS_OURS = ("language", "language_bcp47", "library_name", "pipeline_tag", "base_model", "model-index")
+
+
+class TrainedCard(Protocol):
+    """What the cards of all models that a run trains on labels, or as causal models, know of them."""
+
+    name: str
+    language: str
+    start: str
+    rows: Sequence[ResultRow]
+
+
+def trained_metadata(card: TrainedCard, system: str, pipeline_tag: str, tags: Sequence[str]) -> ModelCardData:
+    """The metadata of such a card, with the results of a system as `model-index`; a start that is a folder is not named."""
+    return ModelCardData(
+        **hub_languages([card.language]),
+        library_name="transformers",
+        pipeline_tag=pipeline_tag,
+        tags=list(tags),
+        base_model=card.start if is_hub_id(card.start) else None,
+        model_name=one_line(card.name),
+        eval_results=model_index(card.rows, system) or None,
+    )
 
 
 def sections(card: str) -> dict[str, str]:

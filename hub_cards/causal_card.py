@@ -7,15 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
-
-from modeling_optical.checkpoints.names import is_hub_id, shown_name
+from modeling_optical.checkpoints.names import shown_name
 from modeling_optical.evaluation import ResultRow
 
-from .card_file import write_card
-from .languages import hub_languages
-from .markdown import Markdown, one_line, render
-from .results import model_index, results_table
+from .card_file import trained_metadata, write_card
+from .markdown import Markdown, render
+from .results import results_table
 
 TEMPLATE = Path(__file__).parent / "causal_card.md.jinja"
 
@@ -46,15 +43,7 @@ class CausalCard:
 
 def write_causal_card(folder: str | os.PathLike, card: CausalCard, repo_id: str | None = None) -> Path:
     """Writes `README.md` into the model's folder, with its results as `model-index`; `repo_id` as for `write_model_card`."""
-    data = ModelCardData(
-        **hub_languages([card.language]),
-        library_name="transformers",
-        pipeline_tag="text-generation",
-        tags=["optical", "distillation"],
-        base_model=card.start if is_hub_id(card.start) else None,
-        model_name=one_line(card.name),
-        eval_results=model_index(card.rows, "optical") or None,
-    )
+    data = trained_metadata(card, "optical", "text-generation", ["optical", "distillation"])
     content = render(
         TEMPLATE,
         card_data=Markdown(data.to_yaml()),

@@ -7,15 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import ModelCardData
-
-from modeling_optical.checkpoints.names import is_hub_id, shown_name
+from modeling_optical.checkpoints.names import shown_name
 from modeling_optical.evaluation import ResultRow
 
-from .card_file import LOWEST_TRANSFORMERS, write_card
-from .languages import hub_languages, language_name
-from .markdown import Markdown, one_line, render
-from .results import model_index, results_table
+from .card_file import LOWEST_TRANSFORMERS, trained_metadata, write_card
+from .languages import language_name
+from .markdown import Markdown, render
+from .results import results_table
 
 TEMPLATE = Path(__file__).parent / "retriever_card.md.jinja"
 _SHOWN = ("RR@10", "nDCG@10", "Success@1")
@@ -51,15 +49,8 @@ class RetrieverCard:
 
 def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id: str | None = None) -> Path:
     """Writes `README.md` into a retriever's folder, with its results as `model-index`; `repo_id` as for `write_model_card`."""
-    data = ModelCardData(
-        **hub_languages([card.language]),
-        library_name="transformers",
-        pipeline_tag="feature-extraction",
-        tags=["optical", "late-interaction", "colbert", "multi-vector"],
-        base_model=card.start if is_hub_id(card.start) else None,
-        model_name=one_line(card.name),
-        eval_results=model_index(card.rows, "trained") or None,
-    )
+    tags = ["optical", "late-interaction", "colbert", "multi-vector"]
+    data = trained_metadata(card, "trained", "feature-extraction", tags)
     metrics = [metric for metric in _SHOWN if any(row.metric == metric for row in card.rows)]
     content = render(
         TEMPLATE,
