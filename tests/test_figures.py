@@ -137,10 +137,10 @@ def test_every_measured_figure_says_where_it_is_from(page):
         assert not MEASURED.search(text), f"{page.name}: which stored result is this? {text[:300]}"
 
 
-@pytest.mark.parametrize("wrong", ["0.377", "0.38", "39 %"])
+@pytest.mark.parametrize("wrong", ["0.376", "0.38", "39 %"])
 def test_a_figure_that_differs_is_found(wrong):
     row = "benchmarks/quickstart.results.json system=optical language=sw collection=emoji metric=AP@100"
-    for figure, right in ((wrong, wrong == "0.38"), ("0.376", True)):
+    for figure, right in ((wrong, wrong == "0.38"), ("0.375", True)):
         comments, lines = blocks(f"<!-- {figure} from: {row} -->\nThe student reaches {figure}.\n")[0]
         mark = MARK.match(comments[0])
         if right:
