@@ -33,6 +33,7 @@ _EXTRAS = {
     "mkdocs": ("the site of the docs", "docs"),
     "mteb": ("evaluation with mteb", "mteb"),
 }
+ENOUGH_SPACE = 2  # GB
 _OURS = ("modeling_optical", "trainer", "recipes", "hub_cards")
 
 
@@ -61,7 +62,7 @@ def examine(seconds: float = 0.0) -> int:
         absent = f'not installed; for {what}: pip install "modeling-optical[{extra}]"'
         print(f"  {name:22} {_version(name) or absent}")
     print("\nDevices")
-    problems += _devices()
+    cautions = _devices()
     print("\nNames")
     for name in _OURS:
         problem = _shadowed(name)
@@ -71,7 +72,7 @@ def examine(seconds: float = 0.0) -> int:
     if not problems:
         print("\nSpeed")
         _speed(seconds)
-    print("\n" + ("\n".join(problems) if problems else "All that is needed is there."))
+    print("\n" + "\n".join([*cautions, *(problems or ["All that is needed is there."])]))
     return 1 if problems else 0
 
 
@@ -83,6 +84,7 @@ def _version(name: str) -> str | None:
 
 
 def _devices() -> list[str]:
+    """Prints what models run on; returns what the user should know before a long run."""
     if importlib.util.find_spec("torch") is None:
         return []
     import torch
@@ -95,11 +97,9 @@ def _devices() -> list[str]:
         print("  Apple's GPU: models run there" if torch.backends.mps.is_available() else "  no GPU: models run on the CPU")
     free = shutil.disk_usage(".").free / 1e9
     print(f"  {free:.0f} GB free in this folder")
-    return (
-        []
-        if free > 2
-        else [f"only {free:.1f} GB of disk are free here; teacher vectors need some. Free space or change folder."]
-    )
+    if free > ENOUGH_SPACE:
+        return []
+    return [f"Only {free:.1f} GB of disk are free here; teacher vectors need some. Free space or change folder."]
 
 
 def _speed(seconds: float) -> None:

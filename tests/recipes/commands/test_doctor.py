@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -99,6 +100,14 @@ def test_the_speed_of_this_machine_is_measured_with_the_time_that_the_quickstart
     speed = Speed(Precision("fp32", ""), "cpu", *(float(number.replace(",", "")) for number in found.groups()))
     assert speed.encoded > speed.trained > 0
     assert QUICKSTART.seconds(speed) > QUICKSTART.seconds(replace(speed, trained=2 * speed.trained)) > QUICKSTART.other
+
+
+def test_a_nearly_full_disk_is_a_caution_and_the_installation_is_still_whole(monkeypatch, capsys):
+    monkeypatch.setattr("recipes.commands.doctor.shutil.disk_usage", lambda _: SimpleNamespace(free=1.3e9))
+    assert main(["doctor", "--seconds", "0"]) == 0
+    *_, caution, verdict = capsys.readouterr().out.splitlines()
+    assert caution.startswith("Only 1.3 GB of disk are free here")
+    assert verdict == "All that is needed is there."
 
 
 def test_cores_and_free_space_are_told(healthy: subprocess.CompletedProcess):
