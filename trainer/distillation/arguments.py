@@ -34,9 +34,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             Batches of pairs about one of at most this many topics, which are found on the teacher's vectors (topic-aware
             sampling): what `contrastive` and `score_kl` tell a pair from is then about the same thing. With
             `train_sampling_strategy="group_by_length"`, texts of a batch are of like length, too. `None`: batches of any pairs.
-        embedding_learning_rate (`float`, *optional*):
-            Learning rate of the input embeddings. `None`: `learning_rate`. 0: they stay as they are, and neither gradients
-            nor states of the optimizer are kept for them, which for a small backbone are most of both.
         collapse_threshold (`float`, *optional*, defaults to 0.25):
             Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
             the teacher's on the same texts. `None`: off.
@@ -53,7 +50,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
     initial_epsilon: float | None = field(default=None, metadata={"help": "epsilon of the first step (annealing)"})
     epsilon_annealing_steps: float = field(default=0.5, metadata={"help": "steps of annealing; below 1, a share of all steps"})
     topics: int | None = field(default=None, metadata={"help": "batches of pairs about one of so many topics; null: off"})
-    embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
     collapse_threshold: float | None = field(
         default=0.25, metadata={"help": "warn below this share of the teacher's effective rank; null: no monitor"}
     )
@@ -72,11 +68,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             check_whole(self.gradient_cache_chunk_size, "gradient_cache_chunk_size", 1)
             if "embedding_adversary" in settings:
                 raise ValueError("embedding_adversary and gradient_cache_chunk_size cannot go together: leave one of them out.")
-        if self.embedding_learning_rate is not None and not self.embedding_learning_rate >= 0:
-            raise ValueError(
-                f"embedding_learning_rate is {self.embedding_learning_rate!r}; it must be at least 0 (the embeddings stay as "
-                "they are), or null for learning_rate."
-            )
         if self.topics is not None:
             check_whole(self.topics, "topics", 2)
             if self.train_sampling_strategy not in ("random", "group_by_length"):

@@ -175,8 +175,6 @@ class OpticalTrainer(ObjectiveTrainer):
         self.moving_average = MovingAverage(student, options.ema_decay) if averaged else None
         if options.marginals == "attention":
             student.set_attn_implementation("eager")  # no other implementation returns it
-        if args.embedding_learning_rate == 0:
-            student.get_input_embeddings().requires_grad_(False)
         # Before the parent sees the model: its weights belong to the optimizer and to every process.
         self.objectives.attach(student)
         return model
@@ -386,21 +384,6 @@ class OpticalTrainer(ObjectiveTrainer):
         topics = broadcast(topics.to(args.device)).cpu()
         lengths = list(dataset[args.length_column_name]) if args.train_sampling_strategy == "group_by_length" else None
         return TopicSampler(topics.numpy(), batch_size, lengths=lengths, seed=args.seed)
-
-    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The parent's optimizer; the input embeddings get a separate group if they have their own learning rate."""
-        optimizer = super().create_optimizer(model) if model is not None else super().create_optimizer()
-        rate = self.args.embedding_learning_rate
-        if not rate or any(group.get("embeddings") for group in optimizer.param_groups):
-            return optimizer
-        embeddings = {id(p) for p in self.trained.get_input_embeddings().parameters()}
-        for group in list(optimizer.param_groups):
-            own = [p for p in group["params"] if id(p) in embeddings]
-            if own:
-                group["params"] = [p for p in group["params"] if id(p) not in embeddings]
-                rest = {key: value for key, value in group.items() if key not in ("params", "lr", "initial_lr")}
-                optimizer.add_param_group({**rest, "params": own, "lr": rate, "embeddings": True})
-        return optimizer
 
     def _training_only_modules(self) -> dict[str, nn.Module]:
         """What training needs beside the student, by the file that holds it in a checkpoint."""

@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -158,7 +158,9 @@ def load_labelled(
 
 def _examples(source: LabelledSource, number: int, seed: int, stamp: str) -> Iterator[dict[str, Any]]:
     def examples() -> Iterator[dict[str, Any]]:
-        reader, dropped = RecordReader(source), 0
+        # Rows that are made of running text have the usual names.
+        named = source if source.running_text is None else replace(source, query=None, positives=None, running_text=None)
+        reader, dropped = RecordReader(named), 0
         last: dict[str, Any] | None = None
         for place, row in read_rows(source, seed):
             record = reader.read(place, row)

@@ -12,6 +12,7 @@ from modeling_optical.files.tables import check_header, header_names, table_rows
 
 from ..bitext.files import BitextFile
 from .records import QUERY
+from .running_text import labelled_rows
 from .sources import LabelledSource
 from .text_tables import load_from_hub
 
@@ -21,15 +22,24 @@ def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapp
 
     Args:
         source: the source.
-        seed: of random negatives.
+        seed: of random negatives and of what is made of running text.
 
     Raises:
         FileNotFoundError, ValueError: naming file and line.
     """
     source.check_file()
-    if source.collection is not None:
+    if source.running_text is not None:
+        assert source.query is not None and source.positives is not None  # the source has checked it
+        yield from labelled_rows(_own_rows(source), source.running_text, source.query, source.positives, seed)
+    elif source.collection is not None:
         yield from _collection_rows(source, seed)
-    elif source.hub is not None:
+    else:
+        yield from _own_rows(source)
+
+
+def _own_rows(source: LabelledSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The rows of a file or of a data set."""
+    if source.hub is not None:
         rows = load_from_hub(source.hub, source.name, source.split, source.revision)
         for number, row in enumerate(rows):
             yield f"{source.label}[{number}]", row

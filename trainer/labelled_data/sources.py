@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from ..option_checks import check_choice, check_whole
+from .running_text import RunningText
 
 NEGATIVES = ("judged", "random", "bm25")
 
@@ -62,6 +63,9 @@ class LabelledSource:
         passages: of a list of passages without labels. None: `passages`, `documents`, `document_ids`, `passage_ids` or
             `doc_ids`. The one with the highest score, or the first if there are no scores, is the positive.
         scores: of a list of scores, of the passages in their order, or of positives and then negatives. None: `scores`.
+        running_text: queries and passages are made of `path` or `hub`, whose rows are sentences that follow each other, such as
+            bitext of news. `query` and `positives` name the fields that they are made of: the same for text of one language;
+            two languages of bitext teach a query of one to find passages of the other. See `RunningText`.
         query_texts: where the queries are ids, the texts.
         passage_texts: where the passages are ids, the texts.
         mined_negatives: for a `collection`: `judged` (documents of grade 0), and beside them `random` or `bm25` ones.
@@ -81,6 +85,7 @@ class LabelledSource:
     negatives: str | None = None
     passages: str | None = None
     scores: str | None = None
+    running_text: RunningText | None = None
     query_texts: TextTable | None = None
     passage_texts: TextTable | None = None
     mined_negatives: str = "judged"
@@ -96,6 +101,15 @@ class LabelledSource:
             check_whole(self.max_examples, "max_examples", 1)
         if self.collection is not None and (self.query_texts or self.passage_texts):
             raise ValueError("a collection brings its own texts: leave query_texts and passage_texts out.")
+
+        if self.running_text is not None:
+            if self.collection is not None or self.query_texts or self.passage_texts:
+                raise ValueError("running_text makes queries of the sentences of `path` or `hub`, and of nothing else.")
+            if self.query is None or self.positives is None:
+                raise ValueError(
+                    "running_text needs `query` and `positives`: the fields of the sentences that queries and passages are made "
+                    "of, for instance both `en`."
+                )
 
     @property
     def label(self) -> str:

@@ -24,6 +24,9 @@ class ObjectiveTrainingArguments(TrainingArguments):
         precision (`str`, defaults to `"auto"`):
             `"bf16"`, `"fp16"`, `"fp32"`, or `"auto"`: bf16 where the device multiplies in bf16, else fp32. The object has what
             `auto` became. `bf16=True` and `fp16=True` name it, too.
+        embedding_learning_rate (`float`, *optional*):
+            Learning rate of the input embeddings. `None`: `learning_rate`. 0: they stay as they are, and neither gradients
+            nor states of the optimizer are kept for them, which for a small backbone are most of both.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
         accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
@@ -39,6 +42,7 @@ class ObjectiveTrainingArguments(TrainingArguments):
     bf16: bool | None = field(default=None, metadata={"help": "as precision=bf16"})
     fp16: bool | None = field(default=None, metadata={"help": "as precision=fp16"})
     precision_was_auto: bool = field(init=False, default=False, repr=False)
+    embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
@@ -58,6 +62,11 @@ class ObjectiveTrainingArguments(TrainingArguments):
             self.objectives = dict(self._default_objectives)
         if isinstance(self.objectives, str):
             raise ValueError(f'objectives is {self.objectives!r}; as text it must be JSON, such as {{"transport": 1.0}}.')
+        if self.embedding_learning_rate is not None and not self.embedding_learning_rate >= 0:
+            raise ValueError(
+                f"embedding_learning_rate is {self.embedding_learning_rate!r}; it must be at least 0 (the embeddings stay as "
+                "they are), or null for learning_rate."
+            )
         if self.accelerator_config.dispatch_batches:
             raise ValueError("accelerator_config.dispatch_batches must be False: batches of texts differ in width.")
         self.accelerator_config.dispatch_batches = False

@@ -96,18 +96,25 @@ class ObjectiveTrainer(CheckedCheckpoints):
         if (model is None) == (model_init is None):
             raise ValueError("give either model (a model or a path) or model_init (a function that makes one).")
         if model is not None:
-            return self._adopt(model)
+            return self._made_ready(model)
         self.model_init = model_init
-        self._made = self._adopt(super().call_model_init())
+        self._made = self._made_ready(super().call_model_init())
         return self._made
 
     def call_model_init(self, trial: Any = None) -> Any:
         """A new model for every training, ready for it."""
         if (made := self.__dict__.pop("_made", None)) is not None:
             return made
-        self.model = self._adopt(super().call_model_init(trial))
+        self.model = self._made_ready(super().call_model_init(trial))
         self._follow_model()
         return self.model
+
+    def _made_ready(self, model: Any) -> Any:
+        """What `_adopt` makes of a model; its input embeddings are frozen if they are not to learn."""
+        model = self._adopt(model)
+        if self.args.embedding_learning_rate == 0:
+            inner_model(model).get_input_embeddings().requires_grad_(False)
+        return model
 
     def _adopt(self, model: Any) -> Any:
         """A model in the form that is trained."""
@@ -158,6 +165,21 @@ class ObjectiveTrainer(CheckedCheckpoints):
         finally:
             with suppress(OSError):  # somebody else's by now
                 place.rmdir()
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The parent's optimizer; the input embeddings get a separate group if they have their own learning rate."""
+        optimizer = super().create_optimizer(model) if model is not None else super().create_optimizer()
+        rate = self.args.embedding_learning_rate
+        if not rate or any(group.get("embeddings") for group in optimizer.param_groups):
+            return optimizer
+        embeddings = {id(p) for p in self.trained.get_input_embeddings().parameters()}
+        for group in list(optimizer.param_groups):
+            own = [p for p in group["params"] if id(p) in embeddings]
+            if own:
+                group["params"] = [p for p in group["params"] if id(p) not in embeddings]
+                rest = {key: value for key, value in group.items() if key not in ("params", "lr", "initial_lr")}
+                optimizer.add_param_group({**rest, "params": own, "lr": rate, "embeddings": True})
+        return optimizer
 
     def _note(self, parts: Mapping[str, torch.Tensor]) -> None:
         for name, part in parts.items():
