@@ -16,6 +16,7 @@ from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.bounded_yaml import parse_yaml
 
 from .languages import hub_languages
+from .licences import hub_metadata
 from .markdown import one_line
 from .results import model_index
 
@@ -43,10 +44,13 @@ class TrainedCard(Protocol):
     rows: Sequence[ResultRow]
 
 
-def trained_metadata(card: TrainedCard, system: str, pipeline_tag: str, tags: Sequence[str]) -> ModelCardData:
+def trained_metadata(
+    card: TrainedCard, system: str, pipeline_tag: str, tags: Sequence[str], license: str | None = None
+) -> ModelCardData:
     """The metadata of such a card, with the results of a system as `model-index`; a start that is a folder is not named."""
     return ModelCardData(
         **hub_languages([card.language]),
+        **hub_metadata(license),
         library_name="transformers",
         pipeline_tag=pipeline_tag,
         tags=list(tags),

@@ -33,6 +33,7 @@ class RetrieverCard:
         rows: results of the systems `start` and `trained`.
         versions: of the packages.
         precision: of the training, such as `bf16`.
+        license: that the model is published under; None if it is not chosen.
     """
 
     name: str
@@ -45,12 +46,13 @@ class RetrieverCard:
     rows: Sequence[ResultRow]
     versions: Mapping[str, str | None]
     precision: str
+    license: str | None = None
 
 
 def write_retriever_card(folder: str | os.PathLike, card: RetrieverCard, repo_id: str | None = None) -> Path:
     """Writes `README.md` into a retriever's folder, with its results as `model-index`; `repo_id` as for `write_model_card`."""
     tags = ["optical", "late-interaction", "colbert", "multi-vector"]
-    data = trained_metadata(card, "trained", "feature-extraction", tags)
+    data = trained_metadata(card, "trained", "feature-extraction", tags, card.license)
     metrics = [metric for metric in _SHOWN if any(row.metric == metric for row in card.rows)]
     content = render(
         TEMPLATE,

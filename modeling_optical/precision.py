@@ -108,19 +108,22 @@ def _on_cpu() -> Precision:
     return Precision("bf16", f"this processor has {instructions}")
 
 
-def autocast(precision: str | None, device: torch.device, dtype: torch.dtype, tokens: int) -> AbstractContextManager[object]:
+def autocast(
+    precision: str | None, device: torch.device, dtype: torch.dtype, tokens: int | None
+) -> AbstractContextManager[object]:
     """The context that a batch is encoded in.
 
     Args:
         precision: one of `PRECISIONS`; None: as the weights are.
         device: where the model is.
         dtype: of its weights. Weights in half precision stay as they are: they are what is computed in.
-        tokens: of the batch, padding included. Small batches on a CPU are encoded in fp32, which is faster there.
+        tokens: of the batch, padding included. Small batches on a CPU are encoded in fp32, which is faster there. None: of
+            any size.
     """
     if precision is None or dtype != torch.float32:
         return nullcontext()
     name = choose_precision(precision, device).name
-    if name == "fp32" or (precision == "auto" and device.type == "cpu" and tokens < SMALL_BATCH):
+    if name == "fp32" or (precision == "auto" and device.type == "cpu" and tokens is not None and tokens < SMALL_BATCH):
         return torch.autocast(device.type, enabled=False)
     return torch.autocast(device.type, dtype=_TYPES[name])
 

@@ -32,6 +32,7 @@ class TextEncoder:
     Attributes:
         precision: what texts are encoded in where `encode` does not say: one of `PRECISIONS`, or None for the weights' own.
         kept_digest: SHA-256 of the weights, where they are not at hand.
+        casts_weights: whether a batch in half precision pays for converting the weights, which small batches then do without.
     """
 
     # What the model has.
@@ -41,11 +42,13 @@ class TextEncoder:
     dtype: Any
     eval: Callable[[], Any]
     get_processor: Callable[[], Any]
+    modules: Callable[..., Any]
     to: Callable[..., Any]
     train: Callable[..., Any]
     training: bool
     precision: str | None = None
     kept_digest: Any = None
+    casts_weights: bool = True
 
     @property
     def prompts(self) -> dict[str, str]:
@@ -188,7 +191,8 @@ class TextEncoder:
         ]
         order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
         was_training = self.training
-        self.eval()
+        if any(module.training for module in self.modules()):  # looked at first: to set it takes longer than a query should
+            self.eval()
         try:
             with (
                 keeping_casts(),
@@ -203,12 +207,14 @@ class TextEncoder:
                     chosen = order[start : start + batch_size]
                     batch = processor.pad([features[i] for i in chosen]).to(self.device)
                     del batch["content_mask"]
-                    with torch.no_grad(), autocast(precision, self.device, self.dtype, batch["input_ids"].numel()):
+                    tokens = batch["input_ids"].numel() if self.casts_weights else None
+                    with torch.no_grad(), autocast(precision, self.device, self.dtype, tokens):
                         output = self(**batch, weigh_tokens_by=(), return_dict=True)
                     yield chosen, output
                     bar.update(len(chosen))
         finally:
-            self.train(was_training)
+            if was_training:
+                self.train()
 
 
 def _check_numbers(vectors: torch.Tensor, chosen: Sequence[int], texts: Sequence[str]) -> None:

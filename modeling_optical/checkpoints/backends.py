@@ -1,4 +1,4 @@
-"""What runs a model: PyTorch, or onnxruntime on a graph that is exported when it is first needed."""
+"""What runs a model: PyTorch, or onnxruntime or OpenVINO on a graph that is exported when it is first needed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import platform
 import sysconfig
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from . import onnx
 
 logger = logging.get_logger(__name__)
 
-BACKENDS = ("torch", "onnx", "onnx-int8", "auto")
+BACKENDS = ("torch", "onnx", "onnx-int8", "openvino", "auto")
 TOLERANCE = 0.05
 """Greatest distance of a token's unit vector to that of PyTorch in fp32 up to which a backend is the same encoder.
 
@@ -50,6 +51,7 @@ class BackendChoice(TextEncoder, nn.Module):
         super().__init__()
         self.small, self.large = small, large
         self.config, self.dtype, self.precision = large.config, large.dtype, large.precision
+        self.casts_weights = small.casts_weights
         self.kept_digest = large.kept_digest or small.kept_digest  # one of them is a graph
         self.eval()
 
@@ -85,7 +87,7 @@ def with_backend(model: OpticalModel, backend: str) -> TextEncoder:
         return model
     if backend == "auto":
         return _fastest(model)
-    return _exported(model, quantized=backend == "onnx-int8")
+    return _exported(model, backend)
 
 
 def check_backend(backend: str) -> None:
@@ -99,22 +101,40 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "modeling-optical"
 
 
-def _exported(model: OpticalModel, *, quantized: bool) -> onnx.OnnxEncoder:
+def _exported(model: OpticalModel, backend: str) -> onnx.GraphEncoder:
     folder = _export_folder(model)
-    record = folder / "int8.json"
     with locked(folder.parent):
         if not (folder / onnx.GRAPH).is_file():
             logger.warning(f"exporting {model.config._name_or_path} to ONNX, once, into {folder}")
             with replacing_folder(folder) as scratch:
                 onnx.write(model, scratch)
-        if quantized and not record.is_file():
-            write_text(record, json.dumps({"greatest_distance": onnx.quantize(folder).greatest_distance}) + "\n")
-    encoder = onnx.OnnxEncoder(folder, quantized=quantized)
+        distance = 0.0 if backend == "onnx" else _distance(folder, backend)
+    encoder = _open(folder, backend)
     encoder.config._name_or_path = model.config._name_or_path
+    encoder.precision = model.precision
     encoder.kept_digest = digest_of_weights(model)
-    if quantized and json.loads(record.read_text(encoding="utf-8"))["greatest_distance"] > TOLERANCE:
-        encoder.kept_digest.update(b"int8")
+    if distance > TOLERANCE:
+        encoder.kept_digest.update(backend.removeprefix("onnx-").encode())
     return encoder
+
+
+def _open(folder: Path, backend: str) -> onnx.GraphEncoder:
+    if backend == "openvino":
+        return onnx.OpenVinoEncoder(folder)
+    return onnx.OnnxEncoder(folder, quantized=backend == "onnx-int8")
+
+
+def _distance(folder: Path, backend: str) -> float:
+    """Greatest distance of a token's vector to that of the fp32 graph in onnxruntime; measured once, kept beside the graph."""
+    record = folder / f"{backend.removeprefix('onnx-')}.json"
+    if not record.is_file():
+        if backend == "onnx-int8":
+            worst = onnx.quantize(folder).greatest_distance
+        else:
+            exact = _vectors(_open(folder, "onnx"), onnx.TEXTS)
+            worst = float(np.linalg.norm(_vectors(_open(folder, backend), onnx.TEXTS, precision="auto") - exact, axis=1).max())
+        write_text(record, json.dumps({"greatest_distance": worst}) + "\n")
+    return float(json.loads(record.read_text(encoding="utf-8"))["greatest_distance"])
 
 
 def _export_folder(model: OpticalModel) -> Path:
@@ -133,9 +153,10 @@ def _fastest(model: OpticalModel) -> TextEncoder:
         return model
     candidates: dict[str, Callable[[], TextEncoder]] = {
         "torch": lambda: model,
-        "onnx": lambda: _exported(model, quantized=False),
-        "onnx-int8": lambda: _exported(model, quantized=True),
+        **{name: partial(_exported, model, name) for name in ("onnx", "onnx-int8")},
     }
+    if importlib.util.find_spec("openvino"):
+        candidates["openvino"] = partial(_exported, model, "openvino")
     record = cache_folder() / "backends" / f"{_measured_for(model)}.json"
     if not record.is_file():
         write_text(record, json.dumps(_measure(model, candidates), indent=1) + "\n")
@@ -152,7 +173,8 @@ def _measured_for(model: OpticalModel) -> str:
     """Names what a measurement depends on: the model's shape, this machine, its threads and versions, the precision."""
     precision = choose_precision(model.precision or "fp32", "cpu").name
     parts = [model_fingerprint(model, "onnx")[:16], platform.node(), str(torch.get_num_threads()), precision]
-    return "-".join([*parts, torch.__version__, metadata.version("onnxruntime")]).replace("/", "_")
+    runtimes = [metadata.version(name) for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name)]
+    return "-".join([*parts, torch.__version__, *runtimes]).replace("/", "_")
 
 
 def _measure(model: OpticalModel, candidates: Mapping[str, Callable[[], TextEncoder]]) -> dict[str, dict[str, float]]:

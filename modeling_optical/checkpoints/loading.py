@@ -100,8 +100,8 @@ def load_checkpoint(
         checkpoint_format: one of `FORMATS`, where the files should not decide.
         precision: what texts are encoded in: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None:
             what the weights are in.
-        backend: what runs the model: `"torch"`, `"onnx"` or `"onnx-int8"` (onnxruntime, on a graph that is exported when it
-            is first needed), or `"auto"` (what a measurement on this machine found fastest). See docs/speed.md.
+        backend: what runs the model: `"torch"`; `"onnx"`, `"onnx-int8"` (onnxruntime) or `"openvino"`, on a graph that is
+            exported when it is first needed; or `"auto"` (what a measurement on this machine found fastest). See docs/speed.md.
         **kwargs: for `from_pretrained` (revision, subfolder, token, dtype, attn_implementation, trust_remote_code, strict …);
             any value of `OpticalConfig`, which takes the place of the checkpoint's; and `language`, an X-MOD backbone's
             language.

@@ -1,4 +1,4 @@
-"""ONNX: one graph for queries and documents, run by onnxruntime with this package's processor."""
+"""ONNX: one graph for queries and documents, run by onnxruntime or OpenVINO with this package's processor."""
 
 from __future__ import annotations
 
@@ -78,8 +78,51 @@ class _TokenVectors(nn.Module):
         return output["token_vectors"] if output.pooled_vector is None else (output["token_vectors"], output.pooled_vector)
 
 
-class OnnxEncoder(TextEncoder, nn.Module):
+class GraphEncoder(TextEncoder, nn.Module):
     """Encodes with an exported graph, without PyTorch in the forward pass: `encode_query`, `encode_document`, `similarity` …
+
+    Args:
+        folder: as `optical export --format onnx` writes it.
+        graph: the file in it.
+
+    Raises:
+        FileNotFoundError: if the graph is not there.
+    """
+
+    def __init__(self, folder: str | os.PathLike, graph: str = GRAPH):
+        self.graph = Path(folder) / graph
+        if not self.graph.is_file():
+            raise FileNotFoundError(
+                f"{self.graph} is missing: make it with `optical export MODEL --format onnx --output {folder}`."
+            )
+        super().__init__()
+        self.config = OpticalConfig.from_pretrained(folder)
+        self.processor = OpticalProcessor.from_pretrained(folder)
+        self.device, self.dtype = torch.device("cpu"), torch.float32
+
+    def get_processor(self) -> OpticalProcessor:
+        """Tokenizer and masks."""
+        return self.processor
+
+    def to(self, device: torch.device | str) -> Self:  # type: ignore[override]
+        """As models have it; what runs the graph has chosen its device."""
+        return self
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_mask: torch.Tensor, **_: Any
+    ) -> OpticalModelOutput:
+        """`token_vectors`, `token_mask` and, with a pooling, `pooled_vector`; arguments as for `OpticalModel`."""
+        found = self._run({"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
+        outputs: dict[str, Any] = {name: torch.from_numpy(vectors) for name, vectors in found.items()}
+        return OpticalModelOutput(token_mask=token_mask, **outputs)
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The graph's outputs by name."""
+        raise NotImplementedError
+
+
+class OnnxEncoder(GraphEncoder):
+    """A graph that onnxruntime runs.
 
     Args:
         folder: as `optical export --format onnx` writes it.
@@ -101,23 +144,14 @@ class OnnxEncoder(TextEncoder, nn.Module):
             import onnxruntime
         except ImportError as error:
             raise ImportError(f"onnxruntime is needed: {_INSTALL}") from error
-        graph = Path(folder) / (INT8_GRAPH if quantized else GRAPH)
-        if not graph.is_file():
-            raise FileNotFoundError(f"{graph} is missing: make it with `optical export MODEL --format onnx --output {folder}`.")
-        super().__init__()
-        self.config = OpticalConfig.from_pretrained(folder)
-        self.processor = OpticalProcessor.from_pretrained(folder)
-        self.device, self.dtype = torch.device("cpu"), torch.float32
+        super().__init__(folder, INT8_GRAPH if quantized else GRAPH)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         if os.environ.get("OMP_WAIT_POLICY", "").upper() == "PASSIVE":
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = onnxruntime.InferenceSession(str(graph), options, providers=onnxruntime.get_available_providers())
+        providers = onnxruntime.get_available_providers()
+        self._session = onnxruntime.InferenceSession(str(self.graph), options, providers=providers)
         self._outputs_of_graph = [output.name for output in self._session.get_outputs()]
-
-    def get_processor(self) -> OpticalProcessor:
-        """Tokenizer and masks."""
-        return self.processor
 
     def to(self, device: torch.device | str) -> Self:  # type: ignore[override]
         """As models have it; what runs the graph, onnxruntime has chosen."""
@@ -125,13 +159,46 @@ class OnnxEncoder(TextEncoder, nn.Module):
             logger.warning_once("the graph runs on the CPU: onnxruntime has no CUDA provider (pip install onnxruntime-gpu).")
         return self
 
-    def forward(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_mask: torch.Tensor, **_: Any
-    ) -> OpticalModelOutput:
-        """`token_vectors`, `token_mask` and, with a pooling, `pooled_vector`; arguments as for `OpticalModel`."""
-        found = self._session.run(None, {"input_ids": input_ids.numpy(), "attention_mask": attention_mask.numpy()})
-        results = zip(self._outputs_of_graph, map(torch.from_numpy, found), strict=True)
-        return OpticalModelOutput(token_mask=token_mask, **dict(results))
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(self._outputs_of_graph, self._session.run(None, inputs), strict=True))
+
+
+class OpenVinoEncoder(GraphEncoder):
+    """A graph that OpenVINO runs on the CPU, in bf16 where `precision` is that and the processor has it, else in fp32.
+
+    Args:
+        folder: as `optical export --format onnx` writes it.
+
+    Raises:
+        FileNotFoundError: if the graph is not there. ImportError: without openvino.
+    """
+
+    casts_weights = False
+
+    def __init__(self, folder: str | os.PathLike):
+        try:
+            import openvino
+        except ImportError as error:
+            raise ImportError('openvino is needed: pip install "modeling-optical[openvino]"') from error
+        super().__init__(folder)
+        self._core = openvino.Core()
+        self._model = self._core.read_model(str(self.graph))
+        self._outputs_of_graph = [output.get_any_name() for output in self._model.outputs]
+        self._compiled: dict[str, Any] = {}
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        found = self._compiled_for("bf16" if half else "f32")(inputs)
+        # A copy: the next batch is written over what this one has given.
+        return {name: np.array(found[number]) for number, name in enumerate(self._outputs_of_graph)}
+
+    def _compiled_for(self, precision: str) -> Any:
+        """The graph with the kernels of a precision, made when it is first needed."""
+        if precision not in self._compiled:
+            settings = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+            settings["INFERENCE_NUM_THREADS"] = str(torch.get_num_threads())
+            self._compiled[precision] = self._core.compile_model(self._model, "CPU", settings)
+        return self._compiled[precision]
 
 
 def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None:

@@ -29,6 +29,7 @@ _EXTRAS = {
     "sentence-transformers": ("exchange with sentence-transformers", "interop"),
     "onnxruntime": ("ONNX graphs", "onnx"),
     "onnxscript": ("ONNX export", "onnx"),
+    "openvino": ("the backend openvino", "openvino"),
     "gradio": ("optical demo", "demo"),
     "mkdocs": ("the site of the docs", "docs"),
     "mteb": ("evaluation with mteb", "mteb"),

@@ -24,7 +24,7 @@ def add_backend_option(parser: argparse.ArgumentParser) -> None:
     """Adds `--backend`."""
     parser.add_argument(
         "--backend",
-        choices=("torch", "onnx", "onnx-int8", "auto"),
+        choices=("torch", "onnx", "onnx-int8", "openvino", "auto"),
         default="torch",
         help="what runs them (torch); auto measures once which is the fastest here",
     )

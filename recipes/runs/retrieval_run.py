@@ -170,6 +170,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             rows=rows,
             versions=record["versions"],
             precision=recipe.training.get("precision", record["precision"]),
+            license=recipe.license,
         )
         write_retriever_card(model, card)
         # Last: it is how a run is known to be complete.

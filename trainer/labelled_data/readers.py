@@ -28,8 +28,7 @@ def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapp
         FileNotFoundError, ValueError: naming file and line.
     """
     source.check_file()
-    if source.running_text is not None:
-        assert source.query is not None and source.positives is not None  # the source has checked it
+    if source.running_text is not None and source.query is not None and source.positives is not None:
         yield from labelled_rows(_own_rows(source), source.running_text, source.query, source.positives, seed)
     elif source.collection is not None:
         yield from _collection_rows(source, seed)

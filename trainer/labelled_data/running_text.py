@@ -35,8 +35,8 @@ class RunningText:
       section 3); in a share of the passages (`kept`) it stays.
     - `clause`: a part of the sentence between commas, and the whole passage.
     - `title`: the document's first sentence, and a later passage of the document.
-    - `question`: a question word in place of a year, number, place or name, then the rest of its clause, and the whole passage (a
-      noisy cloze; Lewis, Denoyer and Riedel, ACL 2019, section 2.2). English.
+    - `question`: a question word in place of a year, number, place or name, then the rest of its clause, and the whole passage
+      (a noisy cloze; Lewis, Denoyer and Riedel, ACL 2019, section 2.2). English.
 
     Where a sentence has nothing for the kind that is drawn, it becomes a `sentence`. A sentence that is a whole passage becomes
     none of that kind: it would find itself.
@@ -71,7 +71,7 @@ def labelled_rows(
     Args:
         rows: (place, row); rows that follow each other are sentences that do.
         options: see its class.
-        query, passage: fields of the sentences that queries, and that passages are made of; two languages of one bitext, or one.
+        query, passage: fields of the sentences that queries, and that passages are made of: two languages of a bitext, or one.
         seed: of what is drawn; a query depends on it and on its place alone.
 
     Raises:
@@ -103,7 +103,7 @@ def labelled_rows(
 def _windows(
     rows: Iterable[tuple[str, Mapping[str, Any]]], options: RunningText, query: str, passage: str
 ) -> Iterator[tuple[str | None, list[tuple[str, str, str]]]]:
-    """The first sentence of the document, if it stands in an earlier passage, and (place, sentence, sentence of the passage)."""
+    """The document's first sentence, if an earlier passage has it, and (place, sentence, sentence of the passage) of each."""
     title, document, words = None, None, 0
     window: list[tuple[str, str, str]] = []
     for place, row in rows:

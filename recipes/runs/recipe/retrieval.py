@@ -64,6 +64,7 @@ class RetrievalRecipe(RunRecipe):
 
     Args:
         language: of the queries, and of the evaluation's.
+        license: that the retriever is published under; null where it is not chosen yet.
         model, data, evaluation: see their classes.
         documents: what encodes the documents, frozen; null: the model itself, which learns to.
         objectives: `contrastive` and `distillation`, as `RetrievalTrainingArguments` takes them.
@@ -77,6 +78,7 @@ class RetrievalRecipe(RunRecipe):
 
     name: str = "retriever"
     language: str = "en"
+    license: str | None = None
     output: str = "runs/{name}"
     model: RetrieverRecipe = field(default_factory=RetrieverRecipe)
     documents: DocumentsRecipe | None = None

@@ -65,6 +65,28 @@ def test_int8_has_a_fingerprint_of_its_own_where_its_vectors_are_beyond_the_tole
         assert same == (distance < TOLERANCE)
 
 
+def test_openvino_gives_the_same_vectors_and_may_search_what_pytorch_has_indexed(folder):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    encoder, model = load_checkpoint(folder, backend="openvino"), load_checkpoint(folder)
+    for kind in ("query", "document"):
+        for ours, theirs in zip(encoder.encode(TEXTS, kind), model.encode(TEXTS, kind), strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)
+    np.testing.assert_allclose(encoder.encode_pooled(TEXTS), model.encode_pooled(TEXTS), atol=1e-4)
+    assert Encoder.of(encoder) == Encoder.of(model)
+
+
+def test_openvino_keeps_to_the_precision_that_is_asked_for(folder, monkeypatch):
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    monkeypatch.setenv("OPTICAL_PRECISION", "bf16")
+    encoder = load_checkpoint(folder, backend="openvino", precision="auto")
+    taken = []
+    whole = encoder._compiled_for
+    monkeypatch.setattr(encoder, "_compiled_for", lambda name: taken.append(name) or whole("f32"))
+    encoder.encode_query("a short query")  # bf16, too: no weights are converted for it
+    encoder.encode_query("a short query", precision="fp32")
+    assert taken == ["bf16", "f32"]
+
+
 def test_another_model_in_the_folder_has_another_graph(folder, tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(backends.onnx, "write", lambda model, into: written.append(model) or (into / "x").touch())
@@ -107,7 +129,8 @@ def test_auto_takes_the_fastest_for_few_and_for_many_tokens_and_measures_once(fo
     assert seen == ["small", "large"]
     assert Encoder.of(model) == Encoder.of(load_checkpoint(folder))
     load_checkpoint(folder, backend="auto")
-    assert calls == [["onnx", "onnx-int8", "torch"]]
+    assert set(calls[0]) - {"openvino"} == {"onnx", "onnx-int8", "torch"}
+    assert len(calls) == 1
     assert len(list((cache / "backends").iterdir())) == 1
 
 
@@ -130,5 +153,5 @@ def test_a_retriever_searches_with_a_graph_what_pytorch_has_indexed(folder, tmp_
 
 
 def test_a_wrong_backend_is_an_error_that_lists_the_right_ones(folder):
-    with pytest.raises(ValueError, match="torch, onnx, onnx-int8, auto"):
+    with pytest.raises(ValueError, match="torch, onnx, onnx-int8, openvino, auto"):
         load_checkpoint(folder, backend="onyx")

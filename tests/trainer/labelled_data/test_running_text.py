@@ -21,7 +21,7 @@ ROWS = [(f"line {n}", {"document": d, "en": en, "sw": sw}) for n, (d, en, sw) in
 
 
 def made(kind: str, rows=ROWS, query="en", passage="en", **options) -> dict[str, dict]:
-    return {place: row for place, row in labelled_rows(rows, RunningText(kinds=[kind], **options), query, passage)}
+    return dict(labelled_rows(rows, RunningText(kinds=[kind], **options), query, passage))
 
 
 def texts(*numbers: int, language: int = 1) -> str:
