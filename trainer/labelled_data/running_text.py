@@ -31,12 +31,12 @@ class RunningText:
 
     Every sentence of at least four words becomes one query of a kind that is drawn:
 
-    - `sentence`: the sentence, and the passage without it (the inverse cloze task; Lee, Chang and Toutanova, ACL 2019,
-      section 3); in a share of the passages (`kept`) it stays.
+    - `sentence`: the sentence, and the passage without it (the inverse cloze task; Lee, Chang and Toutanova, ACL 2019);
+      in a share of the passages (`kept`) it stays.
     - `clause`: a part of the sentence between commas, and the whole passage.
     - `title`: the document's first sentence, and a later passage of the document.
     - `question`: a question word in place of a year, number, place or name, then the rest of its clause, and the whole passage
-      (a noisy cloze; Lewis, Denoyer and Riedel, ACL 2019, section 2.2). English.
+      (a noisy cloze; Lewis, Denoyer and Riedel, ACL 2019). English.
 
     Where a sentence has nothing for the kind that is drawn, it becomes a `sentence`. A sentence that is a whole passage becomes
     none of that kind: it would find itself.

@@ -107,8 +107,8 @@ class LabelledSource:
                 raise ValueError("running_text makes queries of the sentences of `path` or `hub`, and of nothing else.")
             if self.query is None or self.positives is None:
                 raise ValueError(
-                    "running_text needs `query` and `positives`: the fields whose sentences queries and passages are made of, for "
-                    "instance both `en`."
+                    "running_text needs `query` and `positives`: the fields whose sentences queries and passages are made of, "
+                    "for instance both `en`."
                 )
 
     @property
