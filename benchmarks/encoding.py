@@ -38,7 +38,6 @@ import torch
 from modeling_optical import OpticalRetriever, load_checkpoint, search
 from modeling_optical.checkpoints import export_checkpoint
 from modeling_optical.checkpoints.backends import TOLERANCE
-from modeling_optical.checkpoints.onnx import GRAPH, OnnxEncoder
 from modeling_optical.evaluation import load_collection, per_query
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.precision import choose_precision
@@ -54,30 +53,13 @@ OURS: dict[str, dict[str, Any]] = {
     "torch, precision auto": {"precision": "auto"},
     "onnx": {"backend": "onnx", "precision": "auto"},
     "onnx-int8": {"backend": "onnx-int8", "precision": "auto"},
+    "openvino, fp32": {"backend": "openvino", "precision": "fp32"},
+    "openvino": {"backend": "openvino", "precision": "auto"},
     AUTO: {"backend": "auto", "precision": "auto"},
 }
 # What has the vectors of another one is not measured for quality.
-WITHOUT_QUALITY = (BEFORE, "torch, precision auto", "OpenVINO, f32")
+WITHOUT_QUALITY = (BEFORE, "torch, precision auto", "openvino, fp32")
 Timed = Callable[[str, Sequence[str]], float]
-
-
-class OpenVino(OnnxEncoder):
-    """The exported graph, run by OpenVINO, in the precision that it chooses or in fp32."""
-
-    def __init__(self, folder: Path, precision: str | None):
-        import openvino
-
-        super().__init__(folder)
-        settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "PERFORMANCE_HINT": "LATENCY"}
-        settings |= {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
-        compiled = openvino.Core().compile_model(folder / GRAPH, "CPU", settings)
-
-        class Session:
-            def run(self, _: None, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-                found = compiled(inputs)
-                return [np.array(found[output]) for output in compiled.outputs]
-
-        self._session = Session()
 
 
 class Peer:
@@ -104,16 +86,14 @@ class Peer:
         raise RuntimeError(f"{self.process.args} ended with status {self.process.wait()}.")
 
 
-def own_encoders(options: argparse.Namespace, scratch: Path) -> dict[str, TextEncoder]:
+def own_encoders(options: argparse.Namespace) -> dict[str, TextEncoder]:
     """This package's systems; what needs packages that are missing is left out."""
     graphs = find_spec("onnxruntime") is not None and not options.held_to
     found = {}
     for name, settings in OURS.items():
-        if re.search(options.only, name) and (graphs or "backend" not in settings):
+        missing = settings.get("backend") == "openvino" and not find_spec("openvino")
+        if re.search(options.only, name) and (graphs or "backend" not in settings) and not missing:
             found[name] = load_checkpoint(options.model, **settings)
-    if graphs and find_spec("openvino") and re.search(options.only, "OpenVINO"):
-        export_checkpoint(load_checkpoint(options.model), scratch / "onnx", "onnx")
-        found |= {f"OpenVINO, {kind or 'its own precision'}": OpenVino(scratch / "onnx", kind) for kind in ("f32", None)}
     return found
 
 
@@ -218,7 +198,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     }
     queries = list(collections[-1].queries.values())[: options.queries]
     with tempfile.TemporaryDirectory() as scratch:
-        encoders = own_encoders(options, Path(scratch))
+        encoders = own_encoders(options)
         others = peers(options, Path(scratch))
         try:
             systems: dict[str, Timed] = {name: timed(encoder) for name, encoder in encoders.items()}

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 import torch
+import torch.nn.functional as functional
 from transformers.utils import logging
 
 
@@ -119,6 +120,9 @@ def ragged_maxsim(
             first_query = first_column = 0
             for chunk in _query_chunks(query_lengths, max_elements // max(tokens, 1)):
                 columns = transposed[:, first_column : first_column + sum(chunk)]
+                if queries.device.type == "cpu":
+                    # Measured: 31 columns take a core twice as long as 32.
+                    columns = functional.pad(columns, (0, -columns.shape[1] % 8))
                 similarity = block @ columns
                 if scales is not None:
                     similarity *= scales.unsqueeze(1)
@@ -131,7 +135,7 @@ def ragged_maxsim(
 
 
 def _block_scores(similarity: torch.Tensor, runs: list[tuple[int, int]], query_lengths: list[int]) -> torch.Tensor:
-    """Scores (documents, queries) from similarities (document tokens, query tokens)."""
+    """Scores (documents, queries) from similarities (document tokens, query tokens and columns that do not count)."""
     best, first = [], 0
     for count, length in runs:
         if length == 0:
@@ -141,7 +145,7 @@ def _block_scores(similarity: torch.Tensor, runs: list[tuple[int, int]], query_l
         best.append(run.view(count, length, -1).amax(1) if run.shape[1] else run.new_zeros(count, 0))
         first += count * length
     maxima = best[0] if len(best) == 1 else torch.cat(best)
-    return torch.stack([part.sum(1) for part in maxima.split(query_lengths, 1)], 1)
+    return torch.stack([part.sum(1) for part in maxima[:, : sum(query_lengths)].split(query_lengths, 1)], 1)
 
 
 def _blocks(lengths: Sequence[int], max_tokens: int) -> Iterator[list[tuple[int, int]]]:
