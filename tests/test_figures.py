@@ -29,6 +29,7 @@ LABELS = {
     "transport, contrastive, ε 0.01": "transport_contrastive_epsilon_0.01", "score KL": "score_kl",
     "plain transport": "plain_transport", "plain transport, ε 0.01": "plain_transport_epsilon_0.01", "greedy": "greedy",
     "neighbours": "tico19_neighbours", "passages": "tico19_sw_passages", "news passages": "lafand_sw_passages",
+    "32 passages": "passages", "128 sentences": "sentences", "one query": "query",
     "1,000": "1000", "5,000": "5000", "34,053": "all",
 }  # fmt: skip
 
