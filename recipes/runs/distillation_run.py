@@ -51,6 +51,7 @@ from .recipe.distillation import Recipe
 from .reporting.finished import differs, finished_run, rewrite_card
 from .reporting.report import Report, evaluate_systems
 from .reporting.verdict import next_steps
+from .retrieval_run import RetrievalRun
 from .run_folder import checkpoints_of
 from .sides import warn_if_swapped
 from .skeleton import FolderRun
@@ -82,6 +83,9 @@ class Run(FolderRun[Recipe, Report]):
                 )
 
     def prepare(self) -> None:
+        if (first := self.recipe.teacher_recipe) is not None:
+            self.say(f"The teacher, by {self.recipe.teacher.recipe}:")
+            RetrievalRun(first)()
         resolve_model_path(self.recipe.teacher.model)
 
     def work(self) -> Report:

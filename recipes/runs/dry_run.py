@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,10 @@ def describe_run(recipe: Recipe) -> str:
     folder = Path(recipe.output).expanduser()
     check_own_folder(folder)
     data = load_data(recipe, print)
+    first = recipe.teacher_recipe
+    untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()
+    if first is not None and untrained:  # it has the size of what it starts from
+        recipe = replace(recipe, teacher=replace(recipe.teacher, model=first.model.start))
     teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments())
     warn_if_swapped(data.sample, teacher.get_processor().tokenizer, recipe.teacher.language)
     student = load_start(recipe, teacher.config.vector_dim)
@@ -40,6 +45,8 @@ def describe_run(recipe: Recipe) -> str:
     done = [name for name in ("prealigned", *systems) if (student_of(folder, name) / "config.json").is_file()]
     stages = expected_stages(recipe, data, teacher.config.get_text_config(), speed_of_this_machine(recipe.precision), done)
     lines = [f"Dry run: nothing is trained or written. The run in {folder} would"]
+    if untrained:
+        lines.append(f"  train     the teacher first, by {recipe.teacher.recipe} (its time and disk are not counted below)")
     for name, own in systems.items():
         pairs = examples_seen(own.training, len(data.sample))
         said = "is there already" if name in done else f"{describe_objectives(own.objectives)}, {pairs:,.0f} pairs seen"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from trainer.vocabulary import VocabularyOptions
 from ...checked_yaml import build
 from .data import DataRecipe, locate_sources
 from .evaluation import EvaluationRecipe
+from .retrieval import RetrievalRecipe
 from .run import CheckpointRecipe, RunRecipe, beside, check_names
 
 
@@ -26,6 +28,8 @@ class TeacherRecipe(CheckpointRecipe):
 
     Args:
         model: folder, Hub id, or `package:NAME/PATH`.
+        recipe: a recipe of `optical train-teacher` that makes the teacher before the student, once for all students that name
+            it: its `output` is its own, its `paths` are those of this recipe. Then `model` is left out.
         language: what it is good in; also the language of the ceiling's queries.
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
@@ -35,6 +39,7 @@ class TeacherRecipe(CheckpointRecipe):
     """
 
     model: str = ""
+    recipe: str | None = None
     language: str = "en"
     cache: str | None = None
     cache_dtype: str = "float16"
@@ -166,6 +171,15 @@ class Recipe(RunRecipe):
             values[key] = values[key] | change
         return build(Recipe, values, "")
 
+    @property
+    def teacher_recipe(self) -> RetrievalRecipe | None:
+        """The recipe that makes the teacher, with this recipe's paths; None if the teacher is there."""
+        if self.teacher.recipe is None:
+            return None
+        return RetrievalRecipe.load(
+            self.teacher.recipe, [f"paths.{name}={json.dumps(own)}" for name, own in self.paths.items()]
+        )
+
     def prealignment(self) -> Recipe:
         """The recipe of the training on text of the teacher's language that comes before the bitext."""
         own = self.student.prealign
@@ -199,6 +213,15 @@ class Recipe(RunRecipe):
             raise ValueError("data.streaming needs teacher.live=true: the teacher's vectors of a stream are not kept.")
 
     def locate(self, folder: Path) -> None:
+        if self.teacher.recipe is not None:
+            self.teacher.recipe = beside(folder, self.teacher.recipe)
+            first = self.teacher_recipe
+            made = "" if first is None else str(Path(first.output, "model"))
+            if self.teacher.model not in ("", made):
+                raise ValueError(
+                    f"teacher.model is {self.teacher.model!r}, and teacher.recipe makes {made!r}: leave one of them out."
+                )
+            self.teacher.model = made
         self.data.locate(folder)
         if self.student.prealign is not None:
             locate_sources(self.student.prealign.texts, folder)
