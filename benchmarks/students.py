@@ -24,7 +24,8 @@ RIVALS = {
     "bm25": "BM25",
     "structured_queries": "structured queries",
     "multilingual-e5-small": "e5, averaged",
-    "floor": "e5, MaxSim",
+    "multilingual-e5-small-tokens": "e5, MaxSim",
+    "floor": "teacher, no bitext",
 }
 STUDENT = "optical"
 MARKS = "<!-- students -->\n", "<!-- /students -->"

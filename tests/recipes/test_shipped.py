@@ -58,10 +58,13 @@ def test_seven_languages_together_are_seven():
 
 
 @pytest.mark.parametrize("student", ["sw", "so", "tl", "mr", "all"])
-def test_students_of_a_multilingual_encoder_are_their_own_teachers_and_never_below_their_start(student: str):
+def test_students_of_a_multilingual_encoder_start_from_their_teacher_and_never_end_below_it(student: str):
     recipe = Recipe.load(f"recipes/students/{student}.yaml", ["paths.bitext=b", "paths.collections=c"])
     Run.check_training(recipe)
-    assert recipe.teacher.model == recipe.evaluation.rivals["multilingual-e5-small"].model == "intfloat/multilingual-e5-small"
+    first = recipe.teacher_recipe
+    assert first is not None and first.model.start == "intfloat/multilingual-e5-small"
+    assert {rival.model for rival in recipe.evaluation.rivals.values()} == {first.model.start}
+    assert recipe.teacher.model == f"{first.output}/model"
     assert recipe.student.start == "teacher"
     assert recipe.selection is not None
     assert recipe.languages == ([student] if student != "all" else [*LANGUAGES, "es", "hi", "tr", "ar"])

@@ -56,7 +56,8 @@ class FolderImages:
         return list(self._places)
 
     def signature(self, name: str) -> str:
-        return str(self._places[name].stat().st_size)
+        found = self._places[name].stat()
+        return f"{found.st_size}:{found.st_mtime_ns}"
 
     def read(self, name: str) -> bytes:
         size = self._places[name].stat().st_size

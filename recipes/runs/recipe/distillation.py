@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -214,7 +215,7 @@ class Recipe(RunRecipe):
 
     def locate(self, folder: Path) -> None:
         if self.teacher.recipe is not None:
-            self.teacher.recipe = beside(folder, self.teacher.recipe)
+            self.teacher.recipe = os.path.normpath(beside(folder, self.teacher.recipe))
             first = self.teacher_recipe
             made = "" if first is None else str(Path(first.output, "model"))
             if self.teacher.model not in ("", made):
