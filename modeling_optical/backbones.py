@@ -18,7 +18,7 @@ def _auto_class(config: Any) -> Any:
     """The auto class that builds an encoder of this configuration.
 
     Raises:
-        ValueError: for an encoder-decoder without an encoder class of its own.
+        ValueError: for an encoder-decoder without a separate encoder class.
     """
     if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
         return AutoModelForTextEncoding
@@ -52,7 +52,7 @@ def indivisible_modules(backbone: PreTrainedModel) -> set[str]:
 
 
 def load_backbone(name: str | os.PathLike, config: Any, kwargs: dict[str, Any]) -> PreTrainedModel:
-    """A pretrained backbone. What its checkpoint has beyond the encoder (pooler, heads, decoder) is nobody's concern.
+    """A pretrained backbone. Other weights of its checkpoint (pooler, heads, decoder) are ignored.
 
     Args:
         name: folder or Hub id.

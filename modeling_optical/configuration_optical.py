@@ -36,12 +36,12 @@ class OpticalConfig(PreTrainedConfig):
             Longest query in tokens, special tokens, prompt and marker included; the rest is cut off. `None`: what the backbone
             takes.
         document_length (`int`, *optional*, defaults to 256):
-            Longest document in tokens, counted alike.
+            Longest document in tokens, counted the same way.
         query_marker, document_marker (`str`, *optional*):
-            Token that stands after the first special token of a query or document (ColBERT's [Q] and [D]). `None`: no marker.
+            Token after the first special token of a query or document (ColBERT's [Q] and [D]). `None`: no marker.
         query_prompt, document_prompt (`str`, *optional*):
-            Text put before every query or document, as it stands (sentence-transformers' prompts). Its tokens score, but are
-            not content.
+            Text put before every query or document, unchanged (sentence-transformers' prompts). Its tokens score, but are not
+            content.
         query_expansion (`str`, defaults to `"none"`):
             `"none"`; `"min"`: queries shorter than `query_length` are padded to it with mask tokens, longer ones pass whole up
             to the backbone's limit; `"fixed"`: every query has exactly `query_length` tokens (ColBERT, arXiv 2004.12832).
@@ -55,7 +55,7 @@ class OpticalConfig(PreTrainedConfig):
         skiplist (`str`, defaults to `"none"`):
             Document tokens that never score: `"none"`, `"punctuation"` (Unicode P*) or `"punctuation_and_symbols"` (P*, S*).
         skiplist_token_ids (`list[int]`, *optional*):
-            An explicit skip list; takes the place of `skiplist`.
+            An explicit skip list; replaces `skiplist`.
         skiplist_kinds (`list[str]`, defaults to `["document"]`):
             Which texts the skip list holds for: `"document"`, `"query"` or both.
         scored_query_tokens (`str`, defaults to `"all"`):
@@ -64,22 +64,22 @@ class OpticalConfig(PreTrainedConfig):
             Whether space around a text is removed before the prompt is put on.
         pooling_mode (`str`, *optional*):
             `"mean"`, `"cls"` (first token), `"last"` (last token: CLIP's end of text) or `"max"` for a model with one vector
-            per text beside its token vectors: how it comes from the hidden states. `None`: there is no such vector.
+            per text beside its token vectors: how it comes from the hidden states. `None`: no such vector.
         pooled_layers (`list[dict]`, *optional*):
             Dense layers after the pooling, as `projection_layers`.
         project_pooled (`bool`, defaults to `False`):
             Whether the pooled hidden state goes through the token vectors' projection, so that both lie in one space, as in
-            CLIP. There are no `pooled_layers` then.
+            CLIP. Excludes `pooled_layers`.
         normalize_pooled (`bool`, defaults to `False`):
             Whether the pooled vector has unit length.
         transport (`dict` or `TransportOptions`, *optional*):
             Options of the transport loss, see [`TransportOptions`].
         teacher (`str`, *optional*):
-            What the model was distilled from, and what encodes the documents that it searches: Hub id, folder or
+            The teacher of the distillation, which also encodes the documents that the model searches: Hub id, folder or
             `package:NAME/PATH`. It changes no vector.
 
     Raises:
-        ValueError: for a value outside the ones named above; the message says which key and what is allowed.
+        ValueError: for a value outside the ones named above; the message names the key and the allowed values.
 
     Example:
 
@@ -157,10 +157,10 @@ class OpticalConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     def check(self) -> None:
-        """Checks the settings; texts are encoded with whatever stands here, also where it was set later.
+        """Checks the settings as they are now, which includes those set after construction.
 
         Raises:
-            ValueError: naming the setting and what is allowed.
+            ValueError: naming the setting and the allowed values.
         """
         for key, allowed in (
             ("query_expansion", QUERY_EXPANSIONS),

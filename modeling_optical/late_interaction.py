@@ -106,7 +106,7 @@ def ragged_maxsim(
         max_elements = 400_000 if queries.device.type == "cpu" else 32_000_000
     block_tokens = max(max_elements // max(len(queries), 1), min(1024, max_elements))
     if queries.device.type == "cpu":
-        # Measured alike: up to 2 MiB, converted documents are read back from the cache; beyond, it takes three times as long.
+        # Also measured: up to 2 MiB, converted documents are read back from the cache; beyond, it takes three times as long.
         block_tokens = min(block_tokens, max(524_288 // documents.shape[1], 1))
     scores = torch.zeros(len(document_lengths), len(query_lengths), dtype=dtype, device=queries.device)
     transposed = queries.to(dtype).T

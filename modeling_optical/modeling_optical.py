@@ -48,9 +48,9 @@ class OpticalModelOutput(ModelOutput):
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
         pooled_vector (`torch.FloatTensor` of shape `(batch, config.pooled_dim)`): one vector per text, where
             `config.pooling_mode` is set.
-        token_weights (`dict` of `torch.FloatTensor` of shape `(batch, tokens)`): what was asked for by `weigh_tokens_by`.
+        token_weights (`dict` of `torch.FloatTensor` of shape `(batch, tokens)`): the weights that `weigh_tokens_by` names.
         last_hidden_state (`torch.FloatTensor` of shape `(batch, tokens, hidden)`): the backbone's.
-        hidden_states, attentions: the backbone's, where asked for.
+        hidden_states, attentions: the backbone's, if requested.
     """
 
     token_vectors: torch.Tensor | None = None
@@ -68,7 +68,7 @@ class OpticalDistillationOutput(ModelOutput):
     Output of [`OpticalForDistillation`].
 
     Args:
-        loss (`torch.FloatTensor` of shape `()`): the transport loss, where teacher vectors were given.
+        loss (`torch.FloatTensor` of shape `()`): the transport loss, if teacher vectors were given.
         token_vectors (`torch.FloatTensor` of shape `(batch, tokens, dim)`): unit vectors of every token that scores or carries
             mass, zero elsewhere.
         token_mask (`torch.BoolTensor` of shape `(batch, tokens)`): the tokens that take part in MaxSim.
@@ -109,7 +109,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, strict: bool = True, **kwargs: Any) -> Any:
-        """Loads a model; arguments as in transformers. Any setting of [`OpticalConfig`] takes the place of the checkpoint's.
+        """Loads a model; arguments as in transformers. Any setting of [`OpticalConfig`] replaces the checkpoint's.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id.
@@ -128,7 +128,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
         check_finite(str(pretrained_model_name_or_path), model)
         if strict and not with_info:
             check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
-        # What is read from there later has to come from the same place; a token has no place in a saved config.
+        # Later reads of the repository use the same arguments; a saved config must not hold a token.
         if getattr(model, "_hf_peft_config_loaded", False):  # they are the adapter's; the processor is the base model's
             given = {key: value for key, value in given.items() if key not in ("revision", "subfolder")}
         model._hub_arguments = given
@@ -151,12 +151,12 @@ class OpticalPreTrainedModel(PreTrainedModel):
             weights.chmod(settings.stat().st_mode)
 
     def _saved_processor(self) -> OpticalProcessor | None:
-        """What is saved with the model."""
+        """The processor that is saved with the model."""
         return None
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
-        # Reached through the module itself: a model without parameters of its own counts as loaded when a checkpoint is.
+        # Recognised by the projection itself: a model without direct parameters counts as loaded when a checkpoint is.
         if isinstance(self, OpticalModel) and module is self.projection and isinstance(module, nn.Linear):
             init.normal_(module.weight, mean=0.0, std=module.in_features**-0.5)
         else:
@@ -259,7 +259,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
             ValueError: if the tokenizer is another model's, or cannot read. TypeError: for an unknown setting.
         """
         refuse_unknown("around_backbone", set(config_values) - set(SETTINGS), SETTINGS)
-        # The backbone's own configuration, not a copy: what is set on the backbone later (a language, say) is saved with it.
+        # Not a copy of the backbone's configuration: values set on the backbone later (a language, say) are saved with it.
         backbone_config = backbone.config
         if os.path.isdir(name):
             backbone_config._name_or_path = ""  # a path of this machine has no place in a saved config
@@ -388,8 +388,8 @@ class OpticalForDistillation(OpticalModel):
     """
     An [`OpticalModel`] that returns the transport loss when teacher vectors are given (OPTICAL, arXiv 2301.12566).
 
-    Its checkpoints load as [`OpticalModel`] and the other way round: it has no weights of its own. The options of the transport
-    are `config.transport`.
+    Its checkpoints load as [`OpticalModel`] and the other way round: it adds no weights. The options of the transport are
+    `config.transport`.
     """
 
     @can_return_tuple
@@ -480,7 +480,7 @@ class OpticalForDistillation(OpticalModel):
             teacher_weights: (batch, teacher tokens), what the mass is proportional to, unless it is uniform.
             solving_bonus: (batch, tokens, teacher tokens), see `transport_loss`.
             solving_vectors: (batch, tokens, dim), see `transport_loss`.
-            epsilon: takes the place of the configured one (annealing).
+            epsilon: replaces the configured one (annealing).
 
         Returns:
             The mean cost over the batch, and the plan.
@@ -521,9 +521,9 @@ class OpticalForDistillation(OpticalModel):
 
 @contextmanager
 def _as_written(model: PreTrainedModel) -> Iterator[None]:
-    """Gives a model the class that is in a file: `fully_shard` and parametrizations put a made-up subclass in its place.
+    """Gives a model the class from its source file: `fully_shard` and parametrizations replace it by a generated subclass.
 
-    What is saved names that class, and its file travels with the checkpoint.
+    The checkpoint names that class and carries its file.
     """
     made_up = type(model)
     model.__class__ = next(

@@ -22,11 +22,12 @@ class OpticalForMultipleChoice(OpticalModel):
     """
     An [`OpticalModel`] that chooses between answers: late interaction of the question with every choice, and three weights.
 
-    A choice's logit is a weighted sum of `CHOICE_FEATURES`: MaxSim of the question with the choice over the question's tokens
-    (mean over the tokens that score, in [-1, 1]), MaxSim of the choice with the question over the choice's tokens, and the
-    logarithm of the choice's length in tokens. There is no bias: what all choices share does not change a choice. A model that
-    was never trained on questions starts with the weights 1, 0, 0, plain normalised MaxSim, so checkpoints of [`OpticalModel`]
-    answer zero-shot. The weights (a conditional logit, McFadden 1974) can be learned in one language and used in another.
+    A choice's logit is a weighted sum of the three `CHOICE_FEATURES`. The first is MaxSim of the question with the choice over
+    the question's tokens (mean over the tokens that score, in [-1, 1]). The second is MaxSim of the choice with the question
+    over the choice's tokens, the third the logarithm of the choice's length in tokens. A bias would be the same for all
+    choices. A model that was never trained on questions starts with the weights 1, 0, 0, plain normalised MaxSim, so
+    checkpoints of [`OpticalModel`] answer zero-shot. The weights (a conditional logit, McFadden 1974) can be learned in one
+    language and used in another.
 
     Args:
         config ([`OpticalConfig`]): the configuration.
@@ -131,7 +132,7 @@ def choice_features(
     choice_vectors: torch.Tensor,
     choice_token_mask: torch.Tensor,
 ) -> torch.Tensor:
-    """What a choice is judged by.
+    """The features of a choice.
 
     Args:
         question_vectors, question_mask: (batch, question tokens, dim) and (batch, question tokens) bool.

@@ -54,7 +54,7 @@ def check_precision(precision: str) -> None:
 
 
 def choose_precision(precision: str, device: torch.device | str) -> Precision:
-    """What a precision is on a device. `auto` is bf16 where the hardware multiplies in bf16, else fp32.
+    """The effective precision on a device. `auto` is bf16 where the hardware multiplies in bf16, else fp32.
 
     Without such instructions PyTorch emulates bf16 on a CPU, which takes several times as long as fp32. The environment
     variable `OPTICAL_PRECISION` names what `auto` is.
@@ -116,7 +116,7 @@ def autocast(
     Args:
         precision: one of `PRECISIONS`; None: as the weights are.
         device: where the model is.
-        dtype: of its weights. Weights in half precision stay as they are: they are what is computed in.
+        dtype: of its weights. Weights in half precision stay as they are and decide the precision.
         tokens: of the batch, padding included. Small batches on a CPU are encoded in fp32, which is faster there. None: of
             any size.
     """

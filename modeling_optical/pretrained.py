@@ -1,4 +1,4 @@
-"""What `from_pretrained` takes, and what it must find."""
+"""Arguments of `from_pretrained`, and checks of the checkpoints that it loads."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def split_arguments(
 
 
 def refuse_unknown(function: str, unknown: Iterable[str], known: Collection[str]) -> None:
-    """Refuses keyword arguments that nothing reads, and names the nearest that something does.
+    """Rejects keyword arguments that nothing reads, and names the nearest that something does.
 
     Raises:
         TypeError: if there are any.
@@ -107,7 +107,7 @@ def refuse_unknown(function: str, unknown: Iterable[str], known: Collection[str]
 
 
 def check_weights(name: str, info: Mapping[str, Any], parts: Collection[str]) -> None:
-    """Refuses a checkpoint that lacks weights of the model, or has more of a part than the model.
+    """Rejects a checkpoint that lacks weights of the model, or has more of a part than the model.
 
     Args:
         name: the checkpoint, for the message.
@@ -130,7 +130,7 @@ def check_weights(name: str, info: Mapping[str, Any], parts: Collection[str]) ->
 
 
 def check_finite(name: str, model: nn.Module) -> None:
-    """Refuses weights that are infinite or not numbers: they would be measured like any others.
+    """Rejects weights that are infinite or not numbers: they would be measured like any others.
 
     Raises:
         ValueError: naming the model and the tensor.
@@ -150,10 +150,10 @@ def is_inside(file: str) -> bool:
 
 
 def read_json(place: Path) -> Any:
-    """What a JSON file of a checkpoint holds.
+    """The content of a JSON file of a checkpoint.
 
     Raises:
-        ValueError: if it is no JSON, or larger than settings are.
+        ValueError: if it is not JSON, or too large for settings.
     """
     if place.stat().st_size > _LARGEST_JSON:
         raise ValueError(f"{place} has more than {_LARGEST_JSON // 2**20} MiB, so it holds no settings.")
@@ -185,7 +185,7 @@ def check_files(name: str | os.PathLike, given: Mapping[str, Any]) -> None:
 
 
 def check_settings(name: str, file: str, values: Any) -> None:
-    """Refuses settings that make transformers read, fetch or run something else than this checkpoint, or fill the memory.
+    """Rejects settings that make transformers read, fetch or run something else than this checkpoint, or fill the memory.
 
     Args:
         name: the checkpoint, for the message.
@@ -252,7 +252,7 @@ def load_tokenizer(name: str, **kwargs: Any) -> PreTrainedTokenizerBase:
 
 
 def check_tokenizer(tokenizer: PreTrainedTokenizerBase, rows: int | None) -> None:
-    """Refuses a tokenizer that cannot be the model's, or that cannot read.
+    """Rejects a tokenizer that cannot be the model's, or that cannot read.
 
     Without tokenizer files transformers makes up a tokenizer of special tokens, to which every text is the same.
 

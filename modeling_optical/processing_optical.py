@@ -112,19 +112,18 @@ class OpticalProcessor(ProcessorMixin):
         Args:
             texts: one text or many; half a surrogate pair counts as U+FFFD.
             kind: `"query"` or `"document"`.
-            max_length: takes the place of the configured length.
-            prompt: takes the place of the configured one; "" for none.
-            return_offsets: also tell where tokens are in the text.
+            max_length: replaces the configured length.
+            prompt: replaces the configured one; "" for none.
+            return_offsets: also return where tokens are in the text.
 
         Returns:
             For each text a dict of equally long lists: `input_ids`; `attention_mask` (seen by attention); `token_mask` (takes
-            part in MaxSim); `content_mask` (neither special token, marker nor expansion); where asked for, `offsets`: (start,
-            end) in characters of the text, None for what is not content.
+            part in MaxSim); `content_mask` (neither special token, marker nor expansion); if requested, `offsets`: (start, end)
+            in characters of the text, None for tokens that are not content.
 
         Raises:
-            ValueError: for an unknown kind, a setting of the configuration that is not allowed, or if a tokenizer cannot tell
-                offsets. TypeError: if an item is not a string (its
-                position is named).
+            ValueError: for an unknown kind, a setting of the configuration that is not allowed, or if a tokenizer has no
+                offsets. TypeError: if an item is not a string (the message names its position).
         """
         if kind not in KINDS:
             raise ValueError(f"kind is {kind!r}; allowed: 'query', 'document'.")
@@ -288,7 +287,7 @@ class OpticalProcessor(ProcessorMixin):
         return super().save_pretrained(save_directory, push_to_hub=push_to_hub, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `processor_config.json` holds: class and code, no settings."""
+        """The content of `processor_config.json`: class and code, no settings."""
         values = {"processor_class": type(self).__name__}
         auto_map = getattr(self, "auto_map", None)
         return values | ({"auto_map": auto_map} if auto_map else {})
@@ -302,7 +301,7 @@ class OpticalProcessor(ProcessorMixin):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | os.PathLike, **kwargs: Any) -> OpticalProcessor:
         """Loads tokenizer and settings from a folder or Hub id; takes the arguments of `AutoTokenizer.from_pretrained` and any
-        setting of [`OpticalConfig`], which takes the place of the checkpoint's.
+        setting of [`OpticalConfig`], which replaces the checkpoint's.
 
         Code of the tokenizer's own runs with `trust_remote_code=True` only.
         """
@@ -311,12 +310,12 @@ class OpticalProcessor(ProcessorMixin):
         if not isinstance(config, OpticalConfig):
             config, unused = OpticalConfig.from_pretrained(pretrained_model_name_or_path, return_unused_kwargs=True, **kwargs)
             kwargs = unused | hub_arguments(kwargs)
-        # The tokenizer's class is taken from its own files: with our config it would be looked up by model type.
+        # The tokenizer's files name its class: with our config it would be looked up by model type.
         return cls(load_tokenizer(os.fspath(pretrained_model_name_or_path), config=config.get_text_config(), **kwargs), config)
 
 
 def replace_lone_surrogates(text: str) -> str:
-    """The text with every half of a surrogate pair as U+FFFD, as decoders read what is broken.
+    """The text with every half of a surrogate pair as U+FFFD, as decoders read broken text.
 
     JSON may hold such halves (`"\\ud83d"`), which no tokenizer takes and no file in UTF-8 can hold.
     """

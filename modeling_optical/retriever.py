@@ -139,11 +139,10 @@ class OpticalRetriever:
         overwrite: bool = False,
         **settings: Any,
     ) -> Index:
-        """Encodes a corpus, indexes it and opens the index. Killed while encoding and called again, it goes on.
+        """Encodes a corpus, indexes it and opens the index. After a crash while encoding, a second call resumes.
 
         Args:
-            corpus: see `CorpusStream`. It is gone through more than once, so an iterator has to come as a function that makes
-                one.
+            corpus: see `CorpusStream`. It is read more than once, so an iterator has to come as a function that makes one.
             path: folder of the index.
             engine: `"exact"`, `"lancedb"`, `"qdrant"` or `"two-stage"`.
             dtype: how vectors are stored: `"float16"`, `"int8"`, `"float32"`.
@@ -158,7 +157,7 @@ class OpticalRetriever:
             FileExistsError: if there is an index in the folder. It is left alone.
             ImportError: if the engine needs a package, before anything is encoded.
             ValueError: for a bad document, dtype, factor, engine or setting.
-            OSError: if the disk is full; call again and it goes on.
+            OSError: if the disk is full; a second call resumes.
         """
         if isinstance(corpus, Iterator):
             raise ValueError(
@@ -167,7 +166,7 @@ class OpticalRetriever:
             )
         folder = Path(path).expanduser()
         _check_free(folder, overwrite)
-        # What is wrong with the engine, its package or its settings ends the call here, before hours of encoding.
+        # An error in the engine, its package or its settings ends the call here, before hours of encoding.
         new_index(folder, self.document_encoder, engine, dtype=dtype, **settings)
         with locked(folder):
             encoded = encode_corpus(

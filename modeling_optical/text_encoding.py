@@ -218,7 +218,7 @@ class TextEncoder:
 
 
 def _check_numbers(vectors: torch.Tensor, chosen: Sequence[int], texts: Sequence[str]) -> None:
-    """Refuses vectors that are infinite or not numbers.
+    """Rejects vectors that are infinite or not numbers.
 
     Raises:
         ValueError: naming the first text that has one.

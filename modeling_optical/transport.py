@@ -1,7 +1,7 @@
 """Batched optimal transport between the token vectors of two texts.
 
-Cost, marginals, plan and loss have a name each (METHOD: `docs/method.md`). Every function takes masks; what is in a padded
-place, NaN included, never reaches the arithmetic.
+Cost, marginals, plan and loss are named as in `docs/method.md`. Every function takes masks; padded entries, NaN included, never
+reach the arithmetic.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class TransportPlan:
         iterations: (batch,), int64, iterations that each problem took (0 for `exact`, `greedy` and empty problems). A step of
             Newton's method counts as one.
         converged: (batch,), bool, whether `marginal_error` is within the tolerance asked for; for `ipot` also whether the cost
-            is within 0.1 % of the exact one, counted from the least entry: a constant in the cost changes nothing.
+            is within 0.1 % of the exact one. This is counted from the least entry: a constant in the cost changes nothing.
         row_potentials: (batch, rows), f in units of the cost; 0 where a token is masked. The plan of `sinkhorn`, `unbalanced`
             and `partial` is `a_i b_j exp((f_i + g_j - C_ij) / epsilon)`. `exact` has the dual solution of the linear programme,
             `ipot` the potentials of its last proximal step, before rounding, and `greedy` has none (zeros).
@@ -115,9 +115,9 @@ def solve_transport(
     | `unbalanced` | `<P, C> + epsilon KL(P ‖ a b^T) + marginal_penalty (KL(P1 ‖ a) + KL(P^T1 ‖ b))` | arXiv 1607.05816 |
     | `partial` | `<P, C>` with entropy, over plans of mass `moved_share` with marginals at most a and b | arXiv 2002.08276 |
 
-    Each problem stops on its own, so a batch gives what its items give one by one. `docs/transport.md` says which solver when.
-    On a CUDA device, `sinkhorn` runs as one Triton kernel where Triton is installed and no side has more than 256 tokens, and
-    does not wait for the device; everything else does.
+    Each problem stops separately, so a batch gives the same plans as its items one by one. `docs/transport.md` compares the
+    solvers. On a CUDA device, `sinkhorn` runs as one Triton kernel where Triton is installed and no side has more than 256
+    tokens, and does not wait for the device; everything else does.
 
     Args:
         cost: (batch, rows, columns); float64 is solved in float64, everything else in float32.
@@ -125,7 +125,7 @@ def solve_transport(
         column_mask: (batch, columns) bool.
         row_weights: (batch, rows), non-negative; normalised to sum to 1 over unmasked rows. None: uniform.
         column_weights: (batch, columns), likewise.
-        options: the solver and its settings; what they say of tokens, marginals and priors has gone into the other arguments.
+        options: the solver and its settings. Their tokens, marginals and priors are not read: the other arguments hold those.
             None: those of `TransportOptions`, but with a tolerance of 1e-5 within 5000 iterations.
         **settings: `SOLVER_SETTINGS` by name, instead of those in `options`.
 
@@ -245,12 +245,12 @@ def transport_loss(
         A scalar loss and the plan. A pair without tokens on a side adds 0 and has zero gradient, and counts in the mean.
 
     Raises:
-        ValueError: if `plan_from` asks for what is not given.
+        ValueError: if `plan_from` needs an argument that is not given.
 
     Source: docs/method.md §2; OPTICAL, arXiv 2301.12566.
     """
     options = options or TransportOptions()
-    # Zero out what is masked before the product: NaN there would reach the gradient as NaN * 0.
+    # Zero out masked entries before the product: NaN there would reach the gradient as NaN * 0.
     student = torch.where(student_mask.unsqueeze(2), student, 0)
     teacher = torch.where(teacher_mask.unsqueeze(2), teacher, 0)
     cost = cosine_cost(student, teacher.detach())

@@ -50,7 +50,7 @@ class TransportOptions:
         marginals: what a token's mass is proportional to: `"uniform"`, `"idf"` (inverse document frequency of the token in the
             training bitext), `"norm"` (length of the vector before normalisation), `"attention"` (attention that the token
             receives in the last layer, mean over heads).
-        plan_from: what the cost comes from that the plan is solved on: `"student"`, `"ema"` (a moving average of the student),
+        plan_from: source of the cost that the plan is solved on: `"student"`, `"ema"` (a moving average of the student),
             `"lexical"` (`1 - p` with the translation table's probabilities). The loss always takes the student's cost.
         ema_decay: of the moving average, per update.
         position_prior: weight w >= 0 of `w * (i/n - j/m)^2`, added to the cost when solving only, never to the loss.
@@ -60,7 +60,7 @@ class TransportOptions:
         moved_share: share of the mass that moves (`partial`).
 
     Raises:
-        ValueError: naming the option, its value and what is allowed.
+        ValueError: naming the option, its value and the allowed values.
     """
 
     solver: str = "sinkhorn"

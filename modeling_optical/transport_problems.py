@@ -58,12 +58,12 @@ class Bucket:
 
 @dataclass(frozen=True)
 class Solution:
-    """What a solver found for a bucket.
+    """A solver's result for a bucket.
 
     Attributes:
         plan: (problems, rows, columns).
         iterations: (problems,) int64.
-        error: (problems,), what takes the place of the marginal error for solvers that do not meet both marginals.
+        error: (problems,), replaces the marginal error for solvers that do not meet both marginals.
         optimal: (problems,) bool, a further condition of convergence.
         potentials: (problems, rows) and (problems, columns), see `TransportPlan`.
     """

@@ -25,10 +25,10 @@ def ipot(problems: Problems, options: TransportOptions) -> Iterator[tuple[Bucket
 
     Step t minimises `<P, C> + beta_t KL(P ‖ P_t)`: it scales `P_t exp(-C / beta_t)` to the marginals, from where the last
     scaling ended. Its solution is the entropic plan at `1 / (sum_s 1 / beta_s)`, so it tends to an optimal plan of the linear
-    programme. The first step has the length `options.epsilon`, and every further one as much regularisation as is left, which
-    halves it; the paper's constant length, with one scaling a step, stalls at wrong marginals where the sides differ in size.
-    The plan is rounded to the marginals, and it is solved when the gap between its cost and a bound below it from the
-    potentials is at most `_GAP` of what the cost has above its least entry.
+    programme. The first step has the length `options.epsilon`, and every further one the remaining regularisation, which it
+    halves. (The paper's constant length, with one scaling a step, stalls at wrong marginals where the sides differ in size.)
+    The plan is rounded to the marginals. It is solved when the gap between its cost and a lower bound from the potentials is at
+    most `_GAP` of the cost above its least entry.
     """
     pending = problems.with_mass()
     spent = torch.zeros(problems.cost.shape[0], dtype=torch.int64, device=problems.cost.device)

@@ -28,8 +28,8 @@ def partial(bucket: Bucket, options: TransportOptions) -> Solution:
     """`<P, C> + epsilon KL(P ‖ a b^T)` over plans of mass `moved_share` with marginals at most a and b.
 
     Each update maximises the dual over one of the row potentials, the column potentials (neither above 0) and the potential of
-    the mass (scalings of Benamou, Carlier, Cuturi, Nenna and Peyré, arXiv 1412.5154, section 5; problem of Chapel, Alaya and
-    Gasso, arXiv 2002.08276).
+    the mass. The scalings are those of Benamou, Carlier, Cuturi, Nenna and Peyré, arXiv 1412.5154, section 5; the problem is
+    that of Chapel, Alaya and Gasso, arXiv 2002.08276.
     """
     return _alternate(bucket, options, lambda balanced: balanced.clamp(max=0), options.moved_share)
 

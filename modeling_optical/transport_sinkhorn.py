@@ -1,4 +1,4 @@
-"""Sinkhorn's algorithm on batches of problems: short rounds on kernels, extrapolated, with Newton's method for what is slow."""
+"""Sinkhorn's algorithm on batches of problems: short rounds on kernels, extrapolated, with Newton's method for slow ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGEST_KERNEL_EXPONENT = {torch.float32: 70.0, torch.float64: 500.0}
 _LARGEST_SCALING = 1e15
 _LOG_STEPS = 10
 _ANNEALING_STEPS = 5
-# Iterations of the rounds; after each, what is left is cut into new buckets. Newton's method comes between the later ones.
+# Iterations of the rounds; after each, the unsolved problems form new buckets. Newton's method comes between the later ones.
 _ROUNDS = (20, 40, 100)
 _NEWTON_STEPS = 15
 # Iterations from one test and extrapolation to the next, and differences of iterates that an extrapolation sees.
@@ -164,8 +164,8 @@ def _iterate(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """`u = a / Kv`, `v = b / K'u` from v = 1, extrapolated every `CHECK_EVERY` iterations.
 
-    A problem keeps its scalings of the moment when it is solved, reaches its limit, or has scalings that are too large; it
-    is iterated along with the others until the last of them is there.
+    A problem keeps its scalings of the moment when it is solved, reaches its limit, or has scalings that are too large. It is
+    still iterated along with the others until the last of them stops.
 
     Args:
         kernel: (problems, rows, columns).
@@ -279,7 +279,7 @@ def _newton_round(
 
 
 def _log_steps(bucket: Bucket, epsilon: float, g: torch.Tensor, steps: int, scale: float = 1.0) -> torch.Tensor:
-    """Column potentials, in units of epsilon, after so many iterations on logarithms with exponents times `scale`."""
+    """Column potentials, in units of epsilon, after `steps` iterations on logarithms with exponents times `scale`."""
     exponent = torch.where(bucket.support(), bucket.cost.to(g.dtype) * (scale / epsilon), FORBIDDEN)
     a, b = bucket.a.to(g.dtype), bucket.b.to(g.dtype)
     log_a, log_b = a.log(), b.log()
@@ -300,7 +300,7 @@ def _annealed(bucket: Bucket, options: TransportOptions) -> tuple[torch.Tensor, 
     for level in range(max(1, math.ceil(math.log2(2 / options.epsilon))), 0, -1):
         if spent + _ANNEALING_STEPS >= options.max_iterations:
             break
-        # Potentials in units of epsilon: a multiple of epsilon divides exponents and potentials alike.
+        # Potentials in units of epsilon: a multiple of epsilon divides both exponents and potentials.
         scale = 2.0**-level
         g = _log_steps(bucket, options.epsilon, g * scale, _ANNEALING_STEPS, scale) / scale
         spent += _ANNEALING_STEPS

@@ -87,7 +87,7 @@ if triton is not None:
     def _load_rows(
         cost, a, first, rows, columns, stride_row, stride_column, scale, b, ROWS: tl.constexpr, COLUMNS: tl.constexpr
     ):
-        """Mass and exponents of some rows of a problem; 0 where no mass may move, whatever is there."""
+        """Mass and exponents of some rows of a problem; 0 where no mass may move, even over NaN."""
         i = first + tl.arange(0, ROWS)
         j = tl.arange(0, COLUMNS)
         mass = tl.load(a + i, mask=i < rows, other=0.0)

@@ -1,4 +1,4 @@
-"""Reading retrievers, whoever saved them, and writing ours for others."""
+"""Loads retrievers in other packages' formats, and exports ours to them."""
 
 from .exporting import EXPORT_FORMATS, add_sentence_transformers, export_checkpoint
 from .faithfulness import Change

@@ -1,4 +1,4 @@
-"""What runs a model: PyTorch, or onnxruntime or OpenVINO on a graph that is exported when it is first needed."""
+"""Backends that run a model: PyTorch, or onnxruntime or OpenVINO on a graph that is exported when it is first needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ logger = logging.get_logger(__name__)
 
 BACKENDS = ("torch", "onnx", "onnx-int8", "openvino", "auto")
 TOLERANCE = 0.05
-"""Greatest distance of a token's unit vector to that of PyTorch in fp32 up to which a backend is the same encoder.
+"""Largest distance between a token's unit vector and PyTorch's in fp32 at which a backend is the same encoder.
 
 bf16 stays below 0.03 and moves RR@10 by less than 0.002 (`python benchmarks/encoding.py` measures it)."""
 _ROUNDS = 5
@@ -65,7 +65,7 @@ class BackendChoice(TextEncoder, nn.Module):
         return self.large.get_processor()
 
     def forward(self, input_ids: torch.Tensor, *arguments: torch.Tensor, **keywords: Any) -> OpticalModelOutput:
-        """The output of the one that is faster for so many tokens."""
+        """The output of the encoder that is faster for this number of tokens."""
         encoder = self.small if input_ids.numel() < SMALL_BATCH else self.large
         return encoder(input_ids, *arguments, **keywords)
 

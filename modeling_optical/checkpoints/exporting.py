@@ -1,4 +1,4 @@
-"""`export_checkpoint`: a student in the format that somebody else's code loads."""
+"""`export_checkpoint`: a student in another package's format."""
 
 from __future__ import annotations
 

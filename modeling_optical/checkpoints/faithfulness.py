@@ -1,4 +1,4 @@
-"""What another format can say of a model's settings, and what it cannot."""
+"""Which settings of a model another format can express."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def changes_of_markers_alone(config: OpticalConfig) -> list[Change]:
 
 
 def check_changes(format_name: str, changes: Sequence[Change], *, nearest: bool) -> None:
-    """Refuses an export that would not give the same vectors, unless the nearest settings were asked for.
+    """Rejects an export that would not give the same vectors, unless the user accepts the nearest settings.
 
     Raises:
         ValueError: naming every setting that would change.

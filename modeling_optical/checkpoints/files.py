@@ -60,7 +60,7 @@ class CheckpointFiles:
         return None if found is None else Path(found)
 
     def check_inside(self, file: str) -> None:
-        """Refuses a file or folder, as a checkpoint's own files name it, that is not a part of the checkpoint.
+        """Rejects a file or folder, as a checkpoint's own files name it, that is not a part of the checkpoint.
 
         Raises:
             ValueError: then.

@@ -1,4 +1,4 @@
-"""`load_checkpoint`: one way in, whoever saved the model."""
+"""`load_checkpoint`: loads a model in any supported format."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ FORMATS = ("optical", "sentence-transformers", "pylate", "stanford", "sentence-e
 
 
 def detect_format(files: CheckpointFiles) -> str:
-    """Which of `FORMATS` a checkpoint has, told by its files.
+    """The format of a checkpoint, one of `FORMATS`, detected from its files.
 
-    | format | told by |
+    | format | detected by |
     |---|---|
     | `optical` | `config.json` with `model_type` "optical" |
     | `pylate` | `config_sentence_transformers.json` with `model_type` "ColBERT" or PyLate's flat keys, or a PyLate module |
@@ -87,24 +87,23 @@ def load_checkpoint(
     backend: str = "torch",
     **kwargs: Any,
 ) -> TextEncoder:
-    """Loads a late-interaction model with its processor, whoever saved it.
+    """Loads a late-interaction model with its processor, in any of `FORMATS`.
 
-    Lengths, markers, prompts, expansion and skip list are those that the checkpoint names. A plain encoder (BERT, XLM-R,
-    ModernBERT, DistilBERT, X-MOD …) becomes a late-interaction model over its last hidden states: no projection, no markers,
-    no expansion, no skip list, queries of up to 32 and documents of up to 256 tokens. A SentenceTransformer does, too, and
-    keeps its pooled vector (`encode_pooled`). Of a CLIP checkpoint the text tower is read, with its pooled vector.
+    Lengths, markers, prompts, expansion and skip list come from the checkpoint. A plain encoder (BERT, XLM-R, ModernBERT,
+    DistilBERT, X-MOD …) becomes a late-interaction model over its last hidden states, without projection, markers, expansion or
+    skip list. Its queries have up to 32 and its documents up to 256 tokens. A SentenceTransformer becomes one, too, and keeps
+    its pooled vector (`encode_pooled`). Of a CLIP checkpoint the text tower is loaded, with its pooled vector.
 
     Args:
         name: folder, Hub id, or `package:NAME/PATH`.
         model_class: `OpticalModel` or a subclass.
-        checkpoint_format: one of `FORMATS`, where the files should not decide.
-        precision: what texts are encoded in: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None:
-            what the weights are in.
+        checkpoint_format: one of `FORMATS`, instead of the detected one.
+        precision: of the encoding: `"auto"` (bf16 where the hardware has it), `"bf16"`, `"fp16"` or `"fp32"`. None: that of the
+            weights.
         backend: what runs the model: `"torch"`; `"onnx"`, `"onnx-int8"` (onnxruntime) or `"openvino"`, on a graph that is
             exported when it is first needed; or `"auto"` (what a measurement on this machine found fastest). See docs/speed.md.
         **kwargs: for `from_pretrained` (revision, subfolder, token, dtype, attn_implementation, trust_remote_code, strict …);
-            any value of `OpticalConfig`, which takes the place of the checkpoint's; and `language`, an X-MOD backbone's
-            language.
+            any value of `OpticalConfig`, which replaces the checkpoint's; and `language`, an X-MOD backbone's language.
 
     The folder of a PEFT adapter loads its base model and merges the adapter into it.
 
@@ -113,8 +112,8 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: if there is no such folder, package or model.
-        ValueError: if the folder is of no known format, a file is damaged or unsafe, sizes do not match, the model needs code
-            of its own and `trust_remote_code=True` is not given, weights are missing or left over (unless `strict=False`), the
+        ValueError: if the format is unknown, a file is damaged or unsafe, or sizes do not match; if the model needs remote code
+            and `trust_remote_code=True` is not given; if weights are missing or left over (unless `strict=False`); if the
             tokenizer cannot be the model's, or a setting has no counterpart here.
         TypeError: for an unknown argument.
     """
@@ -180,7 +179,7 @@ def _read(
 
 
 def _explained(name: str, error: Exception) -> ValueError:
-    """What went wrong with a checkpoint, in one sentence with its name."""
+    """An error of a checkpoint, in one sentence with its name."""
     if isinstance(error, ValueError) and "trust_remote_code" in str(error):
         return ValueError(
             f"model {name!r} brings Python code of its own, which runs only with your permission: read it, then "

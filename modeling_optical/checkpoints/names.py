@@ -1,4 +1,4 @@
-"""What a model's name stands for, and which of the names that other people's files bring are followed."""
+"""Models' names, and which names in other people's files are followed."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def recorded_name(name: str) -> str:
 
 
 def shown_name(name: str) -> str:
-    """What a card calls a model: its Hub id or package, or the last part of its path, which says nothing of this machine."""
+    """A model's name on a card: its Hub id or package, or the last part of its path, which reveals nothing of this machine."""
     return name if name.startswith(PACKAGE_PREFIX) or is_hub_id(name) else Path(name).name
 
 

@@ -38,7 +38,7 @@ TEXTS = (
 
 @dataclass
 class QuantizationLoss:
-    """What int8 weights cost, against the fp32 graph on the same texts.
+    """Loss of quality by int8 weights, against the fp32 graph on the same texts.
 
     Attributes:
         texts: how many texts, each as a query and as a document.

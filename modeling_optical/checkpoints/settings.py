@@ -1,4 +1,4 @@
-"""What the settings of a checkpoint, and of the modules in it, may ask for."""
+"""Checks of the settings of a checkpoint and of its modules."""
 
 from __future__ import annotations
 

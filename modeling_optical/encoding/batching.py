@@ -10,7 +10,7 @@ _T = TypeVar("_T")
 
 
 def batched(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """Lists of `size` items, the last one of what is left; nothing is read ahead. (`itertools.batched` from Python 3.12 on.)
+    """Lists of `size` items, the last one with the rest; nothing is read ahead. (`itertools.batched` from Python 3.12 on.)
 
     Raises:
         ValueError: for a size below 1.

@@ -32,21 +32,22 @@ class Corpus(Protocol):
 
 
 class CorpusStream:
-    """Documents one by one, checked, as often as asked for.
+    """Checked documents one by one; can be iterated repeatedly.
 
-    A corpus is one of: a JSONL file, or a folder that holds `corpus.jsonl` (BEIR's layout); a mapping id → text; a
-    `datasets.Dataset` or `IterableDataset`; an iterable of `(id, text)` pairs or of records with `_id`, `id` or `docid`, `text`
-    and perhaps `title` (joined to the text by a space).
+    A corpus is a JSONL file, or a folder that holds `corpus.jsonl` (BEIR's layout); a mapping id → text; a `datasets.Dataset`
+    or `IterableDataset`; an iterable of `(id, text)` pairs or of records. A record has `_id`, `id` or `docid`, `text` and
+    perhaps `title` (joined to the text by a space).
 
     Args:
-        corpus: the corpus. An iterator can be gone through once only; a function that returns one, as often as needed.
+        corpus: the corpus. An iterator can be read only once, a function that returns one is called for every pass.
 
     Attributes:
         empty: documents without text met in the last pass.
 
     Raises:
         FileNotFoundError: for a path where there is no corpus.
-        ValueError: while iterating, for a record without id or text, an empty id or one that appears twice; the place is named.
+        ValueError: while iterating, for a record without id or text, an empty id or one that appears twice; the message names
+            the place.
     """
 
     def __init__(self, corpus: CorpusSource):
@@ -116,7 +117,7 @@ def _document(place: str, record: Any) -> tuple[str, str]:
 
 
 def check_identifier(place: str, identifier: str) -> None:
-    """Refuses ids that a run file cannot hold.
+    """Rejects ids that a run file cannot hold.
 
     Raises:
         ValueError: naming the place.

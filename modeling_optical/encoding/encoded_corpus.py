@@ -36,7 +36,7 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class Encoder:
-    """Who made vectors, as stored with them.
+    """The encoder of vectors, as stored with them.
 
     Attributes:
         name: the model's folder (its whole path), Hub id or `package:NAME/PATH`.
@@ -102,31 +102,31 @@ def encode_corpus(
     show_progress_bar: bool = True,
     name: str | None = None,
 ) -> EncodedCorpus:
-    """Encodes a corpus shard by shard. Killed anywhere and called again, it goes on with the shards that are missing and ends
-    with the same bytes.
+    """Encodes a corpus shard by shard. After a crash, a second call encodes the missing shards and ends with the same bytes.
 
     Every process reads the whole stream of texts and encodes each `num_processes`-th shard; the first one waits for the others
-    and writes the manifest. Within a shard, texts of like length share a batch; in the file they keep the corpus's order.
+    and writes the manifest. Within a shard, texts of similar length share a batch; in the file they keep the corpus's order.
 
     Args:
         model: encodes, on the device where it is.
-        documents: the corpus, see `CorpusStream`. It is gone through once.
+        documents: the corpus, see `CorpusStream`. It is read once.
         path: folder of the encoded corpus; made if needed.
         kind: `"document"` or `"query"`.
         dtype: stored as `"float16"`, `"int8"` or `"float32"`.
         pool_factor: 2 to 4 for token pooling, None for every token.
         shard_size: documents per shard.
         batch_size: documents per forward pass.
-        rank, num_processes: this process and how many there are.
+        rank, num_processes: number of this process, and how many there are.
         show_progress_bar: whether the first process shows progress.
-        name: what the encoder is called in the manifest; by default the model's folder or Hub id.
+        name: of the encoder in the manifest; by default the model's folder or Hub id.
 
     Returns:
         The encoded corpus.
 
     Raises:
-        ValueError: for a bad document (its place is named), another dtype or factor, or a folder that holds another encoding.
-        OSError: if the disk is full; what is written is kept.
+        ValueError: for a bad document (the message names its place), another dtype or factor, or a folder that holds another
+            encoding.
+        OSError: if the disk is full; finished shards are kept.
     """
     check_storage_type(dtype)
     check_pool_factor(pool_factor)
@@ -152,7 +152,7 @@ def encode_corpus(
                 counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
                 if number % num_processes == rank and not shards.is_whole(names[-1], _digest(chunk)):
                     vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
-                    # What is there is another corpus's, or damaged: until this ends, the folder holds no encoding.
+                    # The folder's encoding is another corpus's, or damaged: until this ends, it does not count as one.
                     (folder / "manifest.json").unlink(missing_ok=True)
                     shards.write(names[-1], _digest(chunk), [identifier for identifier, _ in chunk], vectors, dtype)
                 bar.update(len(chunk))
@@ -234,7 +234,7 @@ class EncodedCorpus:
         shards: descriptions of the files.
 
     Raises:
-        FileNotFoundError: if there is no manifest; an encoding that was stopped goes on with `encode_corpus`.
+        FileNotFoundError: if there is no manifest; `encode_corpus` resumes an interrupted encoding.
     """
 
     def __init__(self, path: str | os.PathLike):

@@ -30,7 +30,7 @@ class ShardFolder:
 
     Args:
         path: the folder; made when the first shard is written.
-        what: what lies there, for messages.
+        what: name of the content, for messages.
     """
 
     def __init__(self, path: str | os.PathLike, what: str = "encoded corpus"):
@@ -60,11 +60,11 @@ class ShardFolder:
         return sorted(path.name.removesuffix(".json") for path in self.path.glob("shard-*.safetensors.json"))
 
     def made_of(self, name: str) -> Any:
-        """What a shard was made of, as its record says."""
+        """The source of a shard, from its record."""
         return self._record(name).get("texts")
 
     def describe(self, name: str) -> ShardDescription:
-        """What the record of a shard says of it.
+        """The record of a shard.
 
         Raises:
             ValueError: if the record is damaged, or another shard's.
@@ -109,17 +109,17 @@ class ShardFolder:
 
 
 class KeyedVectors:
-    """Vectors that are kept under a key, computed once: a folder of shards, to which more can be added at any time.
+    """Vectors under keys, computed once: a folder of shards that can grow at any time.
 
-    Damaged shards are named in a warning and count as missing.
+    A warning names damaged shards; they count as missing.
 
     Args:
         path: the folder.
-        what: what lies there, for messages.
-        made_of: hash of what makes the vectors; shards that something else made count as missing.
+        what: name of the content, for messages.
+        made_of: hash of the vectors' encoder and settings; shards with another one count as missing.
         dim: size of a vector.
         dtype: as stored.
-        columns: names of what is stored for every token or text beside its vectors, as `write_shard` takes them.
+        columns: names of the values stored for every token or text beside its vectors, as `write_shard` takes them.
     """
 
     def __init__(self, path: str | os.PathLike, what: str, *, made_of: str, dim: int, dtype: str, columns: Sequence[str] = ()):
@@ -132,7 +132,7 @@ class KeyedVectors:
         self.refresh()
 
     def __getstate__(self) -> dict[str, Any]:
-        # Open files do not travel to the workers of a data loader; each opens its own.
+        # Open files cannot be sent to the workers of a data loader; each worker opens them again.
         return self.__dict__ | {"_open": {}}
 
     def __len__(self) -> int:
@@ -154,7 +154,7 @@ class KeyedVectors:
         """Writes one more shard.
 
         Raises:
-            OSError: if the folder cannot be written or the disk is full; what is written is kept.
+            OSError: if the folder cannot be written or the disk is full; finished shards are kept.
         """
         name = f"shard-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}.safetensors"
         if not self._swept and self.folder.path.is_dir():

@@ -21,7 +21,7 @@ def pool_tokens(vectors: np.ndarray, factor: int) -> np.ndarray:
 
     Args:
         vectors: (tokens, dim) unit vectors.
-        factor: 2 to 4; about one vector in so many is left.
+        factor: 2 to 4; about one vector in `factor` is left.
 
     Returns:
         (clusters, dim) float32, ordered by each cluster's first token; at most `ceil(tokens / factor)` of them. Texts of fewer

@@ -34,7 +34,7 @@ def is_count(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class ShardDescription:
-    """What a manifest says of a shard.
+    """A shard's description in a manifest.
 
     Attributes:
         file: name inside the manifest's folder.
@@ -105,7 +105,7 @@ class VectorShard:
         self._ends = self.lengths.cumsum(0)
 
     def _fault(self) -> str | None:
-        """What does not fit together, before anything is computed with it."""
+        """A part that does not fit the others, found before anything is computed with it; None if all fit."""
         texts, vectors, scales = self.lengths.numel(), self._vectors, self._scales
         if vectors.ndim != 2 or vectors.dtype not in _TENSOR_TYPES.values():
             return "its vectors are not a matrix of a known type"
@@ -154,10 +154,10 @@ class VectorShard:
 
     @cached_property
     def columns(self) -> dict[str, torch.Tensor]:
-        """What is stored for every token or text beside its vectors.
+        """The columns stored for every token or text beside its vectors.
 
         Raises:
-            ValueError: if a column has not a value for each.
+            ValueError: if a column does not have a value for each.
         """
         with safe_open(str(self.path), framework="pt") as handle:
             found = {name: handle.get_tensor(name) for name in handle.keys() if name.startswith(("token.", "text."))}  # noqa: SIM118

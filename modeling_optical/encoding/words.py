@@ -109,7 +109,7 @@ class WordIndex:
         return [(int(position), float(scores[position])) for position in order if scores[position] > 0]
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """What `load` reads back."""
+        """The content for `load`."""
         return {"words": np.frombuffer("\n".join(self.vocabulary).encode(), np.uint8)} | self._scores
 
     @classmethod

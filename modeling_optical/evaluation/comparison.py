@@ -43,7 +43,7 @@ class PairOfSystems:
     """Two systems on one collection by one metric.
 
     Attributes:
-        collection, metric, first, second: what is compared.
+        collection, metric, first, second: names of the collection, the metric and the systems.
         result: the comparison, first minus second.
         t_test_holm, randomisation_holm: the tests' p after Holm's correction over all pairs, metrics and collections compared
             together.
@@ -67,7 +67,7 @@ class QueryDifference:
         text: its text, if known.
         first, second: the two systems' values.
         relevant: (document id, text or "") of the relevant documents with the highest grade, at most three.
-        found_first, found_second: (document id, text or "", grade or None where nobody judged it) of what each ranked first.
+        found_first, found_second: (document id, text or "", grade or None if unjudged) of each system's first result.
     """
 
     query: str
@@ -95,9 +95,9 @@ def read_judged_runs(
 
     Raises:
         FileNotFoundError: for a path that does not exist, or a folder without runs.
-        ValueError: for run files without judgements, a run that shares no query with them, folders whose judgements of the same
-            collection differ in their queries (some are named), an unknown system or collection, or a broken line (file and
-            line named).
+        ValueError: for run files without judgements, or a run that shares no query with them; for folders whose judgements of a
+            collection differ in their queries (the message names some); for an unknown system or collection, or a broken line
+            (the message names file and line).
     """
     found = [Path(path).expanduser() for path in paths]
     for path in found:
@@ -246,7 +246,7 @@ def compare_systems(
 
 
 def unjudged(judged: JudgedRuns, k: int = 10) -> dict[str, float]:
-    """System to the mean share of its first k documents that nobody judged."""
+    """System to the mean share of unjudged documents among its first k."""
     shares = {system: unjudged_share(judged.qrels, run, k) for system, run in judged.runs.items()}
     return {system: sum(share.values()) / len(share) for system, share in shares.items()}
 

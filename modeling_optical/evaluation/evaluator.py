@@ -74,7 +74,7 @@ class Evaluator:
         Args:
             queries_model: encodes the queries.
             queries: query id to text.
-            corpus: what is searched.
+            corpus: the documents.
             documents_model: encodes the documents. None: the same model.
             k: documents per query.
 

@@ -64,7 +64,7 @@ def per_query(
     queries = list(qrels)
     documents: dict[str, str] = defaultdict(lambda: str(len(documents)))
     judgements = {str(n): {documents[d]: grade for d, grade in qrels[q].items()} for n, q in enumerate(queries)}
-    # They also break ties each in its own way; ranks as scores leave them none.
+    # They also break ties differently; scores made of ranks have no ties.
     ranks = {str(n): {documents[d]: -float(r) for r, d in enumerate(ranked(run.get(q, {})))} for n, q in enumerate(queries)}
     try:
         results = list(ir_measures.iter_calc(set(measures.values()), judgements, ranks))
@@ -84,7 +84,7 @@ def per_query(
 def unjudged_share(
     qrels: Mapping[str, Mapping[str, int]], run: Mapping[str, Mapping[str, float]], k: int = 10
 ) -> dict[str, float]:
-    """Share of the first k documents of every judged query that nobody judged: what the metrics take for not relevant.
+    """Share of unjudged documents among the first k of every judged query; the metrics take them for not relevant.
 
     Args:
         qrels: query id to {document id: grade}.

@@ -208,7 +208,7 @@ class BitextSide:
 
 
 def _encoding(encode_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """What `OpticalModel.encode` takes of mteb's encode_kwargs."""
+    """The arguments of mteb's encode_kwargs that `OpticalModel.encode` takes."""
     return {"batch_size": encode_kwargs.get("batch_size", 32), "show_progress_bar": encode_kwargs.get("show_progress_bar")}
 
 

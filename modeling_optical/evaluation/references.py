@@ -1,4 +1,4 @@
-"""What a student has to be measured against: BM25, mean-pooled dense vectors of the same encoder, query translation.
+"""Reference systems for a student: BM25, mean-pooled dense vectors of the same encoder, query translation.
 
 Each gives a run as `retrieve` does, so that one command measures all (`optical evaluate --reference …`).
 """
@@ -46,7 +46,7 @@ def bm25(
 
     Args:
         queries: query id to text.
-        corpus: what is searched; its words are held in memory as numbers, its texts are not.
+        corpus: the documents; memory holds their words as numbers, not their texts.
         k: documents per query; those without a word of the query are left out.
         stemmer: a Snowball stemmer's name (`english`, `finnish` …), by the library PyStemmer; none by default.
 
@@ -90,13 +90,13 @@ def dense(
 ) -> dict[str, dict[str, float]]:
     """One vector per text, of unit length, compared by the dot product.
 
-    A model with a pooling (`config.pooling_mode`: a sentence encoder) gives its own pooled vectors, any other the mean of its
+    A model with a pooling (`config.pooling_mode`: a sentence encoder) gives its pooled vectors, any other model the mean of its
     unit token vectors.
 
     Args:
         queries_model, documents_model: the encoders that MaxSim is measured with.
         queries: query id to text.
-        corpus: what is searched, block by block.
+        corpus: the documents, read block by block.
         k: documents per query.
         batch_size: texts per batch.
         block: documents encoded at a time.

@@ -20,7 +20,7 @@ class ResultRow:
     """A mean over queries with its interval.
 
     Attributes:
-        system: what was measured, for instance `optical` or `pooled_mse`.
+        system: its name, for instance `optical` or `pooled_mse`.
         language: language code of the queries.
         collection: name of the collection.
         metric: as `ir_measures` writes it.

@@ -41,7 +41,7 @@ def retrieve(
     Args:
         model: encodes the queries.
         queries: query id to text.
-        documents: what is searched.
+        documents: the documents to search.
         k: documents per query.
 
     Returns:
@@ -66,13 +66,13 @@ def retrieve_streaming(
     batch_size: int = 32,
     block: int = BLOCK,
 ) -> dict[str, dict[str, float]]:
-    """Exact MaxSim search in a corpus that need not fit in memory: encodes it block by block and keeps the best.
+    """Exact MaxSim search in a corpus that need not fit in memory: encodes it block by block and keeps the best results.
 
     Args:
         queries_model: encodes the queries.
         queries: query id to text.
         documents_model: encodes the documents.
-        corpus: what is searched, read once.
+        corpus: the documents, read once.
         k: documents per query.
         batch_size: texts per batch.
         block: documents held as vectors at a time.

@@ -59,7 +59,7 @@ def compare_paired(
         first, second: a value per query.
         resamples: of the randomisation test; it is exact where there are fewer assignments of signs.
         level: of the intervals.
-        seed: of what is random.
+        seed: of the random numbers.
 
     Raises:
         ValueError: for lists of different length, none at all, or a value that is not finite.

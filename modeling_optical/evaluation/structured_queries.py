@@ -18,14 +18,14 @@ _LEAST = 0.01
 def structured_queries(
     queries: Mapping[str, str], corpus: Corpus, translations: Mapping[str, Mapping[str, float]], *, k: int = 100
 ) -> dict[str, dict[str, float]]:
-    """Searches with expected counts: `tf(f, d) = sum_e p(e | f) tf(e, d)`, and the document frequency alike.
+    """Searches with expected counts: `tf(f, d) = sum_e p(e | f) tf(e, d)`, and likewise for the document frequency.
 
     Source: Darwish and Oard, Probabilistic Structured Query Methods, SIGIR 2003. BM25 weighs the counts (Lucene's variant, k1
-    0.9, b 0.4), as in `bm25`. A word without translations stands for itself: names are often written alike.
+    0.9, b 0.4), as in `bm25`. A word without translations stays as it is: names are often spelt the same.
 
     Args:
         queries: query id to text.
-        corpus: what is searched.
+        corpus: the documents.
         translations: a word of the queries' language to its translations and their probabilities, words as `words` finds them.
         k: documents per query; those without a translated word of the query are left out.
 

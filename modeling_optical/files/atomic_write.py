@@ -118,7 +118,7 @@ def _scratch_name(path: Path) -> Path:
 
 
 def _scratch(path: Path, suffix: str = "") -> list[Path]:
-    """What stands under temporary names for `path`: eight characters, so that `a-b` is not taken for a scratch of `a`."""
+    """Paths with temporary names for `path`: eight characters, so that `a-b` is not taken for a scratch of `a`."""
     return list(path.parent.glob(f".{glob.escape(path.name)}-{'[a-z0-9_]' * 8}{suffix}"))
 
 
@@ -183,5 +183,5 @@ def tells_of_space(error: BaseException) -> bool:
     """Whether the disk, a quota or a limit on the size of files is in the way."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
-    # safetensors, tokenizers and torch tell the same in errors of their own, in words.
+    # safetensors, tokenizers and torch raise other errors, with the reason in the message.
     return any(text in str(error) for text in ("No space left", "quota exceeded", "File too large"))

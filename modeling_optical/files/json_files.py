@@ -12,7 +12,7 @@ from .atomic_write import write_text
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """What the file holds."""
+    """The content of the file."""
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 

@@ -1,11 +1,11 @@
-"""Lines of text files that others made. Every reader of this package takes its lines from here.
+"""Lines of text files from other programs. Every reader of this package uses this module.
 
-One set of rules for all of them:
+The rules are the same for all readers:
 
 - A line ends in LF or CRLF. A lone CR is white space, and so are U+2028, U+0085 and their like.
-- Text is UTF-8. A byte order mark of UTF-8 is dropped; a file with another byte order mark is refused by the mark's name.
-- A line with a NUL byte is no text: such files are UTF-16 without a mark, or no text files at all.
-- No line is longer than what memory holds, and files that end in `.gz` are unpacked as they are read.
+- Text is UTF-8. A byte order mark of UTF-8 is dropped; another byte order mark is an error that names it.
+- A line with a NUL byte is an error: the file is UTF-16 without a mark, or not a text file.
+- A line's length is limited, so that it fits into memory. Files that end in `.gz` are unpacked while they are read.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def text_lines(path: str | os.PathLike, encoding: str = "utf-8") -> Iterator[tup
 
 
 def columns(line: str) -> list[str]:
-    """What white space separates. Only that of ASCII counts, as for trec_eval: an id may hold a no-break space."""
+    """The words between white space. Only ASCII white space counts, as for trec_eval: an id may hold a no-break space."""
     return [cell for cell in _WHITE_SPACE.split(line) if cell]
 
 
@@ -154,7 +154,7 @@ def checked(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:
     """(place, text) of lines that all have to be text.
 
     Raises:
-        ValueError: for a line that is not (its place is named).
+        ValueError: for a line that is not (the message names its place).
     """
     for place, text, problem in lines:
         if problem is not None:
@@ -180,7 +180,7 @@ def json_objects(lines: Iterable[tuple[str, str]]) -> Iterator[tuple[str, dict[s
     """(place, object) of (place, line); blank lines are passed over.
 
     Raises:
-        ValueError: for a line that is no JSON object (its place is named).
+        ValueError: for a line that is not a JSON object (the message names its place).
     """
     first = True
     for place, line in lines:
@@ -215,7 +215,7 @@ def parse_json(text: str, place: str) -> Any:
     """A JSON value.
 
     Raises:
-        ValueError: if the text is none, or nested deeper than can be read (the place is named).
+        ValueError: if the text is none, or nested deeper than can be read (the message names the place).
     """
     try:
         return json.loads(text)

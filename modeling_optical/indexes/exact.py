@@ -21,7 +21,7 @@ from ..late_interaction import TopDocuments, ragged_maxsim
 from .index import Index
 from .manifest import IndexManifest
 
-# A segment is what is sorted by length and written at once; while an index is built, one is in memory.
+# A segment's documents are sorted by length and written at once; building an index holds one segment in memory.
 _SEGMENT_DOCUMENTS = 16_384
 _SEGMENT_BYTES = 256 * 2**20
 
@@ -32,12 +32,12 @@ class ExactIndex(Index):
 
     Args:
         path: folder of the index.
-        encoder: who makes the document vectors.
+        encoder: makes the document vectors.
         dtype: `"float16"`, `"int8"` or `"float32"`.
-        device: where the products are computed. On an accelerator the vectors are kept there after the first search, as far as
-            `device_bytes` goes; the rest travels at every search.
+        device: where the products are computed. On an accelerator the vectors are kept there after the first search, up to
+            `device_bytes`; every search copies the rest.
         max_elements: bound on the similarities held at a time, see `ragged_maxsim`.
-        device_bytes: bound on the vectors kept on an accelerator; None: four fifths of what is free there.
+        device_bytes: bound on the vectors kept on an accelerator; None: four fifths of its free memory.
 
     Example:
 
@@ -86,7 +86,7 @@ class ExactIndex(Index):
             verify: compare every segment with its checksum first. It reads each once, as every search does.
 
         Raises:
-            FileNotFoundError, ValueError: if the folder holds no exact index, or a damaged one; what is damaged is named.
+            FileNotFoundError, ValueError: if the folder holds no exact index, or a damaged one; the message names the damage.
         """
         manifest = cls._manifest(path)
         index = cls(
@@ -304,7 +304,7 @@ def _segments_of(manifest: IndexManifest) -> tuple[list[ShardDescription], list[
     """What `_state` wrote, or what somebody else did.
 
     Raises:
-        ValueError: if its parts do not fit each other; the field is named.
+        ValueError: if its parts do not fit each other; the message names the field.
     """
     state = manifest.state
     try:

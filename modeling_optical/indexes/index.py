@@ -1,4 +1,4 @@
-"""What every engine offers: changes one after the other, each whole, and readers that always see one state."""
+"""The interface of every engine: changes are serial and atomic, and readers always see one state."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Index(ABC):
 
     @property
     def encoder(self) -> Encoder:
-        """Who made the document vectors."""
+        """The encoder of the document vectors."""
         return self.manifest.encoder
 
     @property
@@ -77,7 +77,7 @@ class Index(ABC):
         """Opens an index folder.
 
         Raises:
-            FileNotFoundError, ValueError: if the folder holds no index of this engine, or a damaged one (it is named).
+            FileNotFoundError, ValueError: if the folder holds no index of this engine, or a damaged one (the message names it).
         """
 
     # Changes
@@ -263,7 +263,7 @@ class Index(ABC):
     def search_passages(
         self, query_vectors: Sequence[Any], k: int = 10, query_texts: Sequence[str] | None = None
     ) -> tuple[list[list[str]], list[list[float]], dict[str, str]]:
-        """As `search`, with the texts of what was found, by id, all from one state of the index."""
+        """As `search`, with the texts of the found documents, by id, all from one state of the index."""
 
         def found() -> tuple[list[list[str]], list[list[float]], dict[str, str]]:
             ids, scores = self._found(query_vectors, k, query_texts, {})
@@ -272,7 +272,7 @@ class Index(ABC):
         return self._read(found)
 
     def _read(self, read: Callable[[], Found]) -> Found:
-        """What `read` gives; it is called again if a change took away what it read."""
+        """The result of `read`, which is called again if a change removed its files."""
         for _ in range(_ATTEMPTS):
             self.refresh()
             signature, texts = self._signature, (self.manifest.passages, self.manifest.removals)
@@ -322,10 +322,10 @@ class Index(ABC):
 
     @abstractmethod
     def _open(self, manifest: IndexManifest) -> None:
-        """Opens what a manifest names, instead of what is open.
+        """Opens the state that a manifest names, instead of the open one.
 
         Raises:
-            ValueError: if the manifest or what it names is damaged.
+            ValueError: if the manifest or that state is damaged.
         """
 
     @abstractmethod
@@ -445,7 +445,7 @@ def _together(ids: Iterable[str], vectors: Iterable[Any], texts: Iterable[str] |
 
 
 def recall_against_exact(index: Index, exact: Index, query_vectors: Sequence[Any], k: int = 10) -> float:
-    """Share of the exact engine's k best documents that an engine finds among its own k best, mean over queries."""
+    """Share of the exact engine's k best documents among an engine's k best, mean over queries."""
     found, _ = index.search(query_vectors, k)
     right, _ = exact.search(query_vectors, k)
     return float(np.mean([len(set(f) & set(r)) / len(r) for f, r in zip(found, right, strict=True) if r]))

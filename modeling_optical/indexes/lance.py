@@ -224,7 +224,7 @@ class LanceIndex(Index):
                     stored += sum(len(array) for _, array in lot)
                     yield _record_batch(lot, schema, self.manifest.dtype)
             except BaseException as error:
-                failure.append(error)  # Lance would wrap it; ours says what was wrong
+                failure.append(error)  # Lance would wrap it; the original names the cause
                 raise
 
         try:

@@ -64,7 +64,7 @@ class IndexManifest:
 
         Raises:
             FileNotFoundError: if the folder is not an index.
-            ValueError: if the file is damaged or of another version; the field is named.
+            ValueError: if the file is damaged or of another version; the message names the field.
         """
         place = Path(folder) / INDEX_FILE
         try:

@@ -110,9 +110,9 @@ class QdrantIndex(Index):
 
         Args:
             path: the folder.
-            url: of the server. An index on a server is opened only at an address that you name, here or in `QDRANT_URL`: the
+            url: of the server. An index on a server is opened only at an address that you name, here or in `QDRANT_URL`. The
                 folder may come from anybody, and the API key and your queries go to that address.
-            timeout: takes the place of the stored one.
+            timeout: replaces the stored one.
 
         Raises:
             ValueError: if the index is on a server and you name none, or the server has no such collection.
@@ -157,7 +157,7 @@ class QdrantIndex(Index):
         return self._state["url"] or str(self.path / "qdrant")
 
     def _call(self, method: str, *arguments: Any, **keywords: Any) -> Any:
-        """A method of the client; a server that is away is told by its address."""
+        """Calls a method of the client; the error for an unreachable server names its address."""
         from qdrant_client.http.exceptions import ResponseHandlingException
 
         if self._client is None:
@@ -209,7 +209,7 @@ class QdrantIndex(Index):
         seen: set[str] = set()
         self._upsert(name, documents, payloads, seen, done)
         if self._call("count", name, exact=True).count != len(seen):
-            # The build that goes on here had begun with other documents.
+            # The interrupted build had begun with other documents.
             self._delete(name, [point for point in self._points(name) if point not in seen])
         self._replaced = old if isinstance(old, str) and _COLLECTION.fullmatch(old) else ""
         return self._state | {"name": name}, len(seen)
@@ -304,7 +304,7 @@ class QdrantIndex(Index):
     def _add(
         self, documents: Iterable[tuple[str, np.ndarray]], payloads: Iterable[Mapping[str, Any]] | None = None
     ) -> tuple[dict[str, Any], int]:
-        # Batches arrive one by one: until all are there, the ids are in a file, and what is there is not found.
+        # Batches arrive one by one: until all have arrived, a file holds their ids and searches skip them.
         listed = list(documents)
         write_text(self._adding, json.dumps([_point(identifier) for identifier, _ in listed]))
         try:
@@ -320,7 +320,7 @@ class QdrantIndex(Index):
         return self.path / "adding.json"
 
     def _half_added(self) -> list[str]:
-        """Points of a change that goes on, or was killed."""
+        """Points of a running or interrupted change."""
         try:
             text = self._adding.read_text(encoding="utf-8")
         except FileNotFoundError:

@@ -31,12 +31,12 @@ _TEXTS_AT_ONCE = 1000
 class TwoStageIndex(ExactIndex):
     """Candidates by one mean vector per document, or by BM25; the best of them by MaxSim.
 
-    The documents' vectors are segments as those of `ExactIndex`, in the folder `exact`. What finds candidates is derived from
-    them and from the texts: a change stores it, and a reader that finds none makes its own.
+    The documents' vectors are segments as those of `ExactIndex`, in the folder `exact`. The search for candidates uses data
+    derived from them and from the texts: a change stores these data, and a reader that finds none computes them.
 
     Args:
         path: folder of the index.
-        encoder: who makes the document vectors.
+        encoder: makes the document vectors.
         dtype: `"float16"`, `"int8"` or `"float32"`.
         candidates: `"pooled"` (inner product of mean vectors; works across languages) or `"bm25"` (words; queries have to be
             in the documents' language).
@@ -70,7 +70,7 @@ class TwoStageIndex(ExactIndex):
 
     @classmethod
     def load(cls, path: str | os.PathLike, *, count: int | None = None, verify: bool = True) -> TwoStageIndex:  # type: ignore[override]
-        """Opens an index folder; `count` takes the place of the stored one, `verify` is as for `ExactIndex`."""
+        """Opens an index folder; `count` replaces the stored one, `verify` is as for `ExactIndex`."""
         manifest = cls._manifest(path)
         candidates, stored = manifest.setting("candidates", str), manifest.setting("count", int)
         index = cls(path, manifest.encoder, manifest.dtype, candidates=candidates, count=count or stored)
@@ -168,7 +168,7 @@ class _FirstStage(Protocol):
         """Ids for each query, best first."""
 
     def stored(self) -> set[Path]:
-        """The files that it can be read from; what is missing is written."""
+        """The files that it can be read from; missing ones are written."""
 
 
 class _Pooled:

@@ -17,7 +17,7 @@ _LAST_ANSWERS = 2.0  # seconds for queries whose requests have had their time al
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """What a request may ask for, and how long requests wait for company.
+    """Limits of a request, and how long requests wait for a batch.
 
     Attributes:
         max_k: passages per query.
@@ -92,14 +92,14 @@ class Batcher:
         return self
 
     async def __aexit__(self, *exception: object) -> None:
-        """Answers what is waiting, then stops; a search that does not end is left behind."""
+        """Answers the waiting queries, then stops; a search that does not end is abandoned."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._waiting.join(), _LAST_ANSWERS)
         assert self._task is not None
         self._task.cancel()
 
     def trouble(self) -> str | None:
-        """What keeps queries from being answered; None if nothing does."""
+        """The reason why queries cannot be answered, or None."""
         if self._task is None or self._task.done():
             return "the worker has ended"
         if self._searching_since is not None and time.monotonic() - self._searching_since > self.limits.timeout:
@@ -155,7 +155,7 @@ class Batcher:
             logger.error(f"a search ended with {type(found).__name__}: {str(found)[:1000]}")
             failed = SearchFailed(found)
             if failed.status == 500 and len(batch) > 1:
-                # One query may have done it: each of the others gets its own answer.
+                # One query may be the cause: every query is searched alone.
                 for item in batch:
                     await self._answer([item])
                 return
@@ -170,7 +170,7 @@ class Batcher:
                 future.set_result(passages[:wanted])
 
     async def _found(self, queries: list[str], k: int) -> list[list[Passage]] | BaseException:
-        """What the retriever gives or raises, whatever that is: a panic in Rust code is no `Exception`."""
+        """The retriever's results, or any exception that it raises: a panic in Rust code is not an `Exception`."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[list[Passage]] | BaseException] = loop.create_future()
 

@@ -1,4 +1,4 @@
-"""What is in front of the application: which hosts, which methods, which bodies."""
+"""Checks of hosts, methods and bodies in front of the application."""
 
 import asyncio
 import json
@@ -8,13 +8,13 @@ from typing import Any
 
 
 class Gate:
-    """ASGI middleware in front of everything: turns away requests for another host, and answers HEAD where GET is answered.
+    """ASGI middleware in front of the application: rejects requests for another host, and answers HEAD like GET.
 
-    A page in a browser can have its own name point to this machine and then read the answers (DNS rebinding); it cannot change
-    the `Host` header, which still has its name.
+    A page in a browser can point its domain to this machine and then read the answers (DNS rebinding). It cannot change the
+    `Host` header, which still has that domain.
 
     Args:
-        app: what gets the others.
+        app: gets the other requests.
         hosts: names that clients may call this server by; None: any.
     """
 
@@ -48,7 +48,7 @@ class BodyLimit:
     """ASGI middleware that turns away bodies above a size, also where their length is not announced, and those that trickle.
 
     Args:
-        app: what gets the others.
+        app: gets the other requests.
         max_bytes: the largest body.
         timeout: seconds within which it must have arrived.
     """

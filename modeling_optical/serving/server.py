@@ -140,16 +140,16 @@ def serve(
     limits: ServerLimits | None = None,
     allowed_hosts: Collection[str] = (),
 ) -> None:
-    """Serves until it is told to stop (SIGINT, SIGTERM): no new requests then, and those that wait are answered.
+    """Serves until SIGINT or SIGTERM. It then takes no new requests and answers those that wait.
 
-    It stops within the time of a request and a few seconds, also when a search is stuck.
+    It stops within the time of a request and a few seconds, even if a search is stuck.
 
     Args:
         retriever: with an open index.
-        host, port: where to listen. On this machine's own addresses, only requests for this machine are answered.
+        host, port: where to listen. On local addresses, only requests for this machine are answered.
         limits: what a request may ask for.
-        allowed_hosts: further names that clients may call the server by. Given with an address that others can reach, only
-            these and the address itself are answered; without, any name is.
+        allowed_hosts: further host names of the server. On an address that others can reach, only these and the address itself
+            are then answered; without them, any name is.
 
     Raises:
         ImportError: if FastAPI or uvicorn is not installed.

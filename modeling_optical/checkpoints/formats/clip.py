@@ -32,7 +32,7 @@ def read(
     Raises:
         ValueError: if the checkpoint has no text projection, or its tokenizer is another model's.
     """
-    # The code is transformers' own, and a tower that is not whole is no tower.
+    # CLIP's code is part of transformers, and an incomplete tower is an error.
     loading = {key: value for key, value in kwargs.items() if key not in ("trust_remote_code", "strict")}
     tower = load_text_tower(files.path, **loading)
     tokenizer = load_tokenizer(files.path, **files.given)

@@ -46,7 +46,7 @@ def _load(tower_class: Any, config_class: Any, path: str, kwargs: dict[str, Any]
             f"{path!r} is of type {config.model_type}, and a checkpoint of CLIPModel or {tower_class.__name__} is needed."
         )
     verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()  # what it has beyond the tower is no news
+    logging.set_verbosity_error()  # no warning about weights outside the tower
     try:
         tower, info = tower_class.from_pretrained(path, config=config, output_loading_info=True, **kwargs)
     finally:

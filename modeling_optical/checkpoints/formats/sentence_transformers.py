@@ -36,7 +36,7 @@ def module_folders(files: CheckpointFiles) -> list[tuple[str, str]]:
 
 @dataclass
 class TransformerSettings:
-    """What the Transformer module's file says, beyond the backbone's own configuration."""
+    """The settings in the Transformer module's file, beside the backbone's configuration."""
 
     max_length: int | None
     do_lower_case: bool
@@ -56,7 +56,7 @@ def transformer_settings(files: CheckpointFiles, folders: list[tuple[str, str]])
     """Settings of the Transformer module, and the arguments that find its weights.
 
     Raises:
-        ValueError: if the first module is no Transformer, or its output is not the last hidden state.
+        ValueError: if the first module is not a Transformer, or its output is not the last hidden state.
     """
     kind, path = folders[0] if folders else ("nothing", "")
     if kind not in ("Transformer", "MultiVectorTransformer"):
@@ -72,7 +72,7 @@ def transformer_settings(files: CheckpointFiles, folders: list[tuple[str, str]])
 
 
 def _check_modules(files: CheckpointFiles, folders: Sequence[tuple[str, str]], known: Sequence[str], remedy: str = "") -> None:
-    """Refuses modules behind the Transformer that have no counterpart here.
+    """Rejects modules behind the Transformer that have no counterpart here.
 
     Raises:
         ValueError: naming the first one.
@@ -91,7 +91,7 @@ def read(
     """The model as `sentence_transformers.MultiVectorEncoder` loads it.
 
     Raises:
-        ValueError: for modules or settings without a counterpart here: they are named.
+        ValueError: for modules or settings without a counterpart here; the message names them.
     """
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
@@ -128,7 +128,7 @@ def read(
     if not {"embedding_dim", "projection_layers"} & set(given):
         fill(model.projection, dense)
     if not {"skiplist", "skiplist_token_ids"} & set(given):
-        # Words that are no token of the vocabulary are left out, as there.
+        # Words that the vocabulary lacks are left out, as in sentence-transformers.
         ids = {word: tokenizer.convert_tokens_to_ids(word) for word in mask.get("skiplist_words") or []}
         kept = {i for word, i in ids.items() if i is not None and (i != tokenizer.unk_token_id or word == tokenizer.unk_token)}
         model.config.skiplist_token_ids = sorted(kept) or None
@@ -163,7 +163,7 @@ def read_sentence_encoder(
     """A SentenceTransformer: token vectors are its last hidden states, and its one vector per text is kept (`encode_pooled`).
 
     Raises:
-        ValueError: for modules or poolings without a counterpart here: they are named.
+        ValueError: for modules or poolings without a counterpart here; the message names them.
     """
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
@@ -217,7 +217,7 @@ def changes(model: OpticalModel) -> list[Change]:
 
 
 def write(model: OpticalModel, folder: Path, *, backbone_folder: str = "") -> None:
-    """Writes a folder that `sentence_transformers.MultiVectorEncoder` (version 6) loads, made of its own modules alone.
+    """Writes a folder that `sentence_transformers.MultiVectorEncoder` (version 6) loads, made of that package's modules.
 
     Args:
         model: the model, with its processor.

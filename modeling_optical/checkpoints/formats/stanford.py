@@ -35,8 +35,8 @@ def read(
 ) -> OpticalModel:
     """The model as colbert-ai's `Checkpoint` loads it.
 
-    Keys that `artifact.metadata` lacks have colbert-ai's defaults. Its habits are kept, because the weights were trained with
-    them: a marker that the vocabulary lacks is the unknown token, and the skip list has the first piece of every ASCII
+    Keys that `artifact.metadata` lacks have colbert-ai's defaults. Its conventions are kept, because the weights were trained
+    with them. A marker that the vocabulary lacks is the unknown token. The skip list has the first piece of every ASCII
     punctuation mark, which for SentencePiece is often the bare "▁".
 
     Raises:

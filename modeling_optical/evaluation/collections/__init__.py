@@ -40,17 +40,17 @@ def load_collection(
     """Reads a collection.
 
     Args:
-        path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set: one of
-            those that the layouts name, otherwise one in BEIR's.
-        language: which queries, or, where all queries are English, which documents.
-        format: a layout's name, where the files do not tell: `beir`, `miracl`, `mteb`, `ciral`, `africlirmatrix`, `afriqa`,
+        path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set. A data
+            set that no layout names is read in BEIR's.
+        language: of the queries or, if all queries are English, of the documents.
+        format: a layout's name, if it cannot be detected: `beir`, `miracl`, `mteb`, `ciral`, `africlirmatrix`, `afriqa`,
             `belebele`, `mewsli-x`, `lareqa`, `tatoeba`, `multi30k`, `trec`, `trec-td`.
-        split: which queries and judgements, where there are several; each layout has its own choice.
+        split: which queries and judgements, where there are several; the default depends on the layout.
         revision: of the Hub data set.
         corpus_revision: of the Hub data set with the documents, where that is another one (MIRACL, CIRAL, AfriCLIRMatrix).
 
     Raises:
-        FileNotFoundError: for a missing folder or file; it lists the languages that there are.
+        FileNotFoundError: for a missing folder or file; the message lists the available languages.
         ValueError: for a line that cannot be read (file and line named), duplicate ids, no judged query, an unknown format.
     """
     layout, files, name = find_layout(path, LAYOUTS, "collection", format=format, revision=revision, otherwise=beir.LAYOUT)

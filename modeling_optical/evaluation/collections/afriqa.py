@@ -1,20 +1,20 @@
 """AfriQA: questions in ten African languages find the English or French passage that answers them.
 
-Files, as the repository https://github.com/masakhane-io/afriqa holds them (a clone; the data sets `masakhane/afriqa` and
-`masakhane/afriqa-gold-passages` on the Hub are loading scripts for the same files, which `datasets` no longer runs):
+Files, as a clone of https://github.com/masakhane-io/afriqa holds them. (The data sets `masakhane/afriqa` and
+`masakhane/afriqa-gold-passages` on the Hub are loading scripts for them, which `datasets` no longer runs.)
 
     data/gold_passages/<code>/gold_span_passages.afriqa.<code>.<pivot>.<split>.json
 
-A JSON object a line: `id`, `question_lang`, `question_translated`, `title`, `context`, `answer_pivot`, `answer_lang`.
-`<code>` has three letters (bem fon hau ibo kin swa twi wol yor zul); two-letter codes are taken too. `<pivot>` is the
-passages' language: `fr` for Fon and Wolof, `en` for the others. Splits: `test` (the default), `dev`, `train`; with
-`-translated` behind it, the same questions in the pivot language, translated by people, which is a ceiling. A question's id
-is its place in the file.
+A JSON object a line: `id`, `question_lang`, `question_translated`, `title`, `context`, `answer_pivot`, `answer_lang`. `<code>`
+has three letters (bem fon hau ibo kin swa twi wol yor zul); two-letter codes are taken too. `<pivot>` is the passages'
+language: `fr` for Fon and Wolof, `en` for the others. Splits: `test` (the default), `dev`, `train`; with `-translated`
+appended, the same questions in the pivot language, translated by people, for a ceiling. A question's id is its place in the
+file.
 
 The benchmark searches all of Wikipedia (`masakhane/afriqa_wiki_en_fr_100`, 19 GB) and has no judgements there, only answers as
-texts. Here a question searches the gold passages of every language and split in the folder that share its pivot, so figures are
-higher than those of the paper and compare with each other only. Licence: CC-BY-4.0 by the repository, CC-BY-SA-4.0 by the card
-of the data set. Documented in arXiv 2305.06897.
+texts. Here a question searches the gold passages of every language and split in the folder that share its pivot, so scores are
+higher than the paper's and comparable only with each other. Licence: CC-BY-4.0 by the repository, CC-BY-SA-4.0 by the card of
+the data set. Documented in arXiv 2305.06897.
 """
 
 from __future__ import annotations

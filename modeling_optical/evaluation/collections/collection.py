@@ -1,4 +1,4 @@
-"""What a test collection is: documents (in memory or streamed), queries, judgements; put together and checked."""
+"""Test collections: documents (in memory or streamed), queries and judgements, put together and checked."""
 
 from __future__ import annotations
 
@@ -112,9 +112,9 @@ class Collection:
         """The collection with fewer queries and documents, and a note that says so.
 
         Args:
-            max_queries: so many at most, drawn by their ids: the same in every language. None: all.
-            max_documents: so many at most: all that are relevant to a query that is left (even if they are more), the others
-                drawn by their ids. None: all.
+            max_queries: the most queries, drawn by their ids: the same in every language. None: all.
+            max_documents: the most documents: all that are relevant to a kept query (even if they are more), the others drawn
+                by their ids. None: all.
         """
         kept, corpus, notes = set(self.qrels), self.corpus, list(self.notes)
         if max_queries is not None and max_queries < len(kept):
@@ -132,7 +132,7 @@ class Collection:
 
 
 def _drawn(identifiers: Iterable[str], count: int) -> list[str]:
-    """So many of the ids by their hash: the same wherever they are among others, and fewer are a part of more."""
+    """`count` ids, drawn by their hash: independent of the other ids, and a smaller draw is a subset of a larger one."""
     return sorted(identifiers, key=lambda one: (_hash(f"draw {one}"), one))[:count]
 
 
@@ -178,8 +178,8 @@ def assemble(
         judgements: (place, query id, document id, grade as it is written).
 
     Raises:
-        ValueError: for a grade that is not a whole number, a judgement that appears twice with different grades, an id that is
-            empty, has white space or appears twice (file and line named), or if no query has a relevant document.
+        ValueError: for a grade that is not a whole number, a judgement that appears twice with different grades, or an id that
+            is empty, has white space or appears twice (the message names file and line); if no query has a relevant document.
     """
     everything = read_judgements(judgements)
     if unknown := sum(len(grades) for query, grades in everything.items() if query not in queries):

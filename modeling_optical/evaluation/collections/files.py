@@ -84,13 +84,13 @@ class HubFiles:
 
 @dataclass
 class Request:
-    """What is asked of a reader.
+    """A request to a reader.
 
     Attributes:
         files: where the collection is.
         name: last part of the folder's name or Hub id.
         language: language code, as the user wrote it.
-        split: which queries and judgements; None for the reader's own choice.
+        split: which queries and judgements; None for the reader's default.
         corpus_revision: revision of the Hub data set that holds the documents, where that is another one.
     """
 
@@ -110,8 +110,8 @@ class Layout(Generic[RequestT, FoundT]):
     """A published layout and its reader, which answers a request with what it has found.
 
     Attributes:
-        name: what `format=` takes.
-        marks: the files by which a folder is recognised, for messages.
+        name: value of `format=`.
+        marks: the files that identify the layout, for messages.
         recognises: whether these paths are this layout.
         read: the reader.
         hub_ids: data sets on the Hub in this layout.
@@ -142,17 +142,17 @@ def find_layout(
 
     Args:
         path: the folder, or the Hub id of the data set.
-        layouts: those that there are, in the order in which a folder is tried.
-        kind: what is read, for messages: `collection` or `question`.
-        format: a layout's name, where the files do not tell.
+        layouts: all layouts, in the order in which they are tried on a folder.
+        kind: of the data, for messages: `collection` or `question`.
+        format: a layout's name, if it cannot be detected.
         revision: of the data set.
-        otherwise: the layout of data sets that no layout names; None: there must be one that does.
+        otherwise: the layout of data sets that no layout names; None: such a data set is an error.
 
     Returns:
         The layout, the files, and the last part of the folder's name or of the Hub id.
 
     Raises:
-        FileNotFoundError: for a folder that is not there or is in no layout.
+        FileNotFoundError: for a folder that does not exist or matches no layout.
         ValueError: for an unknown format, or a data set of an unknown layout.
     """
     written = os.fspath(path)

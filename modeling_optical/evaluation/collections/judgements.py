@@ -49,8 +49,8 @@ def read_judgements(judgements: Iterable[tuple[str, str, str, str]]) -> dict[str
     """Query id to {document id: grade} of (place, query, document, grade as it is written).
 
     Raises:
-        ValueError: for a grade that is not a whole number, an id that is empty or has white space, or a document that is judged
-            twice for a query with different grades; both places are named.
+        ValueError: for a grade that is not a whole number, or an id that is empty or has white space. Also for two different
+            grades of a document for a query; the message names both places.
     """
     qrels: dict[str, dict[str, int]] = {}
     places: dict[tuple[str, str], str] = {}
@@ -73,7 +73,7 @@ def read_judgements(judgements: Iterable[tuple[str, str, str, str]]) -> dict[str
 def with_relevant(qrels: Mapping[str, Mapping[str, int]], name: str) -> tuple[dict[str, dict[str, int]], list[str]]:
     """The judgements of the queries that have a relevant document, and a note on how many have none.
 
-    Whatever is found, such a query scores 0; so no command counts it.
+    Such a query always scores 0, so no command counts it.
 
     Args:
         qrels: query id to {document id: grade}; relevant are grades above 0.

@@ -5,7 +5,7 @@ A folder with the published files, as they are, at any depth:
     topics   a file whose name has `topic` in it. JSONL as NeuCLIR and HC4 publish it (`topic_id`, `topics`: a list with `lang`,
              `source`, `topic_title`, `topic_description`, …), or XML or SGML as TREC and CLEF do (`<top>` or `<topic>`; the
              number in `number=`, `<num>` or `<identifier>`; `<title>`, `<desc>` or `<description>`, also with CLEF's prefix as
-             in `<EN-title>`). Where there are several such files, those count whose names have the language's code in them.
+             in `<EN-title>`). Of several such files, those with the language's code in their names count.
     qrels    a file whose name has `qrels` in it: topic, iteration, document, grade. Of several, those count whose names have
              the documents' language code in them; in one file for several languages, the lines whose second column is that code
              (NeuCLIR 2022's `2022-qrels.all`).

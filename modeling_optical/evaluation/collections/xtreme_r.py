@@ -86,9 +86,9 @@ def read_lareqa(request: Request) -> Collection:
 
     Files, as https://github.com/google-research-datasets/lareqa holds them: `xquad-r/<language>.json`, SQuAD's format with
     `sentences` and `sentence_breaks` ([start, end) in characters of the context) per paragraph. (The benchmark's other half,
-    `mlqa-r`, is no longer published there; who has kept its files gives them as the split `mlqa-r`.) A candidate is a
-    sentence followed by its paragraph, as in the benchmark; relevant are the answers to the question of the same id in all
-    languages. Licence: CC-BY-SA-4.0.
+    `mlqa-r`, is no longer published there; the split `mlqa-r` reads a kept copy.) A candidate is a sentence followed by its
+    paragraph, as in the benchmark. Relevant are the answers to the question of the same id in all languages. Licence:
+    CC-BY-SA-4.0.
     """
     split = request.split or "xquad-r"
     named = re.compile(rf"(?:^|/){re.escape(split)}/([a-z]{{2}})\.json$")
@@ -155,8 +155,8 @@ def read_tatoeba(request: Request) -> Collection:
     """Tatoeba: a sentence finds its English translation among the up to 1,000 of its language.
 
     Files, as https://github.com/facebookresearch/LASER holds them in `data/tatoeba/v1/`: `tatoeba.<code>-eng.<code>` and
-    `tatoeba.<code>-eng.eng`, line by line, three-letter codes; two-letter codes are taken too. (XTREME-R's own scripts fetch
-    these files and then take the order, which is the judgements, out of them.) Licence: CC-BY 2.0 FR.
+    `tatoeba.<code>-eng.eng`, line by line, three-letter codes; two-letter codes are taken too. (XTREME-R's scripts fetch these
+    files and then remove their order, which holds the judgements.) Licence: CC-BY 2.0 FR.
     """
     files, code = request.files, _THREE.get(request.language, request.language)
     there = [found[1] for found in map(_TATOEBA.search, files.names) if found and found[1] == found[2]]

@@ -7,7 +7,7 @@ Multi30k, as https://github.com/multi30k/dataset holds it (the clone, or its fol
     task1/image_splits/<set>.txt                the images' file names; what follows a `#` is not read
 
 Sets with images: `test_2016_flickr` and `val` (Flickr30k), `test_2017_flickr`, `test_2017_mscoco` and `test_2018_flickr` (with
-images of their own, from their publishers), and `task2-test_2016`, whose line i is the image of line i of `test_2016_flickr`.
+other images, from their publishers), and `task2-test_2016`, whose line i is the image of line i of `test_2016_flickr`.
 
 Karpathy's `dataset_flickr30k.json` (https://cs.stanford.edu/people/karpathy/deepimagesent): `images`, each with `filename`,
 `split` (`train`, `val`, `test`) and `sentences` with `raw`; five English captions an image.

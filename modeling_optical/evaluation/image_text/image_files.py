@@ -32,7 +32,7 @@ class ImageFiles(Protocol):
         ...
 
     def signature(self, name: str) -> str:
-        """Changes when the image does, as far as that can be told without reading it."""
+        """Changes when the image does, as far as that shows without reading it."""
         ...
 
     def read(self, name: str) -> bytes:
@@ -177,8 +177,8 @@ def open_image_files(path: str | os.PathLike, revision: str | None = None) -> Im
     """Finds images.
 
     Args:
-        path: a folder of images, or of Parquet files with images, or with a zip archive of them; a zip archive; or a data set
-            on the Hub with either (`nlphuji/flickr30k`, whose archive is fetched once into the Hub's cache).
+        path: a folder of images, of Parquet files with images, or with a zip archive of them; a zip archive; or a data set on
+            the Hub with Parquet files or an archive. The archive (`nlphuji/flickr30k`) is fetched once into the Hub's cache.
         revision: of the Hub data set.
 
     Raises:

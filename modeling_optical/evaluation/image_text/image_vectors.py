@@ -25,10 +25,9 @@ from .image_files import ImageFiles
 class ImageVectors:
     """Unit vectors of images in CLIP's joint space, in checksummed shards.
 
-    The folder is keyed by the image tower (weights and the processor's settings), each image by its file name and what its
-    file says of itself: a changed input never meets a stale vector. Shards are written under a temporary name and moved into
-    place; a killed run goes on with the images that are missing. A shard that fails its checksum is named, dropped and
-    computed again.
+    The folder's key is the image tower (weights and the processor's settings), an image's key its file name and its signature.
+    So a changed input does not get a stale vector. Shards are written under a temporary name and moved into place; a killed run
+    resumes with the missing images. A shard that fails its checksum is reported, dropped and computed again.
 
     Args:
         folder: parent folder; each image tower gets a separate folder in it.
@@ -75,10 +74,10 @@ class ImageVectors:
         return self.tower.visual_projection.out_features
 
     def build(self, files: ImageFiles, names: Sequence[str], *, batch_size: int = 64, show_progress_bar: bool = True) -> int:
-        """Computes what is missing.
+        """Computes the missing vectors.
 
         Args:
-            files: where the images are.
+            files: the images.
             names: the wanted file names.
             batch_size: images per forward pass.
             show_progress_bar: whether to show progress.
@@ -87,8 +86,8 @@ class ImageVectors:
             How many images were encoded.
 
         Raises:
-            FileNotFoundError: naming the images that are not there. ValueError: for a file that is not an image. OSError: for a
-                full disk; what is written is kept.
+            FileNotFoundError: naming the missing images. ValueError: for a file that is not an image. OSError: for a full disk;
+                finished shards are kept.
         """
         check_images(files, names)
         wanted = set(names)

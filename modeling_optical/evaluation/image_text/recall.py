@@ -71,9 +71,9 @@ def _run(queries: Sequence[str], documents: Sequence[str], scores: torch.Tensor,
 def image_text_recall(captioned: CaptionedImages, runs: Mapping[str, tuple[Qrels, Run]]) -> dict[str, dict[str, float]]:
     """The recall of every image.
 
-    R@k is, as usual for this task, the share of queries with a right answer among the first k (`Success@k` of `ir_measures`):
-    text to image the mean over the image's captions, image to text 0 or 1. `mean recall` is the mean of the six. Their means
-    over images are the set's figures, and images are what is drawn for an interval.
+    R@k is, as usual for this task, the share of queries with a right answer among the first k (`Success@k` of `ir_measures`).
+    From text to image it is the mean over the image's captions, from image to text 0 or 1. `mean recall` is the mean of the
+    six. The set's scores are their means over images, and intervals resample images.
 
     Args:
         captioned: the set.

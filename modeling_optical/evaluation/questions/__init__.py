@@ -55,15 +55,14 @@ def load_questions(
         path: a folder in one of the published layouts (see the modules of this package), or the Hub id of a data set.
         language: code of the language.
         in_english: the same questions in English, under the name of the language: for a ceiling.
-        format: a layout's name, where the files do not tell: `global-mmlu`, `mmmlu`, `belebele`, `xcopa`,
-            `parallel-documents`.
-        split: of the questions; each layout has its own choice.
+        format: a layout's name, if it cannot be detected: `global-mmlu`, `mmmlu`, `belebele`, `xcopa`, `parallel-documents`.
+        split: of the questions; the default depends on the layout.
         revision: of the Hub data set.
         documents, topic: for `parallel-documents`: which documents, and what they are about.
 
     Raises:
-        FileNotFoundError: for a missing folder, file or language; it lists the languages that there are.
-        ValueError: for what cannot be read (file and line named), an unknown format.
+        FileNotFoundError: for a missing folder, file or language; the message lists the available languages.
+        ValueError: for a file that cannot be read (the message names file and line), or an unknown format.
     """
     layout, files, name = find_layout(path, LAYOUTS, "question", format=format, revision=revision)
     return layout.read(QuestionRequest(files, name, language, in_english, split, documents, topic))

@@ -1,4 +1,4 @@
-"""What systems have chosen, and the files that keep it."""
+"""Systems' answers, and the files that keep them."""
 
 from __future__ import annotations
 

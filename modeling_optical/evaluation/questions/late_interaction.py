@@ -69,10 +69,10 @@ def answer(
 def fit_choice_head(
     model: OpticalModel, questions: QuestionSet, *, question_length: int | None = None, batch_size: int = 32
 ) -> torch.Tensor:
-    """Weights of a choice head that make the right choices of these questions most likely, the encoder being frozen.
+    """Weights of a choice head that make the right choices of these questions most likely, with a frozen encoder.
 
-    A conditional logit with a small penalty on the distance from plain MaxSim (1, 0, 0), so that there is one best answer
-    even where the questions are few or are all answered rightly. The problem is convex.
+    A conditional logit with a small penalty on the distance from plain MaxSim (1, 0, 0). The problem is convex, and the penalty
+    makes its solution unique even if the questions are few or are all answered correctly.
 
     Args:
         model: reads questions and choices; the teacher, for questions in its language.
@@ -157,7 +157,7 @@ def _question_vectors(
     configured = processor.longest("query")
     if question_length is None or question_length <= configured or model.config.query_expansion != "fixed":
         return model.encode_query(texts, batch_size=batch_size, max_length=question_length, convert_to_tensor=True)
-    # A length that is always filled up with mask tokens would drown the question in them: each at its own length.
+    # Padding to a fixed length would drown a question in mask tokens, so every question keeps its length.
     marker, prompt = int(model.config.query_marker is not None), model.config.query_prompt or ""
     encoded = processor.tokenizer([prompt + text for text in texts], verbose=False)["input_ids"]
     groups: dict[int, list[int]] = {}

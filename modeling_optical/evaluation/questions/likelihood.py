@@ -14,7 +14,7 @@ from .question import QuestionSet
 
 QUESTION_MARKER = "Question: "
 ANSWER_MARKER = "Answer: "
-"""What stands before a question and before an answer: a causal model has no [Q] and [D]; its positions are marked by text."""
+"""Text before a question and before an answer: a causal model has no [Q] and [D], so text marks its positions."""
 
 
 def answer_by_likelihood(

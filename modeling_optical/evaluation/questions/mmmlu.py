@@ -6,8 +6,8 @@ Files, as `openai/MMMLU` holds them on the Hub:
 
 Columns: a first one without a name (the question's number), `Question`, `A`, `B`, `C`, `D`, `Answer` (A to D), `Subject`. Every
 file has the same questions in the same order, so subject and number make the id. A row with an empty cell is left out and
-counted. The data set has no English; the English questions in the same order and columns are `mmlu_EN-US.csv`, to be laid
-beside the others, otherwise there is no ceiling. Licence: MIT. Documented at https://huggingface.co/datasets/openai/MMMLU.
+counted. The data set has no English. For a ceiling, put the English questions, in the same order and columns, beside the others
+as `mmlu_EN-US.csv`. Licence: MIT. Documented at https://huggingface.co/datasets/openai/MMMLU.
 """
 
 from __future__ import annotations

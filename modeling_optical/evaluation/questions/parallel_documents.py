@@ -1,7 +1,7 @@
 """Multiple-choice questions made from translated documents: which English sentence translates this one, which one continues it.
 
-No benchmark, but real text with one right answer, in any language that documents were translated into. Files, one JSON object a
-line, a sentence each, in the order of the document:
+Not a published benchmark, but real text with one right answer, in any language that documents were translated into. Every line
+of a file is a JSON object with one sentence, in the order of the document:
 
     <language>.jsonl      {"id", "document", "en", "<language>"}                       sentences of one language (TICO-19)
     sentences.jsonl       {"id", "article", "domain", "en", "<language>", …}           sentences of many languages (FLORES-200)
@@ -9,12 +9,11 @@ line, a sentence each, in the order of the document:
 A document's kind is its `domain`, or else its name up to the last `_`. The question is a sentence in the language, the choices
 are four English sentences:
 
-    <topic>_translation     its own English sentence; the others are drawn from the same document, then from others of its kind
+    <topic>_translation     its English translation; the others are drawn from the same document, then from others of its kind
     <topic>_continuation    the next English sentence of the document; the others are drawn from other documents of its kind
 
-What is drawn depends on the question's id alone, so it is the same in every language and on every machine. Sentences for
-which there are not three other texts to draw are left out. In English the first task is trivial: the sentence stands among the
-choices.
+The draw depends on the question's id alone, so it is the same in every language and on every machine. Sentences without three
+other texts to draw are left out. In English the first task is trivial: the sentence is one of the choices.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Multiple-choice questions and what a layout's reader is asked for."""
+"""Multiple-choice questions and requests to a layout's reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Question:
     Attributes:
         identifier: the subject, a `/` and the rest; the same in every language.
         text: the question.
-        choices: what is chosen from, at least two.
+        choices: the possible answers, at least two.
         right: position of the right choice.
     """
 
@@ -40,7 +40,7 @@ class Question:
 
     @property
     def subject(self) -> str:
-        """What the question is about."""
+        """The question's subject."""
         return subject_of(self.identifier)
 
 
@@ -79,7 +79,7 @@ class QuestionSet:
         return digest.hexdigest()[:16]
 
     def drawn(self, count: int | None, seed: int = 0) -> QuestionSet:
-        """So many of the questions at random, by their ids: the same in every language; with fewer, a part of more."""
+        """`count` random questions, by their ids: the same in every language; a smaller draw is a subset of a larger one."""
         if count is None or count >= len(self.questions):
             return self
         ordered = sorted(self.questions, key=lambda question: question.identifier)
@@ -90,14 +90,14 @@ class QuestionSet:
 
 @dataclass(frozen=True)
 class QuestionRequest:
-    """What is asked of a reader.
+    """A request to a reader.
 
     Attributes:
         files: where the questions are.
         name: last part of the folder's name or Hub id.
         language: code of the language, as the user wrote it.
         in_english: the same questions, in English.
-        split: of the questions; None for the reader's own choice.
+        split: of the questions; None for the reader's default.
         documents: for questions made from documents, which ones; empty for all.
         topic: for questions made from documents, what they are about.
     """

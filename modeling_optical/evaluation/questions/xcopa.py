@@ -5,9 +5,9 @@ Files, as https://github.com/cambridgeltl/xcopa holds them (a clone):
     data/<language>/<split>.<language>.jsonl      {"premise", "choice1", "choice2", "question", "label", "idx"}
 
 Splits: `test` (the default, 500 questions), `val` (100). `label` is 0 or 1. Whether cause or effect is asked for (`question`)
-is not read: what is chosen is the sentence that has more to do with the premise. Languages: et ht id it qu sw ta th tr vi zh.
-The English questions are COPA's and not in the clone; in the same form as `data/en/test.en.jsonl` they give a ceiling.
-Licence: CC-BY-4.0. Documented in arXiv 2005.00333.
+is not read: a system chooses the sentence that is closer to the premise. Languages: et ht id it qu sw ta th tr vi zh. The
+English questions are COPA's and not in the clone; in the same form as `data/en/test.en.jsonl` they give a ceiling. Licence:
+CC-BY-4.0. Documented in arXiv 2005.00333.
 """
 
 from __future__ import annotations
