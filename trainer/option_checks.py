@@ -1,4 +1,4 @@
-"""Checks of the options of objectives: an error names the key, its value and what is allowed."""
+"""Checks of the options of objectives: an error names the key, its value and the allowed values."""
 
 from __future__ import annotations
 

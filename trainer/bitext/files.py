@@ -97,11 +97,11 @@ class BoundedRecords:
         self._left = MAX_LINE_BYTES
 
     def next_record(self) -> None:
-        """What is read from here on belongs to another record."""
+        """The next bytes belong to another record."""
         self._left = MAX_LINE_BYTES
 
     def read(self, size: int) -> bytes:
-        """At most so many bytes.
+        """At most `size` bytes.
 
         Raises:
             ValueError: if one record is longer than `MAX_LINE_BYTES`.

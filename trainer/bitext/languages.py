@@ -12,7 +12,7 @@ from langcodes.data_dicts import LIKELY_SUBTAGS
 
 # What a code that stands for several scripts stands for (ISO 15924).
 _COMBINED = {"Jpan": ("Hira", "Kana", "Hani"), "Kore": ("Hang", "Hani"), "Hans": ("Hani",), "Hant": ("Hani",)}
-# Vowel signs are letters here: half of what is written in Devanagari. Accents that any script borrows are not.
+# Vowel signs are letters here: they are half of a text in Devanagari. Accents that any script borrows are not.
 _LETTER = regex.compile(r"(?V1)[[\p{L}\p{M}]--\p{Script=Zinh}]")
 
 # A detector is seldom sure of a short text, and of a text in a small language.
@@ -87,7 +87,7 @@ class LanguageDetector:
     """
 
     def __init__(self) -> None:
-        self._model  # noqa: B018  what is missing is told now, not at the first text
+        self._model  # noqa: B018  a missing package or model fails now, not at the first text
 
     @cached_property
     def _model(self) -> Any:
@@ -104,7 +104,7 @@ class LanguageDetector:
         return {}  # the model is loaded again where the detector arrives
 
     def other_language(self, text: str, language: str) -> str | None:
-        """The language that a text is surely in, if that is not `language`; None if it is, or if nobody can tell."""
+        """The language that a text is surely in, if that is not `language`; None if it is, or if the detector is not sure."""
         if len(_LETTER.findall(text)) < _FEWEST_LETTERS:
             return None
         best = self._model.detect(text, k=1)[0]

@@ -31,7 +31,7 @@ class Cleaning:
         source_language: code of the teacher's language, for the script and the detector.
         detector: drops texts that are surely in another language; None detects nothing.
         near_duplicates: test texts; a pair that repeats one on either side is dropped.
-        remembered: repeats are looked for among so many pairs before; None: among all (100 bytes each).
+        remembered: number of previous pairs that repeats are searched in; None: all (100 bytes each).
     """
 
     max_length_ratio: float = 4.0
@@ -142,7 +142,7 @@ def clean_pairs(sources: Sequence[BitextSource], cleaning: Cleaning, report: Bit
 
 
 def _check_left_out(source: BitextSource, found: set[str]) -> None:
-    """A document that is to be left out and is not there is a slip, and a slip would train on what is tested."""
+    """A left-out document that does not exist is a typo, and a typo would train on test data."""
     missing = [document for document in source.left_out_documents if document not in found]
     if missing and source.max_pairs is None:
         raise ValueError(

@@ -32,9 +32,9 @@ def check_temperature(temperature: float) -> None:
 def mix_languages(bitext: Dataset, temperature: float, *, seed: int = 0) -> Dataset:
     """An epoch in which language l has a share of `p_l ∝ n_l^(1/T)`.
 
-    No pair is left out: the largest language is there once, the others are repeated, whole and then in part (a seeded choice).
-    The rows stay in the order of the languages; the Trainer shuffles them with its own seed, so that a stopped run goes on with
-    the same batches.
+    No pair is left out: the largest language appears once, the others are repeated, whole and then in part (a seeded choice).
+    The rows stay in the order of the languages; the Trainer shuffles them with its seed, so that a resumed run has the same
+    batches.
 
     Args:
         bitext: pairs with the column `language`.
@@ -56,7 +56,7 @@ def mix_languages(bitext: Dataset, temperature: float, *, seed: int = 0) -> Data
     for language, indices in rows.items():
         wanted = max(round(len(rows[largest]) * shares[language] / shares[largest]), len(indices))
         copies, rest = divmod(wanted, len(indices))
-        # Every language has its own generator: another language more does not change the choice.
+        # One generator per language: another language does not change the choice.
         key = hashlib.blake2b(f"{seed}\0{language}".encode(), digest_size=8).digest()
         generator = np.random.default_rng(int.from_bytes(key))
         extra = sorted(generator.choice(len(indices), size=rest, replace=False).tolist())

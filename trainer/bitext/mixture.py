@@ -14,7 +14,7 @@ from .sources import BitextSource
 
 @dataclass
 class MixtureOptions:
-    """What a training set of a fixed size is made of.
+    """The composition of a training set of a fixed size.
 
     Args:
         total: pairs.
@@ -71,16 +71,16 @@ def check_groups(options: MixtureOptions, sources: Sequence[BitextSource]) -> No
 def draw_mixture(pairs: Dataset, options: MixtureOptions, sources: Sequence[BitextSource], *, seed: int) -> Dataset:
     """The training set.
 
-    Every group is drawn at random by the seed and its own name: with the same seed a smaller share is a part of a larger one.
+    Every group is drawn at random by the seed and its name: with the same seed a smaller share is a subset of a larger one.
 
     Args:
         pairs: clean pairs with the column `origin`, a source's label.
-        options: what is wanted.
+        options: groups and their shares.
         sources: where the pairs are from.
         seed: of the draw.
 
     Raises:
-        ValueError: if a group has too few pairs; says how many it has.
+        ValueError: if a group has too few pairs; the message says how many it has.
     """
     check_groups(options, sources)
     group_of = {source.label: source.group for source in sources}

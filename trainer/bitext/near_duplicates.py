@@ -22,8 +22,8 @@ class NearDuplicateOptions:
     """When a training text counts as a repetition of a test text.
 
     Args:
-        share: share of word sequences in common, from which on it does: of the shorter text's, if both texts have 8 words or
-            more (so a sentence of a passage counts), else of the longer text's.
+        share: smallest share of common word sequences. It is a share of the shorter text's if both texts have 8 words or more
+            (so a sentence of a passage counts), else of the longer text's.
         words: length of the sequences; characters for scripts without spaces.
         documents: check against the documents of collections and the choices of questions, too, not only against queries and
             questions.
@@ -78,7 +78,7 @@ class NearDuplicateIndex:
                 holders.append(index)
 
     def find(self, text: str) -> str | None:
-        """Name of the test text that a text repeats, the most alike if there are several; None if there is none."""
+        """Name of the test text that a text repeats, the most similar if there are several; None if there is none."""
         tokens = _tokens(text)
         if not tokens:
             return None
@@ -99,7 +99,7 @@ class NearDuplicateIndex:
 
     def _sequences(self, tokens: list[str]) -> set[bytes]:
         width = min(self.options.words, len(tokens))
-        # A text below that many words is one sequence, which no longer text has: it is told by its length.
+        # A text below that many words is one sequence, which no longer text has: its length identifies it.
         prefix = [] if width == self.options.words else [f"<{width}>"]
         return {_digest([*prefix, *tokens[i : i + width]]) for i in range(len(tokens) - width + 1)}
 

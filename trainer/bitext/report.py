@@ -1,4 +1,4 @@
-"""What was read, what was dropped, and why."""
+"""Numbers of pairs read and dropped, and the reasons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SHOWN_CHARACTERS = 80
 
 @dataclass
 class BitextReport:
-    """What was read and what was dropped, and why.
+    """Numbers of pairs read and dropped, and the reasons.
 
     Attributes:
         read, kept: pairs per source.

@@ -49,17 +49,16 @@ class ShorteningOptions:
 
 
 def shorten(source: str, target: str, options: ShorteningOptions | None = None, *, seed: int = 0) -> tuple[str, str] | None:
-    """One clause of a pair and its translation, without the mark that ends it; None where that cannot be told.
+    """One clause of a pair and its translation, without the mark that ends it; None where clauses do not match.
 
-    Both texts are cut at the punctuation that ends clauses. Only if both have the same sequence of marks (kinds of marks: a
-    danda is a full stop) are the clauses taken for translations of each other, one by one, and only those that are at about
-    the same place of their texts. So word order within a clause is free, and a text whose translation is punctuated in
-    another way gives nothing. Texts of scripts without spaces count a word per two characters. A short sentence gives itself
-    without its full stop.
+    Both texts are cut at the punctuation that ends clauses. Both must have the same sequence of marks (kinds of marks: a danda
+    is a full stop). Clauses are then taken for translations of each other, one by one, if they are at about the same place of
+    their texts. So word order within a clause is free, and a pair with different punctuation gives nothing. Texts of scripts
+    without spaces count a word per two characters. A short sentence gives itself without its full stop.
 
     Args:
         source, target: a pair.
-        options: see `ShorteningOptions`; its `share` is not looked at here.
+        options: see `ShorteningOptions`; its `share` is ignored here.
         seed: with the texts, decides which of several clauses is taken.
 
     Example:

@@ -17,8 +17,8 @@ class BitextSource:
     Args:
         path: a file, or two files (source language first) with a line each (Moses). Known endings: `.jsonl` / `.json` (one
             object a line), `.tsv`, `.csv`, `.tmx`, each also with `.gz` behind it, and `.zip` (a Moses pair, as OPUS publishes
-            it). A `*` in the name stands for anything: all files that match are read, in the order of their names. Exactly
-            one of `path` and `hub` is given.
+            it). A `*` in the name matches anything: all matching files are read, in the order of their names. Exactly one of
+            `path` and `hub` is given.
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         source: field of the teacher's language; for a TSV without a header line, a column number from 0; for TMX and zip, its
             language code.
@@ -27,12 +27,12 @@ class BitextSource:
         scripts: ISO 15924 codes of the scripts that the targets may be in (`[Cyrl, Latn]`); the usual ones of the language if
             None.
         name, split, revision: for `hub`, as for `load_dataset`.
-        max_pairs: the first so many pairs only.
-        kind: what the texts are learnt as: `query`, `document`, or `both` (each pair appears twice); documents are for students
-            that encode documents, too.
+        max_pairs: number of pairs to read, from the first one on.
+        kind: of the texts: `query`, `document`, or `both` (each pair appears twice); documents are for students that encode
+            documents, too.
         license: of the pairs, for the model card (`cc-by-4.0`); for a source on the Hub, None leaves it to the data set's card.
-        group: what the source is counted among in a mixture (`domain`, `general`).
-        left_out_documents: documents (field `document` of a pair) that are not read, because something is tested on them.
+        group: of the source in a mixture (`domain`, `general`).
+        left_out_documents: documents (field `document` of a pair) that are not read, because they are test data.
     """
 
     path: str | list[str] | None = None

@@ -1,4 +1,4 @@
-"""A held-out part of the bitext that does not leak, and a fingerprint of what is trained on."""
+"""A held-out part of the bitext that does not leak, and a fingerprint of the training pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def split_bitext(
 ) -> tuple[Dataset, Dataset]:
     """Splits off a held-out part: whole documents where they are known, else pairs with the same source text together.
 
-    Documents (or source texts) are ordered by a seeded hash, so the split does not depend on the order of the files, and are
+    Documents (or source texts) are ordered by a seeded hash, so the split does not depend on the order of the files. They are
     taken until `held_out` of the pairs, at most `max_held_out`, are reached. A training pair that repeats a held-out source or
     target text is dropped from training; texts are compared in NFKC.
 
@@ -42,7 +42,7 @@ def split_bitext(
     for name in sorted(groups, key=order):
         if len(chosen) >= wanted:
             break
-        # A document that would overshoot by more than half of what is wanted is left to training.
+        # A document that would overshoot by more than half of the wanted size is left to training.
         if len(chosen) + len(groups[name]) <= max(wanted * 1.5, 1):
             chosen += groups[name]
     held = set(chosen)

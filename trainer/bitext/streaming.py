@@ -28,9 +28,9 @@ class StreamingOptions:
     """How bitext is streamed.
 
     Args:
-        sample: pairs kept in memory, drawn evenly from all: the held-out part and what the vocabulary is learnt from.
+        sample: pairs kept in memory, drawn evenly from all: the held-out part and the vocabulary's training texts.
         buffer: pairs among which the order is random.
-        remembered: repeated pairs are looked for among so many before.
+        remembered: number of previous pairs that repeats are searched in.
     """
 
     sample: int = 100_000
@@ -79,9 +79,9 @@ def stream_bitext(
 ) -> IterableDataset:
     """Clean pairs, read while training goes on; nothing but a buffer is in memory.
 
-    The languages are interleaved at random with the shares of `language_shares`, seeded: two iterations of the same epoch give
-    the same order, so the Trainer finds its place again when it resumes. Pairs that share a text with a held-out one are left
-    out. Train with `max_steps`; with several processes, every process reads everything.
+    The languages are interleaved at random with the shares of `language_shares`. The seed makes two iterations of the same
+    epoch give the same order, so the Trainer finds its place again when it resumes. Pairs that share a text with a held-out one
+    are left out. Train with `max_steps`; with several processes, every process reads everything.
 
     Args:
         sources: as for `load_bitext`.

@@ -27,9 +27,8 @@ def read_tmx(file: BitextFile, source: str, target: str) -> Iterator[tuple[str, 
     several segments that match, the exact one counts, else the first.
 
     Raises:
-        ValueError: for XML that is not well formed (with its line), and for a file that declares entities, which TMX does not
-            need and which can be made to fill the memory, nests elements without end, or has a unit that is longer than memory
-            allows.
+        ValueError: for XML that is not well formed (with its line); for a file that declares entities (TMX needs none, and they
+            can fill the memory), nests elements without end, or has a unit that is longer than memory allows.
     """
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import iterparse

@@ -43,7 +43,7 @@ class CausalDistillationArguments(ObjectiveTrainingArguments):
     Args:
         objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0, "next_token": 1.0}`):
             `transport`, `pooled_mse`, `token_mse` and `contrastive` between hidden states, and `next_token`, the usual loss of
-            a language model on the translation, without which a model that thinks in English forgets to write the language.
+            a language model on the translation. Without it, a model that thinks in English forgets to write the language.
         transport (`dict`): options of the transport, see [`TransportOptions`]; marginals are uniform, the plan comes from the
             student.
         layers (`list[int]`, *optional*): whose hidden states are compared: 1 is the first layer's output; -1 the last one's.

@@ -18,10 +18,10 @@ _MARKERS = {"query": QUESTION_MARKER, "document": ANSWER_MARKER}
 
 @dataclass
 class CausalCollator:
-    """Turns pairs `{"source", "target"}` into token ids of both, each behind the marker of its position.
+    """Turns pairs `{"source", "target"}` into token ids of both, each after the marker of its position.
 
-    A text learnt as `query` is behind "Question:", one learnt as `document` behind "Answer:", as in
-    `answer_by_likelihood`. What stands before the text (the marker, and a first token that the tokenizer adds) takes no mass.
+    A `query` text follows "Question:", a `document` text "Answer:", as in `answer_by_likelihood`. The tokens before the text
+    (the marker, and a first token that the tokenizer adds) take no mass.
 
     Args:
         tokenizer: of student and teacher.
@@ -30,7 +30,7 @@ class CausalCollator:
 
     Returns of a call:
         `input_ids`, `attention_mask`, `content_mask` (batch, tokens) of the targets, the same with `source_` of the sources,
-        `source_keys` (batch,), and `texts` where asked for.
+        `source_keys` (batch,), and `texts` if requested.
     """
 
     tokenizer: PreTrainedTokenizerBase

@@ -23,8 +23,8 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             `{"initial": …, "final": …, "steps": …}` (linear; steps below 1 are a share of all steps). With options:
             `{"contrastive": {"weight": 1.0, "temperature": 0.05}}`.
         gradient_cache_chunk_size (`int`, *optional*):
-            Encode so many texts at a time and add up the gradient of the whole batch exactly (GradCache): large in-batch
-            contrastive batches in the memory of small ones, for one more forward pass. `None`: off.
+            Texts that are encoded at a time; the gradient of the whole batch is added up exactly (GradCache). Large contrastive
+            batches then need the memory of small ones and one more forward pass. `None`: off.
         initial_epsilon (`float`, *optional*):
             Where the transport's epsilon starts; it falls geometrically to `transport.epsilon` of the model's configuration.
             `None`: no annealing.
@@ -32,8 +32,9 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             Steps until it has fallen; below 1, a share of all steps.
         topics (`int`, *optional*):
             Batches of pairs about one of at most this many topics, which are found on the teacher's vectors (topic-aware
-            sampling): what `contrastive` and `score_kl` tell a pair from is then about the same thing. With
-            `train_sampling_strategy="group_by_length"`, texts of a batch are of like length, too. `None`: batches of any pairs.
+            sampling). The negatives of `contrastive` and `score_kl` are then about the same topic. With
+            `train_sampling_strategy="group_by_length"`, texts of a batch have similar lengths, too. `None`: batches of any
+            pairs.
         collapse_threshold (`float`, *optional*, defaults to 0.25):
             Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
             the teacher's on the same texts. `None`: off.

@@ -20,7 +20,8 @@ from .token_frequencies import InverseDocumentFrequencies
 class DistillationCollator:
     """Turns pairs `{"source", "target"}` into the arguments of `OpticalForDistillation.forward`.
 
-    A pair may have a `language` and a `kind`, `"query"` (without it) or `"document"`, as which both of its texts are processed.
+    A pair may have a `language` and a `kind`, `"query"` (the default) or `"document"`; both of its texts are processed as that
+    kind.
 
     Args:
         processor: the student's processor.
@@ -32,7 +33,7 @@ class DistillationCollator:
         expand: pad both texts of a pair with mask tokens to the same number (`transport.tokens="with_expansion"`).
         marginals: as `TransportOptions.marginals`; brings the weights of the teacher's tokens, for `"idf"` of both sides'.
         frequencies: for `marginals="idf"`.
-        with_source_keys: add `source_keys`, by which an objective sees that two sources are the same text.
+        with_source_keys: add `source_keys`, which show an objective that two sources are the same text.
         languages: add `language_ids`, positions in this list.
         with_pooled: add `teacher_pooled`, the teacher's one vector per text.
         with_texts: add `texts`, the pairs themselves, for messages.
@@ -41,7 +42,7 @@ class DistillationCollator:
         `input_ids`, `attention_mask`, `token_mask`, `content_mask` (batch, tokens); `teacher_vectors` (batch, teacher tokens,
         dim) float32; `teacher_mask`, `teacher_content_mask` (batch, teacher tokens); with a table also `solving_bonus`; with
         marginals other than uniform `teacher_weights` and, for idf, `token_weights`; `source_keys` and `language_ids` (batch,)
-        int64, `teacher_pooled` (batch, pooled dim) float32 and `texts` where asked for.
+        int64, `teacher_pooled` (batch, pooled dim) float32 and `texts` if requested.
     """
 
     processor: OpticalProcessor
@@ -164,5 +165,5 @@ def _pooled(entries: Sequence[TeacherVectors]) -> torch.Tensor:
 
 
 def text_key(text: str) -> int:
-    """A number by which the same text is known again: 63 bits and a sign of its hash."""
+    """A number that identifies a text: 63 bits and a sign of its hash."""
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)

@@ -1,4 +1,4 @@
-"""What a training run can be given: checked before anything is computed."""
+"""Checks of a training run's inputs, before anything is computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_inputs(
     translations: TranslationTable | None,
     max_length: int | None,
 ) -> None:
-    """Refuses what cannot be trained, before anything is computed."""
+    """Rejects inputs that cannot be trained on, before anything is computed."""
     owner = teacher.teacher
     if owner.model is model:
         raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
@@ -56,13 +56,13 @@ def check_inputs(
 
 
 def check_topics(args: OpticalTrainingArguments, train_dataset: Dataset | IterableDataset | None) -> None:
-    """Refuses topics for a stream, whose pairs nobody knows before training."""
+    """Rejects topics for a stream, whose pairs are unknown before training."""
     if args.topics is not None and isinstance(train_dataset, IterableDataset):
         raise ValueError("topics need all pairs before training: give a data set (not a stream), or leave topics out.")
 
 
 def check_pooling(model: OpticalForDistillation, args: OpticalTrainingArguments, teacher: TeacherOfTexts) -> None:
-    """Refuses `pooled_vector_mse` where there are no pooled vectors, or they cannot be compared."""
+    """Rejects `pooled_vector_mse` where there are no pooled vectors, or they cannot be compared."""
     sizes = {"teacher": teacher.teacher.model.config.pooled_dim, "student": model.config.pooled_dim}
     for side, size in sizes.items():
         if size is None:

@@ -29,7 +29,7 @@ class SelectionOptions:
     Args:
         shares: of the start, in means with trained weights (WiSE-FT; Wortsman et al., arXiv 2109.01903): 0 is the trained
             weights themselves, 1 the start, which is always among them.
-        checkpoints: the newest so many checkpoints are compared beside the last weights.
+        checkpoints: number of newest checkpoints to compare beside the last weights.
     """
 
     shares: list[float] = field(default_factory=lambda: [0.0, 0.25, 0.5, 0.75])
@@ -67,10 +67,10 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Selection:
-    """What was chosen, and from what.
+    """The chosen weights and all candidates.
 
     Attributes:
-        chosen: the best; of equals, what is nearest to the start.
+        chosen: the best; of equals, the one nearest to the start.
         candidates: all, the start first.
         pairs: held-out pairs that they were compared on.
     """
@@ -98,11 +98,11 @@ class Selection:
 
 
 class HeldOutRetrieval:
-    """How well a student finds the sources that its targets translate, and what stands near them.
+    """How well a student finds the sources that its targets translate, and their neighbours in the document.
 
-    A target searches the sources of its language. Its score is RR@10 of its own source and, where documents are known, AP@100
-    of the other sentences of its document, averaged. Scores are averaged within a source of the bitext, then over the sources
-    of a language, then over languages, so that neither a large source nor a large language decides alone.
+    A target searches the sources of its language. Its score is RR@10 of its source, averaged with AP@100 of the other sentences
+    of its document where documents are known. Scores are averaged within a source of the bitext, then over the sources of a
+    language, then over languages, so neither a large source nor a large language decides alone.
 
     Args:
         teacher: encodes the sources, or holds their vectors.
@@ -218,9 +218,9 @@ class StartInterpolation(TrainerCallback):
     """Moves the trained weights back towards those at the start, when training ends.
 
     After the last update every weight becomes `share * start + (1 - share) * trained` (WiSE-FT; Wortsman et al., arXiv
-    2109.01903; their alpha is `1 - share`). Such a mean may be better than both ends: it keeps much of what was learnt and
-    gives back much of what was lost on texts that training does not see. Checkpoints hold the weights as trained, so that
-    training goes on from them unchanged.
+    2109.01903; their alpha is `1 - share`). Such a mean may be better than both ends: it keeps much of the gain and restores
+    much of the loss on texts that training does not see. Checkpoints hold the weights as trained, so that training goes on from
+    them unchanged.
 
     Args:
         model: as training starts; a copy of its weights is kept in the memory of the CPU.

@@ -24,10 +24,10 @@ class OpticalTransportLoss(nn.Module):
     r"""Distils a late-interaction teacher into another language: optimal transport between the token vectors of translations.
 
     For each pair the student's token vectors of the translation are moved to the teacher's token vectors of the source at the
-    least cost; the loss is that cost, `<P, C>` with the cosine distance C and the plan P solved without gradient. No negatives
+    least cost. The loss is that cost, `<P, C>` with the cosine distance C and the plan P solved without gradient. No negatives
     and no relevance judgements are needed, and a batch is the mean of its pairs.
 
-    The teacher is frozen and no part of the loss's weights: not in its `state_dict`, not in the optimizer.
+    The teacher is frozen and not part of the loss's weights: neither in its `state_dict` nor in the optimizer.
 
     Args:
         model: the student, a `MultiVectorEncoder`. The translations are encoded as queries.
@@ -38,7 +38,7 @@ class OpticalTransportLoss(nn.Module):
         - OPTICAL: https://arxiv.org/abs/2301.12566
 
     Requirements:
-        1. With a teacher: `data_collator=bitext_collator(model, teacher)`, which tokenizes each column for its own model.
+        1. With a teacher: `data_collator=bitext_collator(model, teacher)`, which tokenizes each column for its model.
         2. Student and teacher have token vectors of the same dimension.
 
     Inputs:
@@ -93,7 +93,7 @@ class OpticalTransportLoss(nn.Module):
         self._markers = marker_ids(model)
 
     def get_config_dict(self) -> dict[str, Any]:
-        """What sentence-transformers writes into the model card."""
+        """The text that sentence-transformers writes into the model card."""
         taught_by = "precomputed" if self.teacher is None else (self.teacher.model.config._name_or_path or "in memory")
         return {"teacher": taught_by, "transport": self.options.to_dict()}
 
@@ -165,9 +165,9 @@ def bitext_collator(model: Any, teacher: Teacher, *, max_length: int | None = No
     Args:
         model: the student, a `MultiVectorEncoder`.
         teacher: the teacher that the loss has.
-        max_length: the student's tokens per text; its own query length if None.
-        prompt: stands before each translation; the model's own query prompt if None. (`prompts` of the training arguments does
-            not reach a collator that the trainer is given.)
+        max_length: the student's tokens per text; its query length if None.
+        prompt: text before each translation; the model's query prompt if None. (`prompts` of the training arguments does not
+            reach a collator that the trainer is given.)
 
     Raises:
         ImportError: if sentence-transformers is not installed; the message has the command.
@@ -229,7 +229,7 @@ def _encode(teacher: Teacher, inputs: dict[str, Any], options: TransportOptions)
 
 
 def marker_ids(model: Any) -> torch.Tensor:
-    """Ids of a `MultiVectorEncoder`'s special tokens and of prompts that are a single token ("[Q] "), which are no content.
+    """Ids of a `MultiVectorEncoder`'s special tokens and of prompts that are a single token ("[Q] "), which are not content.
 
     A piece that the vocabulary lacks (the unknown token) is content.
     """

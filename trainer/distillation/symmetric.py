@@ -15,7 +15,7 @@ def spread_kinds(bitext: Dataset | IterableDataset) -> Dataset | IterableDataset
     A bitext without the column `kind` stays as it is; its texts are queries.
 
     Raises:
-        ValueError: for another kind; the row's text is named.
+        ValueError: for another kind; the message has the row's text.
     """
     if "kind" not in (bitext.column_names or ()):
         return bitext

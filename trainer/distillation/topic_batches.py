@@ -78,14 +78,14 @@ def _mean_vector(entry: TeacherVectors) -> np.ndarray:
 class TopicSampler(torch.utils.data.Sampler[int]):
     """Positions of a data set in an order whose successive batches are each of one topic (topic-aware sampling).
 
-    Every epoch draws the batches of each topic anew and shuffles the batches of all topics. What is left of a topic below a
-    batch shares the batches of the others' rest. With lengths, texts of like length share a batch.
+    Every epoch draws the batches of each topic anew and shuffles the batches of all topics. The rest of a topic, less than a
+    batch, shares batches with the rests of others. With lengths, texts of similar length share a batch.
     Source: TAS of Hofstätter et al., SIGIR 2021, arXiv 2104.06967 (there for queries of labelled pairs).
 
     Args:
         topics: (texts,) the topic of each.
         batch_size: texts of a batch, over all processes and accumulation steps.
-        lengths: (texts,) by which those of a batch are alike; None: they are not.
+        lengths: (texts,) similar within a batch; None: not considered.
         seed: with the epoch, decides the order.
     """
 

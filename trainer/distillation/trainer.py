@@ -47,8 +47,8 @@ class OpticalTrainer(ObjectiveTrainer):
 
     Everything that `transformers.Trainer` does (checkpoints, resuming, precision, accumulation, several processes, logging,
     pushing) stays as it is. Added: the teacher's vectors in the batches, the objectives, annealing of epsilon, gradient
-    caching, translation retrieval on the evaluation bitext, a stop at a loss that is not a number, a monitor of collapse, and
-    checksums in checkpoints.
+    caching, translation retrieval on the evaluation bitext, a stop at a non-finite loss, a monitor of collapse, and checksums
+    in checkpoints.
 
     Args:
         model: the student: an `OpticalForDistillation`, any other late-interaction model (which becomes one in place), one
@@ -70,7 +70,7 @@ class OpticalTrainer(ObjectiveTrainer):
 
     Raises:
         TypeError: for an argument of another kind.
-        ValueError: if teacher and student differ in dimension, a data set lacks a column, or options need what is not there.
+        ValueError: if teacher and student differ in dimension, a data set lacks a column, or options need a missing argument.
 
     Example:
 
@@ -154,7 +154,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return spread_kinds(super()._rows(given, name))
 
     def _adopt(self, model: Any) -> nn.Module:
-        """The student in the form that is trained, and what is made for it."""
+        """The student ready for training; also builds the objects that depend on it."""
         args = self.args
         model = as_student(model)
         student = inner_model(model)
@@ -334,7 +334,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return clean + weight * adversarial
 
     def _measure(self, rows: Any) -> dict[str, float]:
-        """How often a target finds its own source among all of them."""
+        """How often a target finds its source among all of them."""
         return self.translation_retrieval(whole(rows))
 
     def _predictions(self, outputs: Any, inputs: Mapping[str, torch.Tensor]) -> Predictions:
@@ -386,7 +386,7 @@ class OpticalTrainer(ObjectiveTrainer):
         return TopicSampler(topics.numpy(), batch_size, lengths=lengths, seed=args.seed)
 
     def _training_only_modules(self) -> dict[str, nn.Module]:
-        """What training needs beside the student, by the file that holds it in a checkpoint."""
+        """The modules that training needs beside the student, by their file in a checkpoint."""
         modules: dict[str, nn.Module] = {}
         if self.objectives.has_weights:
             modules["objectives.safetensors"] = self.objectives

@@ -1,4 +1,4 @@
-"""How often a translation finds its own source: an evaluation without judgements."""
+"""How often a translation finds its source: an evaluation without judgements."""
 
 from __future__ import annotations
 

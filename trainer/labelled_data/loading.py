@@ -35,7 +35,7 @@ _ROW_FEATURES = Features(_FEATURES | {"dropped": Value("int64")})
 
 @dataclass
 class LabelledReport:
-    """What was read.
+    """Counts of the data that were read.
 
     Attributes:
         examples: rows (a query with one positive) per source.
@@ -181,7 +181,7 @@ def _examples(source: LabelledSource, number: int, seed: int, stamp: str) -> Ite
 
 
 def _stamp(source: LabelledSource) -> str:
-    """What changes with the data, so that what was read of an older file is not taken for it."""
+    """A text that changes with the data, so that the cache of an older file is not used."""
     if source.hub is not None:
         return load_from_hub(source.hub, source.name, source.split, source.revision)._fingerprint
     if source.path is not None:

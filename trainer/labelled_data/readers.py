@@ -22,7 +22,7 @@ def read_rows(source: LabelledSource, seed: int = 0) -> Iterator[tuple[str, Mapp
 
     Args:
         source: the source.
-        seed: of random negatives and of what is made of running text.
+        seed: of random negatives and of queries made of running text.
 
     Raises:
         FileNotFoundError, ValueError: naming file and line.
@@ -111,7 +111,7 @@ def _collection_rows(source: LabelledSource, seed: int) -> Iterator[tuple[str, M
 def _mine(
     source: LabelledSource, collection: Collection, judged: Mapping[str, tuple[list[str], list[str]]], seed: int
 ) -> dict[str, list[str]]:
-    """Documents per query that nobody judged: drawn at random, or the first that BM25 finds."""
+    """Unjudged documents per query: drawn at random, or the first that BM25 finds."""
     count = source.negatives_per_query
     if source.mined_negatives == "judged":
         return {}

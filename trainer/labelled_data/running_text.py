@@ -1,4 +1,4 @@
-"""Queries and passages out of running text, which nobody has labelled: a sentence asks for what stands around it."""
+"""Queries and passages from unlabelled running text: a sentence searches for the text around it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("sentence", "clause", "title", "question")
 _FEWEST_WORDS = 4
 _CLAUSES = re.compile(r"\s*[,;:()]\s+|\s+[–—-]\s+")
 # A year, a number before a word, a name that does not open the sentence, after a preposition of place or not. As in clozes,
-# what is asked for need not be an answer that a person would ask for.
+# these answers need not be ones that a person would ask for.
 _ASKED = (
     ("when", re.compile(r"\b(?:in|since|until|by)\s+(?:1\d|20)\d\d\b")),
     ("how many", re.compile(r"(?<=\s)\d[\d,.]*(?=\s+[a-z])")),
@@ -27,7 +27,7 @@ _ASKED = (
 
 @dataclass
 class RunningText:
-    """How queries are made of sentences that follow each other.
+    """How queries are made of consecutive sentences.
 
     Every sentence of at least four words becomes one query of a kind that is drawn:
 
@@ -35,15 +35,15 @@ class RunningText:
       in a share of the passages (`kept`) it stays.
     - `clause`: a part of the sentence between commas, and the whole passage.
     - `title`: the document's first sentence, and a later passage of the document.
-    - `question`: a question word in place of a year, number, place or name, then the rest of its clause, and the whole passage
+    - `question`: a question word instead of a year, number, place or name, then the rest of its clause, and the whole passage
       (a noisy cloze; Lewis, Denoyer and Riedel, ACL 2019). English.
 
-    Where a sentence has nothing for the kind that is drawn, it becomes a `sentence`. A sentence that is a whole passage becomes
-    none of that kind: it would find itself.
+    Where a sentence has nothing for the kind that is drawn, it becomes a `sentence`. A sentence that is a whole passage does
+    not become a `sentence`: it would find itself.
 
     Args:
         kinds: those that are drawn from.
-        words: a passage is made of whole sentences until it has so many words.
+        words: a passage is made of whole sentences until it has this many words.
         kept: share of the passages of kind `sentence` that keep it.
         document: field that names the document of a line. Lines without it belong together as they follow each other.
     """
@@ -69,10 +69,10 @@ def labelled_rows(
     """(place, row) of every query that the sentences of rows make; a row has `query` and `positives`, a list of one passage.
 
     Args:
-        rows: (place, row); rows that follow each other are sentences that do.
+        rows: (place, row); consecutive rows are consecutive sentences.
         options: see its class.
         query, passage: fields of the sentences that queries, and that passages are made of: two languages of a bitext, or one.
-        seed: of what is drawn; a query depends on it and on its place alone.
+        seed: of the draw; a query depends on it and on its place alone.
 
     Raises:
         ValueError: naming place and field, for a row without one of the two, or one that is not a text.

@@ -20,7 +20,7 @@ class TextTable:
             text and title. Exactly one of `path` and `hub` is given.
         hub: a data set id on the Hub, or a local folder that `datasets.load_dataset` reads.
         name, split, revision: for `hub`, as for `load_dataset`.
-        id: column of the ids. None: the one that is named `id`, `_id`, `pid`, `qid` or `docid`, or ends in `_id` or `-id`.
+        id: column of the ids. None: the one with the name `id`, `_id`, `pid`, `qid` or `docid`, or ends in `_id` or `-id`.
         text: column of the texts. None: `text`, `passage`, `query` or `document`, the first that there is. A column `title` is
             put before it.
     """
@@ -58,19 +58,19 @@ class LabelledSource:
         query: column or field of the query. None: `query`, `anchor`, `question` or `query_id`.
         positives: of the relevant passage, or of a list of them. None: `positive`, `positives`, `pos`, `answer`,
             `positive_passages`, `positive_id` or `positive_ids`.
-        negatives: alike. None: `negative`, `negatives`, `neg`, `negative_passages`, `negative_id`, `negative_ids`, and
+        negatives: likewise. None: `negative`, `negatives`, `neg`, `negative_passages`, `negative_id`, `negative_ids`, and
             `negative_1`, `negative_2` …
         passages: of a list of passages without labels. None: `passages`, `documents`, `document_ids`, `passage_ids` or
             `doc_ids`. The one with the highest score, or the first if there are no scores, is the positive.
         scores: of a list of scores, of the passages in their order, or of positives and then negatives. None: `scores`.
-        running_text: queries and passages are made of `path` or `hub`, whose rows are sentences that follow each other, such as
-            bitext of news. `query` and `positives` name the fields that they are made of: the same for text of one language;
-            two languages of bitext teach a query of one to find passages of the other. See `RunningText`.
+        running_text: queries and passages are made of `path` or `hub`, whose rows are consecutive sentences, such as bitext of
+            news. `query` and `positives` name the fields that they are made of: the same for text of one language. Two
+            languages of bitext teach a query of one to find passages of the other. See `RunningText`.
         query_texts: where the queries are ids, the texts.
         passage_texts: where the passages are ids, the texts.
         mined_negatives: for a `collection`: `judged` (documents of grade 0), and beside them `random` or `bm25` ones.
         negatives_per_query: how many of them are mined.
-        max_examples: the first so many only.
+        max_examples: number of examples to read, from the first one on.
     """
 
     path: str | None = None

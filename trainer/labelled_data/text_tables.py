@@ -37,7 +37,7 @@ class LookedUpTexts:
         self.label = table.label
         self._rows = load_rows(table)
         columns = self._rows.column_names
-        # A file of text was written anew with these columns; a data set keeps its own.
+        # A file of text was written anew with these columns; a data set keeps its columns.
         self._id, self._text = _columns(TextTable(path="x") if _is_text(table) else table, columns)
         self._title = "title" if "title" in columns and self._text != "title" else None
         hashes = np.empty(len(self._rows), dtype=np.uint64)
@@ -105,7 +105,7 @@ def written_rows(
     arguments: dict[str, Any],
     cache_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """What a generator of rows gives, written to disk once and memory-mapped.
+    """The rows of a generator, written to disk once and memory-mapped.
 
     Raises:
         Whatever the generator raises for a mistake of the user's, as it is.

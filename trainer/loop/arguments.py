@@ -18,18 +18,18 @@ class ObjectiveTrainingArguments(TrainingArguments):
 
     Args:
         objectives (`dict[str, float | dict]`, *optional*):
-            Objectives and their weights; each trainer says which there are and what `None` stands for.
+            Objectives and their weights; each trainer documents its objectives and the meaning of `None`.
         stop_on_non_finite (`bool`, defaults to `True`):
             Stop before a loss or gradient that is infinite or not a number reaches the weights, and save the batch.
         precision (`str`, defaults to `"auto"`):
             `"bf16"`, `"fp16"`, `"fp32"`, or `"auto"`: bf16 where the device multiplies in bf16, else fp32. The object has what
             `auto` became. `bf16=True` and `fp16=True` name it, too.
         embedding_learning_rate (`float`, *optional*):
-            Learning rate of the input embeddings. `None`: `learning_rate`. 0: they stay as they are, and neither gradients
-            nor states of the optimizer are kept for them, which for a small backbone are most of both.
+            Learning rate of the input embeddings. `None`: `learning_rate`. 0: they are frozen, without gradients and optimizer
+            states, which for a small backbone are most of both.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
-        accelerator_config: `dispatch_batches` is False: every process reads its own part of a stream, because batches of
+        accelerator_config: `dispatch_batches` is False: every process reads a separate part of a stream, because batches of
             texts differ in width and cannot be cut out of one.
         learning_rate, warmup_steps: as the parent's; defaults 1e-5 and 0.1 (a share of all steps).
     """
@@ -47,7 +47,7 @@ class ObjectiveTrainingArguments(TrainingArguments):
     learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
 
-    # Parsed from JSON on the command line, as the parent does with its own dict fields.
+    # Parsed from JSON on the command line, as the parent does with its dict fields.
     _VALID_DICT_FIELDS: ClassVar[list[str]] = [*TrainingArguments._VALID_DICT_FIELDS, "objectives"]
     _default_objectives: ClassVar[Mapping[str, float]] = {}
 

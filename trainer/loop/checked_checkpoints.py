@@ -26,9 +26,9 @@ def write_checksums(folder: str | os.PathLike) -> None:
 
 
 def damaged_files(folder: str | os.PathLike) -> list[str]:
-    """Names of the files of a checkpoint that are missing or are not what was written.
+    """Names of the files of a checkpoint that are missing or differ from their checksums.
 
-    Empty for a checkpoint without checksums (of another trainer): nothing is known of it.
+    Empty for a checkpoint without checksums (of another trainer), which cannot be checked.
     """
     place = Path(folder, _FILE)
     if not place.is_file():
@@ -45,7 +45,7 @@ def _matches(path: Path, sha256: str) -> bool:
 
 
 class CheckedCheckpoints(Trainer):
-    """A `Trainer` whose checkpoints have checksums, which are looked at before training goes on from one."""
+    """A `Trainer` whose checkpoints have checksums, which are verified before training resumes from one."""
 
     def _save_rng_state(self, output_dir: str) -> None:
         super()._save_rng_state(output_dir)

@@ -74,7 +74,7 @@ class CollapseMonitor:
         self._seen: tuple[torch.Tensor, ...] | None = None
 
     def see(self, vectors: torch.Tensor, mask: torch.Tensor, teacher_vectors: torch.Tensor, teacher_mask: torch.Tensor) -> None:
-        """Keeps the first texts of a batch, without their graph, until they are asked for.
+        """Keeps the first texts of a batch, without their graph, until `spread` reads them.
 
         Args:
             vectors, teacher_vectors: (batch, tokens, dim).
@@ -87,9 +87,9 @@ class CollapseMonitor:
         )
 
     def spread(self) -> dict[str, torch.Tensor]:
-        """The values for the log, scalars, under names that say what is compared: two tokens of the student, two of its texts.
+        """Scalars for the log, named after the compared pairs: two tokens of the student, two of its texts.
 
-        Nothing if no batch has been seen since the last call.
+        Empty if no batch has been seen since the last call.
         """
         if self._seen is None:
             return {}

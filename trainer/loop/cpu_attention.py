@@ -15,9 +15,9 @@ _LONGEST = 128
 def fast_cpu_attention(model: PreTrainedModel, arguments: TrainingArguments, longest: int) -> Iterator[None]:
     """Trains with `eager` attention instead of `sdpa` where that is faster: short texts, in bf16 on a CPU.
 
-    The backward pass of PyTorch's fused attention is slow in bf16 on CPUs; two matrix products and a softmax use the
-    processor's matrix instructions, and for short texts the attention weights that they keep are small. The model leaves with
-    the implementation that it came with.
+    The backward pass of PyTorch's fused attention is slow in bf16 on CPUs. Two matrix products and a softmax use the
+    processor's matrix instructions, and for short texts the attention weights that they keep are small. On exit the model has
+    its previous implementation.
 
     Args:
         model: the model, not wrapped.

@@ -8,7 +8,7 @@ from modeling_optical import OpticalModel
 
 
 def set_dropout(model: OpticalModel, dropout: float | None) -> None:
-    """Sets the probability of every dropout; the saved configuration keeps its own. None changes nothing."""
+    """Sets the probability of every dropout; the saved configuration keeps its values. None changes nothing."""
     if dropout is not None:
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):

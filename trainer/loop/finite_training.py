@@ -33,13 +33,13 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class FiniteTraining:
-    """Looks at every loss before its backward pass, and at every gradient before the optimizer's step.
+    """Checks every loss before its backward pass, and every gradient before the optimizer's step.
 
-    A process looks at its own loss: nothing is exchanged for it, and one that stops never takes part in the exchange of
-    gradients that the others wait for, so that no process makes the step. (The launcher then ends the others.)
+    A process checks the loss of its batch, without communication. One that stops never takes part in the exchange of gradients
+    that the others wait for, so no process makes the step. (The launcher then ends the others.)
 
     Args:
-        folder: the run's output folder; what is wrong is written into a folder there.
+        folder: the run's output folder; the failing batch is written into a folder there.
         process: number of this process.
     """
 

@@ -32,7 +32,7 @@ class RandomState:
 
     @contextmanager
     def restored(self) -> Iterator[None]:
-        """Goes back to the state, and afterwards to what was before."""
+        """Goes back to the state, and on exit to the previous one."""
         with torch.random.fork_rng(devices=[] if self.accelerator is None else [self.device]):
             torch.set_rng_state(self.cpu)
             if self.accelerator is not None:
@@ -52,7 +52,7 @@ def cached_backward(
 ) -> torch.Tensor:
     """Adds the gradient of a whole batch to the parameters, with the graph of one chunk in memory at a time.
 
-    All chunks are encoded without a graph; the loss and its gradient are taken on their vectors; then each chunk is encoded
+    All chunks are encoded without a graph, and the loss and its gradient are taken on their vectors. Then each chunk is encoded
     again, with a graph and the same dropout, and receives the gradient of its vectors. The result is the gradient of
     `loss_of(model(batch))`, not an approximation, whatever the chunk size.
 
@@ -133,7 +133,7 @@ def cached_backward_of_sides(
 
 
 def _chunks(inputs: Mapping[str, torch.Tensor], chunk_size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """What the encoder reads of a batch, so many texts at a time."""
+    """The encoder's inputs of a batch, `chunk_size` texts at a time."""
     encoder_inputs = {name: inputs[name] for name in ENCODER_INPUTS if name in inputs}
     for start in range(0, encoder_inputs["input_ids"].shape[0], chunk_size):
         yield {name: value[start : start + chunk_size] for name, value in encoder_inputs.items()}

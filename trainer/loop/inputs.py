@@ -1,4 +1,4 @@
-"""What a user may hand to a trainer: taken as it is meant, or refused in one sentence that says what to give."""
+"""Inputs of a trainer: accepted in several forms, or rejected with a message that names the remedy."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def checked_arguments(args: Any, expected: type[TrainingArguments]) -> Any:
 
 
 def check_keywords(kwargs: Mapping[str, Any]) -> None:
-    """Refuses what `transformers.Trainer` takes and a sum of objectives has no use for."""
+    """Rejects arguments of `transformers.Trainer` that a sum of objectives cannot use."""
     if kwargs.get("compute_loss_func") is not None:
         raise ValueError(
             "compute_loss_func is not used: the loss is the weighted sum of `objectives` in the arguments. For another loss, "
@@ -54,7 +54,7 @@ def check_keywords(kwargs: Mapping[str, Any]) -> None:
 
 
 def checked_processor(processor: Any) -> Any:
-    """The processor; refuses a plain tokenizer, which knows neither markers nor lengths."""
+    """The processor; rejects a plain tokenizer, which knows neither markers nor lengths."""
     if isinstance(processor, PreTrainedTokenizerBase):
         raise TypeError(
             f"processing_class is a tokenizer ({type(processor).__name__}): leave it out, so that the model's own processor is "
@@ -123,7 +123,7 @@ def late_interaction_model(given: Any, name: str, model_class: type[OpticalModel
     Args:
         given: the path or the model.
         name: of the argument, for messages.
-        model_class: of what is loaded.
+        model_class: of a loaded model.
 
     Raises:
         TypeError: for anything else.

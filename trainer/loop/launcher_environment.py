@@ -1,4 +1,4 @@
-"""What launchers leave in the environment, against how many processes there really are."""
+"""Launchers' environment variables, compared with the real number of processes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _REMEDY = (
 
 
 def check_number_of_processes(processes: int, environment: Mapping[str, str]) -> None:
-    """Refuses a start that asked for several processes and got processes that know nothing of each other.
+    """Rejects a launch that asked for several processes and started unconnected ones.
 
     Each of them would train on all of the data with a smaller batch than was asked for, or all would write the same folder.
 

@@ -1,4 +1,4 @@
-"""What the trainers of this package share: named parts of the loss, evaluation, a guard against losses that are no number."""
+"""The base class of this package's trainers: named parts of the loss, evaluation, a guard against non-finite losses."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         return self.model
 
     def _made_ready(self, model: Any) -> Any:
-        """What `_adopt` makes of a model; its input embeddings are frozen if they are not to learn."""
+        """The result of `_adopt`; its input embeddings are frozen if their learning rate is 0."""
         model = self._adopt(model)
         if self.args.embedding_learning_rate == 0:
             inner_model(model).get_input_embeddings().requires_grad_(False)
@@ -157,7 +157,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         """
         if not self.args.should_save:
             return super().train(*args, **kwargs)
-        # A folder of its own, whose name keeps it out of what the parent pushes.
+        # A separate folder, whose name keeps it out of the parent's pushes.
         place = Path(str(self.args.output_dir), "_training")
         try:
             with locked(place, timeout=0):
@@ -167,7 +167,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
                 place.rmdir()
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
-        """The parent's optimizer; the input embeddings get a separate group if they have their own learning rate."""
+        """The parent's optimizer; the input embeddings get a separate group if they have another learning rate."""
         optimizer = super().create_optimizer(model) if model is not None else super().create_optimizer()
         rate = self.args.embedding_learning_rate
         if not rate or any(group.get("embeddings") for group in optimizer.param_groups):
@@ -224,7 +224,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """The parent's loop, and what is measured on the whole set: callbacks and `metric_for_best_model` see all of it."""
+        """The parent's loop, and metrics of the whole set, which callbacks and `metric_for_best_model` see, too."""
         output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         found = self._measure(dataloader.dataset)
         if self.objectives is not None and self.objectives.compares_texts:
@@ -234,7 +234,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         return output
 
     def _measure(self, rows: Any) -> dict[str, float]:
-        """What a subclass measures on an evaluation set, beside the loss; see `whole`."""
+        """Metrics of a subclass on an evaluation set, beside the loss; see `whole`."""
         return {}
 
     def prediction_step(
@@ -276,7 +276,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         super().log(logs, *args, **kwargs)
 
     def _add_to_log(self, logs: dict[str, float]) -> None:
-        """What else a subclass logs with the loss."""
+        """Further values that a subclass logs with the loss."""
 
     def _mean_over_processes(self, value: torch.Tensor) -> float:
         return self.accelerator.gather(value.to(self.args.device).reshape(1)).mean().item()

@@ -1,4 +1,4 @@
-"""The precision of a training: decided once, kept by what goes on from its checkpoints."""
+"""The precision of a training: decided once, kept when training resumes from a checkpoint."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def settle_precision(arguments: TrainingArguments, precision: str) -> str:
     """The precision that training arguments ask for.
 
     Args:
-        arguments: their `bf16` and `fp16` are None where the user has not set them. One that is True is what `auto` becomes;
-            what is False, it does not become.
-        precision: one of `PRECISIONS`. `auto` is else what a launcher was given (`accelerate launch --mixed_precision bf16`),
-            or the fastest on this machine.
+        arguments: their `bf16` and `fp16` are None where the user has not set them. `auto` becomes the one that is True, and
+            never one that is False.
+        precision: one of `PRECISIONS`. `auto` is otherwise the launcher's (`accelerate launch --mixed_precision bf16`), or the
+            fastest on this machine.
 
     Returns:
         `"bf16"`, `"fp16"` or `"fp32"`.
@@ -48,7 +48,7 @@ def settle_precision(arguments: TrainingArguments, precision: str) -> str:
 
 
 class PrecisionCallback(TrainerCallback, ExportableState):
-    """Keeps the precision in the checkpoints, and refuses to go on in another one that nobody asked for.
+    """Keeps the precision in the checkpoints, and refuses to resume in another one that the user did not choose.
 
     Args:
         precision: `"bf16"`, `"fp16"` or `"fp32"`.

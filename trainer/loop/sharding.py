@@ -1,4 +1,4 @@
-"""What FSDP shards as one unit."""
+"""The modules that FSDP shards as one unit."""
 
 from __future__ import annotations
 

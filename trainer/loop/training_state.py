@@ -1,4 +1,4 @@
-"""What training keeps beside the student: written into its checkpoints, never into the student's own files."""
+"""State of the training beside the student's: written into checkpoints, never into the student's files."""
 
 from __future__ import annotations
 

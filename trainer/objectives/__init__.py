@@ -1,4 +1,4 @@
-"""What the student is trained for: any weighted sum of objectives, one file each (docs/method.md §4)."""
+"""Objectives of the student's training: any weighted sum, one file each (docs/method.md §4)."""
 
 from .composition.objective_sum import ObjectiveSum
 from .composition.schedules import WeightSchedule

@@ -33,7 +33,7 @@ class ContrastiveOptions:
 
 
 class Contrastive(Objective):
-    """Every translation finds its own source among the sources of the batch (InfoNCE, van den Oord et al., arXiv 1807.03748).
+    """Every translation finds its source among the sources of the batch (InfoNCE, van den Oord et al., arXiv 1807.03748).
 
     Cross entropy over `MaxSim(H_i, T_j) / (tokens of i * temperature)`, over the sources of all processes, which are gathered.
     A source that appears twice in the batch is not a negative of itself.

@@ -32,10 +32,10 @@ class LanguageAdversaryOptions:
 
 
 class LanguageAdversary(Objective):
-    """A classifier learns to tell languages from pooled vectors, and the student to leave it in the dark.
+    """A classifier learns to tell languages from pooled vectors, and the student learns to defeat it.
 
     The classes are the student's languages and the teacher's; the classifier sees the mean unit token vector. Its loss is the
-    cross entropy, mean over both sides of the batch; the gradient that goes on into the student is reversed (Ganin & Lempitsky,
+    cross entropy, mean over both sides of the batch. The gradient that reaches the student is reversed (Ganin & Lempitsky,
     arXiv 1409.7495; for languages Chen et al., arXiv 1606.01614). The classifier's weights are trained, checkpointed with the
     run, and never saved with the student.
     """

@@ -19,12 +19,12 @@ class NoOptions:
 
 @dataclass(frozen=True)
 class ObjectiveContext:
-    """What an objective may need to know to be built.
+    """Information for building an objective.
 
     Attributes:
         dim: size of a token vector.
         languages: the student's languages, in the order of the batch's `language_ids`.
-        seed: of weights of its own.
+        seed: of its trainable weights.
     """
 
     dim: int
@@ -44,8 +44,9 @@ class Objective(nn.Module):
 
     Returns a scalar, and its named parts for the log, detached.
 
-    Over several processes the scalars are averaged, and so are the gradients. An objective is therefore the mean over its own
-    batch, or, where the batches of all processes make one problem, its share of that problem times their number.
+    Over several processes the scalars are averaged, and so are the gradients. An objective is therefore the mean over its
+    process's batch. Where the batches of all processes form one problem, it is its share of that problem times the number of
+    processes.
     """
 
     name: ClassVar[str]

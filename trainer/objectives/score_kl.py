@@ -22,8 +22,8 @@ class ScoreKLOptions:
     Args:
         temperature: the scores, which lie in [-1, 1], are divided by it, on both sides.
         passages: file of passages in the teacher's language: a passage a line, or JSONL with the field `text`. None: the
-            sources of the batch stand for passages.
-        passages_per_step: so many of them are drawn in every step.
+            sources of the batch serve as passages.
+        passages_per_step: number of passages drawn in every step.
     """
 
     temperature: float = 0.05

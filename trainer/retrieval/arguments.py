@@ -21,10 +21,10 @@ class RetrievalTrainingArguments(ObjectiveTrainingArguments):
             Objectives and their weights: `contrastive` (in-batch and hard negatives) and `distillation` (given scores). A
             weight is a number or a schedule; with options: `{"distillation": {"weight": 1.0, "teacher_temperature": 0.2}}`.
         passages_per_query (`int`, defaults to 2):
-            Passages that a query takes part with in a step: its positive, and so many minus one of its negatives, drawn anew in
-            every epoch where it has more.
+            Passages of a query in a step: its positive and `passages_per_query - 1` negatives, drawn anew in every epoch if it
+            has more.
         gradient_cache_chunk_size (`int`, *optional*):
-            Encode so many texts at a time and add up the gradient of the whole batch exactly (GradCache). `None`: off.
+            Texts that are encoded at a time; the gradient of the whole batch is added up exactly (GradCache). `None`: off.
         ddp_broadcast_buffers, ddp_find_unused_parameters (`bool`, default to `False`):
             Off, because the model runs twice in a step, on queries and on passages, and uses all its weights in each.
     """

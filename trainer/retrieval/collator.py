@@ -28,7 +28,7 @@ class RetrievalCollator:
     |---|---|---|
     | `input_ids`, `attention_mask`, `token_mask` | the queries | (B, tokens) |
     | `passage_input_ids`, `passage_attention_mask`, `passage_token_mask` | the passages, query by query | (P, tokens) |
-    | `passage_owners`, `passage_places` | position of a passage's query; its own there (the positive is 0) | (P,) |
+    | `passage_owners`, `passage_places` | position of a passage's query, and of the passage there (positive: 0) | (P,) |
     | `positive_rows` | position of each query's positive among the passages | (B,) |
     | `passage_keys`, `positive_keys` | numbers for texts: of the passages; of all that are relevant | (P,), (B, most) |
     | `passage_scores` | given scores, where asked for | (P,) |
@@ -36,15 +36,15 @@ class RetrievalCollator:
 
     Args:
         processor: the model's.
-        document_processor: of what encodes the passages; the same by default.
-        passages_per_query: the positive and so many minus one negatives. Which ones, if there are more, is decided by the seed,
-            the epoch and the query alone: so neither the number of processes nor a restart changes it.
+        document_processor: of the passages' encoder; the same by default.
+        passages_per_query: the positive and `passages_per_query - 1` negatives. If there are more, the seed, the epoch and the
+            query alone decide which, so neither the number of processes nor a restart changes them.
         seed: of that choice.
         with_scores: whether every row must have scores.
         with_texts: add the rows, for messages.
 
     Raises:
-        ValueError: for a row without scores, if they are asked for; the query is named.
+        ValueError: for a row without scores, if they are requested; the message names the query.
     """
 
     def __init__(

@@ -214,7 +214,7 @@ class RetrievalTrainer(ObjectiveTrainer):
 
 
 def _side(inputs: Mapping[str, torch.Tensor], prefix: str = "") -> dict[str, torch.Tensor]:
-    """What the encoder reads of the queries or, with the prefix, of the passages."""
+    """The encoder's inputs of the queries or, with the prefix, of the passages."""
     return {name: inputs[prefix + name] for name in _ENCODER_INPUTS}
 
 

@@ -26,7 +26,7 @@ class TeacherCache:
 
     The folder is keyed by the teacher's fingerprint (weights, settings, tokenizer, length) and the dtype, each entry by its
     text: a changed input never meets a stale vector. Shards are written under a temporary name and moved into place; a killed
-    run goes on with the texts that are missing. A shard that fails its checksum is named, dropped and computed again.
+    run resumes with the missing texts. A shard that fails its checksum is reported, dropped and computed again.
 
     Args:
         folder: parent folder; each teacher gets a separate folder in it.
@@ -41,7 +41,7 @@ class TeacherCache:
         self.teacher = teacher
         self.dtype = dtype
         self.shard_size = shard_size
-        # float32 keeps what half precision has lost; the other types store both alike.
+        # Only float32 shows the rounding of half precision; the other types store both the same way.
         precision = choose_precision(teacher.precision, teacher.model.device).name
         made = f":{precision}" if dtype == "float32" and precision != "fp32" else ""
         key = hashlib.sha256(f"{teacher.fingerprint}:{dtype}{made}".encode()).hexdigest()[:20]
@@ -61,11 +61,11 @@ class TeacherCache:
         return self._key(text, kind) in self._kept
 
     def __getstate__(self) -> dict[str, Any]:
-        # The workers of a data loader read what is kept, and need no model.
+        # The workers of a data loader read stored vectors and need no model.
         return self.__dict__ | {"teacher": None}
 
     def build(self, texts: Sequence[str], kind: str = "query", *, batch_size: int = 64, show_progress_bar: bool = True) -> int:
-        """Computes what is missing of `texts`, processed as `"query"` or `"document"`.
+        """Computes the missing vectors of `texts`, processed as `"query"` or `"document"`.
 
         Returns:
             How many texts were encoded.

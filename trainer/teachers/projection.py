@@ -1,4 +1,4 @@
-"""A teacher with shorter token vectors: principal components of its own, without training."""
+"""A teacher with shorter token vectors: their principal components, without training."""
 
 from __future__ import annotations
 
@@ -84,20 +84,19 @@ def fit_projection(
 ) -> TeacherProjection:
     """Principal directions of the token vectors that a model gives texts: PCA without centring.
 
-    Late interaction compares vectors by their dot product, and the first components of the *uncentred* second moment are the
-    projection `W` (orthonormal rows) that keeps dot products best in this sense: among all of that size, `W^T W v` is closest
-    to `v` in mean square, and `<W q, W d>` is the dot product of `W^T W q` and `W^T W d`. Centring would subtract a mean from
-    both sides, which changes every dot product by another amount; a linear map without bias could not do it either. The
-    vectors are normalised again after the projection (docs/method.md §1), so what is lost shows as changed angles, not as
-    shorter vectors.
+    Late interaction compares vectors by their dot product. The first components of the *uncentred* second moment are the
+    projection `W` (orthonormal rows) that keeps dot products best. Among all of that size, `W^T W v` is closest to `v` in mean
+    square, and `<W q, W d>` is the dot product of `W^T W q` and `W^T W d`. Centring would subtract a mean from both sides and
+    change every dot product by another amount; a linear map without bias could not do it either. The vectors are normalised
+    again after the projection (docs/method.md §1), so the projection's error shows as changed angles, not as shorter vectors.
 
-    Texts are encoded in blocks and forgotten; memory is that of one block and of a (size, size) matrix in float64.
+    Texts are encoded in blocks; memory holds one block and a (size, size) matrix in float64.
 
     Args:
         model: the model; its scoring tokens count.
-        texts: of the kind that will be searched; gone through once.
+        texts: of the kind that will be searched; read once.
         dim: size of the projected vectors.
-        kinds: as what every text is encoded: `"query"`, `"document"`, or both, which then weigh alike.
+        kinds: of the encoding of every text: `"query"`, `"document"`, or both, with equal weights.
         batch_size: texts per forward pass.
         show_progress_bar: whether to show how many texts are done.
 
@@ -185,11 +184,11 @@ def save_projected(
     """Writes a projected model, its processor and the record of the projection (`projection.json`), whole or not at all.
 
     Args:
-        model: what `project_model` has returned.
+        model: the result of `project_model`.
         projection: the projection.
-        folder: takes the place of what is there.
+        folder: replaced if it exists.
         source: name of the model that was projected, for the record.
-        kinds: as what the texts were encoded.
+        kinds: of the texts' encoding.
     """
     record = {
         "model": source,

@@ -17,7 +17,7 @@ from modeling_optical.precision import autocast, check_precision
 
 @dataclass
 class TeacherVectors:
-    """What a teacher says of one text.
+    """A teacher's output for one text.
 
     Attributes:
         vectors: (tokens, dim) unit vectors.
@@ -36,7 +36,7 @@ class TeacherVectors:
     pooled: torch.Tensor | None = None
 
     def first(self, tokens: int) -> TeacherVectors:
-        """The first so many tokens. A text's vectors do not depend on mask tokens that nothing attends to."""
+        """The first `tokens` tokens. A text's vectors do not depend on mask tokens that nothing attends to."""
         return TeacherVectors(
             self.vectors[:tokens],
             self.content_mask[:tokens],
@@ -54,11 +54,11 @@ class TeacherVectors:
 
 @runtime_checkable
 class TeacherOfTexts(Protocol):
-    """What training asks of a teacher, live (`Teacher`) or cached (`TeacherCache`): vectors of texts, and who makes them."""
+    """The interface of a teacher, live (`Teacher`) or cached (`TeacherCache`): vectors of texts, and their encoder."""
 
     @property
     def teacher(self) -> Teacher:
-        """Who makes the vectors."""
+        """The encoder of the vectors."""
 
     def vectors_of(self, texts: Sequence[str], kinds: Sequence[str]) -> list[TeacherVectors]:
         """The vectors of texts, each processed as its kind, `"query"` or `"document"`.

@@ -97,7 +97,7 @@ def tokens_per_word(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) ->
 
 
 def vocabulary_provenance(options: VocabularyOptions, bitext_fingerprint: str, pairs: int) -> dict[str, Any]:
-    """What a vocabulary and its translation table were made from, as plain values."""
+    """The sources of a vocabulary and its translation table, as plain values."""
     return {
         "bitext_fingerprint": bitext_fingerprint,
         "pairs": pairs,

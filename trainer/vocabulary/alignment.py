@@ -57,10 +57,10 @@ def agreed_translations(
 ) -> scipy.sparse.csr_matrix:
     """Translation probabilities `p(e | f)` by two models that agree (Liang et al., Alignment by Agreement, NAACL 2006).
 
-    Two IBM models 1, one for each direction, learn alone for three rounds and then from the product of their posteriors: a
-    link counts as far as both believe in it. One model alone gives a rare target piece every source piece that nothing else
-    explains; of the two, the other one knows that those have better translations. What is returned comes from the counts of
-    the links that both believe in.
+    Two IBM models 1, one for each direction, learn alone for three rounds and then from the product of their posteriors: a link
+    counts as far as both believe in it. One model alone gives a rare target piece every source piece that nothing else
+    explains. The other model knows that those have better translations. The result comes from the counts of the links that both
+    believe in.
 
     Args and result: as for `ibm_model_1`.
     """

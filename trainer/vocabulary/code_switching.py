@@ -66,8 +66,8 @@ def with_translated_words(
     Args:
         text: the text.
         level: share of the words that have a translation.
-        generator: of what is random.
-        translations: word in small letters to its translation.
+        generator: of random numbers.
+        translations: lower-case word to its translation.
 
     Returns:
         The text, and how many of its words have a translation that is another word.

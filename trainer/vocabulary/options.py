@@ -14,18 +14,18 @@ class VocabularyOptions:
     Args:
         size: pieces that are learnt on the target side of the bitext.
         mode: `"replace"` gives the student a separate tokenizer, with new ids; `"add"` appends the new pieces to the old
-            tokenizer: every old piece keeps its id and its row, and new pieces that would cut the source side of the bitext in
-            another way than before are left out, so that a student can still encode the teacher's language. `"trim"` learns
-            nothing: it keeps the old pieces that the bitext needs, with their rows, and leaves out those of other languages.
-        keep_words_of_length: whole words of the old vocabulary with at least so many letters stay in (loan words, names);
+            tokenizer. Every old piece keeps its id and its embedding row. New pieces that would change how the source side of
+            the bitext is cut are left out, so a student can still encode the teacher's language. `"trim"` learns nothing: it
+            keeps the old pieces that the bitext needs, with their embedding rows, and leaves out those of other languages.
+        keep_words_of_length: whole words of the old vocabulary with at least this many letters stay in (loan words, names);
             None keeps none. For WordPiece tokenizers and `mode: replace`.
         keep_pieces: every piece of letters and digits of the old vocabulary stays in, the short ones and those inside words,
             too: a name that the bitext lacks is then cut as the teacher cuts it. For WordPiece tokenizers and `mode: replace`.
         iterations: rounds of expectation maximisation for the translation table.
-        translations_per_piece: the most translations that a new row is averaged from.
+        translations_per_piece: the most translations that a new embedding row is averaged from.
         smallest_share: translations below this share of the best one are left out.
-        prefer: `"translation"` starts a piece that the old vocabulary has too from its translations where there are any,
-            `"old"` from its old row. For `mode: replace`; added pieces are new.
+        prefer: for pieces that the old vocabulary has too: `"translation"` initialises them from their translations where there
+            are any, `"old"` from their old embedding rows. For `mode: replace`; added pieces are new.
         scripts: of `mode: trim`: every piece of these scripts stays, such as `latin` or `devanagari`.
     """
 

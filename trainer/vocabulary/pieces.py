@@ -43,7 +43,7 @@ def unknown_share(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> f
 
 
 def piece_texts(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What each piece spells, without the marks of its tokenizer."""
+    """The letters of each piece, without the marks of its tokenizer."""
     texts = [""] * vocabulary_size(tokenizer)
     special = set(tokenizer.all_special_ids)
     for piece, index in tokenizer.get_vocab().items():

@@ -16,11 +16,11 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from .pieces import encode, model_words, vocabulary_size
 
-# A learnt piece must occur in so many places to be worth a row.
+# A learnt piece must occur this often to be worth an embedding row.
 _FEWEST_OCCURRENCES = 2
 # Where old pieces are symbols of the learner: planes without white space or combining characters, 900,000 places.
 _FIRST_SYMBOL = 0x20000
-# An accent belongs to the language if so many of its words have it.
+# An accent belongs to the language if this share of its words has it.
 _ACCENT_SHARE = 0.001
 _MOST_ROUNDS = 20
 
@@ -39,9 +39,9 @@ def extend_tokenizer(
 ) -> tuple[PreTrainedTokenizerFast, int]:
     """Appends pieces for another language; every old piece keeps its id.
 
-    The new pieces are learnt by byte-pair merges over the pieces that the old tokenizer cuts the words into, so that what it
-    has is used. They are added as its kind asks for: WordPiece takes the longest piece that fits; byte-pair encoding gets the
-    merges behind its own, and words whose merges would not come about as whole words; Unigram gets their log probability in
+    The new pieces are learnt by byte-pair merges over the pieces that the old tokenizer cuts the words into, so that they are
+    used. They are added as its kind asks for: WordPiece takes the longest piece that fits; byte-pair encoding gets the merges
+    after the old ones, and words whose merges would not come about as whole words; Unigram gets their log probability in
     `texts`. Pieces that occur in `sources` are left out, until the sources are cut exactly as before.
 
     Args:

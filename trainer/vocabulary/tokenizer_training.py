@@ -39,7 +39,7 @@ def train_tokenizer(old: PreTrainedTokenizerBase, texts: Sequence[str], options:
         backend = _train_unigram(old, texts, options)
     else:
         backend = old.train_new_from_iterator(iter(texts), options.size, show_progress=False).backend_tokenizer
-    # The plain class loads tokenizer.json as it is; a model's own class would build its own normalizer again.
+    # The plain class loads tokenizer.json as it is; a model's class would build its normalizer again.
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=old.model_max_length, **old.special_tokens_map)
 
 
@@ -66,8 +66,8 @@ def _train_word_pieces(old: PreTrainedTokenizerBase, texts: Sequence[str], optio
 def _train_unigram(old: PreTrainedTokenizerBase, texts: Sequence[str], options: VocabularyOptions) -> Tokenizer:
     """Unigram pieces, learnt as byte-pair merges, with log probabilities from their counts in likeliest segmentations.
 
-    The library's own Unigram trainer sums in the order of a hash map, so that two runs end with other probabilities and another
-    order of the pieces; this way two runs give the same.
+    The library's own Unigram trainer sums in the order of a hash map, so two runs end with other probabilities and another
+    order of the pieces. This way two runs give the same.
     """
     learner = _learn_merges(old, texts, options, [])
     learnt = learner.get_vocab()
@@ -113,7 +113,7 @@ def _special_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
 
 
 def renumber(described: dict[str, Any], numbers: dict[str, int]) -> None:
-    """Gives added tokens and the template of special tokens their new ids; what has none yet gets the next."""
+    """Gives added tokens and the template of special tokens their new ids; tokens without an id get the next one."""
     for token in described["added_tokens"]:
         token["id"] = numbers.setdefault(token["content"], len(numbers))
     template = described["post_processor"] or {}

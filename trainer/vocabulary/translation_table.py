@@ -106,14 +106,14 @@ def translation_table(
 ) -> TranslationTable:
     """Learns a table from bitext, between the pieces of two tokenizers.
 
-    Words of the bitext are mostly pieces of their own in a WordPiece vocabulary, so the pieces below them hardly occur in it,
-    although unseen words are made of them: those learn from the words that they would spell.
+    In a WordPiece vocabulary most words of the bitext are single pieces. So the pieces below them hardly occur in it, although
+    unseen words are made of them. Those learn from the words that they would spell.
 
     Args:
         target_tokenizer, source_tokenizer: of the student, and of the teacher (or of the student before).
         targets, sources: (pairs,) texts.
         iterations: rounds of expectation maximisation.
-        lacking: which pieces below words learn so, by their spelling.
+        lacking: which pieces below words learn this way, by their spelling.
     """
     target_ids, source_ids = encode(target_tokenizer, targets), encode(source_tokenizer, sources)
     is_target, is_source = word_pieces(target_tokenizer), word_pieces(source_tokenizer)
@@ -140,8 +140,8 @@ def _fill_empty_rows(
 def _recut(tokenizer: PreTrainedTokenizerBase) -> dict[int, list[int]]:
     """For every WordPiece that is a whole word, the pieces that would spell it if it were not in the vocabulary.
 
-    Words of the bitext are mostly pieces of their own, so the pieces below them hardly occur in it, although unseen words are
-    made of them.
+    Most words of the bitext are single pieces, so the pieces below them hardly occur in it, although unseen words are made of
+    them.
     """
     vocabulary = tokenizer.get_vocab()
     if not isinstance(tokenizer.backend_tokenizer.model, models.WordPiece):

@@ -70,7 +70,7 @@ def _pieces_of(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str]) -> set[
 
 
 def _pieces_of_scripts(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], scripts: Collection[str]) -> set[str]:
-    """All pieces of the scripts that are asked for, and the single characters of those that the texts are written in."""
+    """All pieces of the requested scripts, and the single characters of those that the texts are written in."""
     seen = {_script(character) for character in {c for text in texts for c in text}}
     asked = {script.upper() for script in scripts}
     found, kept = set(), set()

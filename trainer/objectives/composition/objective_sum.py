@@ -18,9 +18,9 @@ ATTACHED = "training_objectives"
 class ObjectiveSum(nn.Module):
     """A weighted sum of objectives; weights may change from step to step.
 
-    Where objectives have weights of their own (`language_adversary`), the sum is attached to the student before it is wrapped
-    for distribution, so that these are in the optimizer and synchronised between processes. It stays out of the student's
-    `state_dict`: what is saved is the student alone, and loading a student does not miss it. Its own state is
+    Some objectives have trainable weights (`language_adversary`). The sum is then attached to the student before it is wrapped
+    for distribution, so the optimizer has these weights and they are synchronised between processes. The sum stays out of the
+    student's `state_dict`: a checkpoint holds the student alone, and loading it does not need the sum. The sum's state is
     `sum.state_dict()`.
 
     Args:
@@ -65,7 +65,7 @@ class ObjectiveSum(nn.Module):
 
     @property
     def has_weights(self) -> bool:
-        """Whether an objective has weights of its own."""
+        """Whether an objective has trainable weights."""
         return any(True for _ in self.parameters())
 
     def forward(
@@ -88,13 +88,13 @@ class ObjectiveSum(nn.Module):
             setattr(student, ATTACHED, self)
 
     def state_dict(self, *args: Any, destination: Any = None, prefix: str = "", keep_vars: bool = False) -> Any:
-        """The objectives' weights; nothing when the module that this is attached to is asked for its own."""
+        """The objectives' weights; nothing as part of the `state_dict` of the module that this is attached to."""
         if destination is not None:
             return destination
         return super().state_dict(*args, prefix=prefix, keep_vars=keep_vars)
 
 
 def _forget_attached(module: nn.Module, incompatible_keys: Any) -> None:
-    """A student's checkpoint lacks nothing if it lacks what was attached for training."""
+    """Weights that were attached for training do not count as missing from a student's checkpoint."""
     kept = [key for key in incompatible_keys.missing_keys if ATTACHED not in key.split(".")]
     incompatible_keys.missing_keys[:] = kept

@@ -11,7 +11,7 @@ from ...option_checks import finite_number, unknown_key
 
 @dataclass(frozen=True)
 class WeightSchedule:
-    """A weight that goes linearly from `initial` to `final` and stays there; a constant one has both alike.
+    """A weight that goes linearly from `initial` to `final` and stays there; a constant one has both equal.
 
     Args:
         initial, final: numbers of at least 0.
@@ -27,7 +27,7 @@ class WeightSchedule:
         """A schedule from a number or a mapping `{"initial": …, "final": …, "steps": …}`.
 
         Raises:
-            ValueError: naming the key, its value and what is allowed.
+            ValueError: naming the key, its value and the allowed values.
         """
         if not isinstance(value, Mapping):
             number = finite_number(value, where, "a weight is a number of at least 0, or {initial: …, final: …, steps: …}", 0.0)

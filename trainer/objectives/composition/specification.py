@@ -31,7 +31,7 @@ EMBEDDING_ADVERSARY = "embedding_adversary"
 
 @dataclass(frozen=True)
 class ObjectiveSetting:
-    """One objective as it is asked for: its weight, and its options (an instance of the objective's options class)."""
+    """The setting of one objective: its weight, and its options (an instance of the objective's options class)."""
 
     weight: WeightSchedule
     options: Any
@@ -114,7 +114,7 @@ def build_retrieval_objectives(specification: Mapping[str, Any], context: Object
 
 
 def embedding_adversary_setting(specification: Mapping[str, Any]) -> ObjectiveSetting | None:
-    """What is asked for of `embedding_adversary`, if anything."""
+    """The setting of `embedding_adversary`, or None."""
     return parse_objectives(specification).get(EMBEDDING_ADVERSARY)
 
 

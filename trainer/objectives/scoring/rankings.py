@@ -12,7 +12,7 @@ def ranking_cross_entropy(logits: torch.Tensor, wanted: torch.Tensor, excluded: 
     Args:
         logits: (queries, documents).
         wanted: (queries,) int64, position of each query's document.
-        excluded: (queries, documents) bool, documents that are no negatives of a query.
+        excluded: (queries, documents) bool, documents that are not negatives of a query.
     """
     return functional.cross_entropy(logits.masked_fill(excluded, torch.finfo(logits.dtype).min), wanted, reduction="sum")
 
