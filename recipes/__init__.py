@@ -1,1 +1,1 @@
-"""What a user runs: recipes, the data that ships, and the `optical` command."""
+"""The user's side: recipes, the data that ships, and the `optical` command."""

@@ -42,7 +42,7 @@ _Loader.add_implicit_resolver(
     re.compile(r"^[-+]?(\d[\d_]*)(\.[\d_]*)?[eE][-+]?\d+$"),
     list("-+0123456789"),
 )
-# `no` is the code of Norwegian and `on` of nobody's switch: only true and false are booleans.
+# Only true and false are booleans: `no` is the code of Norwegian.
 _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in _Loader.yaml_implicit_resolvers.items()
@@ -204,7 +204,7 @@ def build(kind: Any, value: Any, where: str) -> Any:
         try:
             return kind(**built)  # type: ignore[operator]
         except ValueError as error:
-            # Options that name their own key are not named twice.
+            # Some options' messages begin with the key already.
             raise ValueError(str(error) if str(error).startswith(f"{name}.") else f"{name}: {error}") from None
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -280,7 +280,7 @@ def _type_name(kind: Any) -> str:
 
 
 def fill_in_names(recipe: Any) -> Any:
-    """The recipe with `{name}`, `{language}` and `{paths.NAME}` in its texts replaced by its own values.
+    """The recipe with `{name}`, `{language}` and `{paths.NAME}` in its texts replaced by the recipe's values.
 
     Raises:
         ValueError: for a name that is not known, or not set.

@@ -36,7 +36,7 @@ from .commands import (
     train_teacher,
 )
 
-# One file per command; what is heavy to import stands inside their functions, so that `optical --help` answers at once.
+# One file per command; heavy imports are inside their functions, so that `optical --help` answers at once.
 _COMMANDS = (
     run,
     distill,
@@ -90,9 +90,9 @@ Teach an English retriever another language, from bitext.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command. Whatever goes wrong is one message and exit status 2, never a stack trace.
+    """Runs a command. Every error becomes one message and exit status 2, never a stack trace.
 
-    A reader of the output that ends early (`| head`) ends the command in silence, with the status of SIGPIPE.
+    If the reader of the output ends early (`| head`), the command ends silently with the status of SIGPIPE.
     """
     # Before PyTorch is imported: threads that wait for a core and spin take it from those that work (docs/speed.md).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\noptical: interrupted. Start the same command again to go on where it stopped.", file=sys.stderr)
         return 130
-    except BaseException as error:  # the last place: libraries raise many types, those in Rust some that are no Exception
+    except BaseException as error:  # the last place: libraries raise many types, and a panic in Rust is not an Exception
         if options.debug or isinstance(error, (SystemExit, GeneratorExit)):
             raise
         rank = int(os.environ.get("RANK", "0"))
@@ -129,7 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _shown(text: str) -> str:
-    """A message as a terminal may get it: it can hold what is in other people's files."""
+    """A message that is safe for a terminal: it may quote other people's files."""
     from modeling_optical.files.lines import printable
 
     return "\n".join(map(printable, text.split("\n")))
@@ -183,8 +183,8 @@ class _CommandParser(argparse.ArgumentParser):
             self._intermixed = False
 
     def _without_theft(self, words: list[str]) -> list[str]:
-        """The arguments, with those in front that an option of several values would take though they are not its own: overrides
-        (`key=value`), and runs of `optical compare`, which are there."""
+        """The arguments; first those that an option of several values would wrongly take: overrides (`key=value`), and existing
+        runs of `optical compare`."""
         several = {name for action in self._actions if action.nargs == "+" for name in action.option_strings}
         kinds = {action.dest for action in self._actions if not action.option_strings}
         first: list[str] = []

@@ -1,4 +1,4 @@
-"""What the demo shows where the user names nothing: emoji search with the quickstart's students."""
+"""The demo's default: emoji search with the quickstart's students."""
 
 from __future__ import annotations
 

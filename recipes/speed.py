@@ -29,7 +29,7 @@ _SHAPE = {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12,
 
 @dataclass(frozen=True)
 class Speed:
-    """What this machine does with a model of MiniLM's shape (6 layers, hidden size 384) and short texts, when it is quiet.
+    """Speed of this machine with a model of MiniLM's shape (6 layers, hidden size 384) and short texts, when it is quiet.
 
     Attributes:
         precision: what it computes in, and why.
@@ -118,7 +118,7 @@ def _least_seconds(work: Callable[[], None], seconds: float) -> tuple[float, boo
 
 @dataclass(frozen=True)
 class Work:
-    """What a run computes, in texts of about 16 tokens.
+    """The work of a run, in texts of about 16 tokens.
 
     Attributes:
         encoded: texts that are encoded, by all models together.

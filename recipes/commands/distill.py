@@ -52,7 +52,7 @@ def _distill(options: argparse.Namespace) -> int:
     from ..runs.recipe.evaluation import named_rivals
     from .adapt_vocabulary import column
 
-    # `--bitext FILE key=value`: what has an equals sign and is not a file is an override.
+    # `--bitext FILE key=value`: a word with an equals sign that is not a file is an override.
     overrides = [*options.overrides, *(f for f in options.bitext if "=" in f and not Path(f).exists())]
     options.bitext = [f for f in options.bitext if f not in overrides]
 
@@ -90,7 +90,7 @@ def _distill(options: argparse.Namespace) -> int:
             # The pieces of a multilingual encoder have their places; bitext shows it few of them.
             **({"learning_rate": 1e-4, "embedding_learning_rate": 0} if multilingual and not pieces else {}),
         },
-        # A start that finds texts already is not given up for bitext that nobody knows (docs/objectives.md).
+        # A start may retrieve better than a student of unknown bitext: the best weights are kept (docs/objectives.md).
         "selection": {},
         "evaluation": {
             "collections": [{"path": path} for path in options.collection],

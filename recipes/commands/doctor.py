@@ -1,4 +1,4 @@
-"""`optical doctor`: what is installed, what is missing and the command that installs it."""
+"""`optical doctor`: installed packages, missing ones and the command that installs them."""
 
 from __future__ import annotations
 

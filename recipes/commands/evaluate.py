@@ -123,7 +123,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 class _Systems:
-    """What is measured, each with its models loaded once."""
+    """The systems to measure; every model is loaded once."""
 
     def __init__(self, options: argparse.Namespace, evaluator: Evaluator):
         self._options, self._evaluator = options, evaluator

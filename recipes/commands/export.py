@@ -1,4 +1,4 @@
-"""`optical export`: a student in the format that somebody else's code loads."""
+"""`optical export`: a student in another package's format."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _index(options: argparse.Namespace) -> int:
 
 
 def _hint(teacher: str | None, options: argparse.Namespace) -> str:
-    """The command that searches the new index: a student reads its own queries, a teacher those in its language alone."""
+    """The command that searches the new index; if a teacher made the index, the user fills in a student."""
     index, model = (shlex.quote(name) for name in (options.output, options.model))
     command = f'optical search {index} "a query" --model'
     if teacher is not None:

@@ -58,7 +58,7 @@ def _confirmed() -> bool:
     """Asks on the terminal.
 
     Raises:
-        ValueError: if nobody is there to answer.
+        ValueError: if there is no terminal to ask on.
     """
     if not sys.stdin.isatty():
         raise ValueError("nothing was sent: nobody can be asked here. Look at --dry-run, then give --yes.")

@@ -67,7 +67,7 @@ def _answer(retriever: OpticalRetriever, query: str, options: argparse.Namespace
     (passages,) = retriever.search([query], k=options.k)
     if options.json:
         found = {"query": query, "passages": [vars(p) for p in passages]}
-        # Where the output is not Unicode, JSON has its own way to write every character.
+        # Where the output is not Unicode, JSON escapes the other characters.
         unicode = (sys.stdout.encoding or "").lower().startswith("utf")
         answer = json.dumps(found, ensure_ascii=not unicode)
         # JSON leaves some characters that move a terminal's cursor or turn its text as they are.

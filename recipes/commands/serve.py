@@ -54,7 +54,7 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _greeting(documents: int, options: argparse.Namespace) -> str:
-    """What the server has, how to ask it, and what comes back."""
+    """The number of documents, an example request and its response."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
         options.host, f"[{options.host}]" if ":" in options.host else options.host
     )

@@ -21,7 +21,7 @@ _VALIDATION_SHARE = 0.125  # of the training concepts: a tenth of all
 
 @dataclass
 class Annotations:
-    """What the annotations give for one language.
+    """The data of the annotations for one language.
 
     Attributes:
         bitext: training pairs from the training concepts.

@@ -75,7 +75,7 @@ class DataReport:
     questions_left_out: dict[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """What `run.json` holds: the names in words, what does not apply left out."""
+        """The content of `run.json`: the names in words, without those that do not apply."""
         values = dataclasses.asdict(self)
         return {_words(name): value for name, value in values.items() if value not in (None, {})}
 
@@ -95,7 +95,7 @@ class Data:
     """Bitext and collections of a run.
 
     Attributes:
-        train: what is trained on.
+        train: the training pairs.
         sample: training pairs in memory: `train` itself, or a part of it where it is a stream.
         held_out: pairs that are never trained on.
         collections: test collections with queries in the student's languages.
@@ -239,7 +239,7 @@ def by_language(pairs: Dataset) -> dict[str, Dataset]:
 
 
 def drawn(pairs: Dataset, count: int, seed: int) -> Dataset:
-    """So many of the pairs, at random, in their old order; with the same seed, fewer are a part of more."""
+    """A random sample of the pairs, in their old order; with the same seed, a smaller one is a subset of a larger one."""
     order = random.Random(seed).sample(range(len(pairs)), len(pairs))
     return pairs.select(sorted(order[:count]))
 

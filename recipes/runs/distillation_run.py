@@ -220,7 +220,7 @@ class Run(FolderRun[Recipe, Report]):
         return self.student_folder("prealigned") if self.recipe.student.prealign is not None else self.start_folder
 
     def _prealign(self, data: Data, vectors: TeacherOfTexts) -> None:
-        """Trains the start on text of the teacher's language with itself; systems start from what comes out."""
+        """Trains the start on text of the teacher's language with itself; all systems start from the result."""
         if self.trained_already("prealigned"):
             return
         texts = load_prealignment(self.recipe, data)
@@ -238,7 +238,7 @@ class Run(FolderRun[Recipe, Report]):
         selects = recipe.selection is not None and len(data.held_out) > 0
 
         def build() -> OpticalTrainer:
-            # A recipe names one repository, and the student is what goes there.
+            # A recipe names one repository, and only the student is pushed there.
             own = {} if name == "optical" else {"push_to_hub": False}
             arguments = self.training_arguments(name, recipe.training, objectives=recipe.objectives, **own)
             student = OpticalForDistillation.from_pretrained(start)

@@ -11,7 +11,7 @@ from ..checked_yaml import unknown_key
 
 
 def check_lora(options: dict[str, Any] | None) -> None:
-    """Refuses what PEFT does not know, before anything is computed.
+    """Rejects options that PEFT does not know, before anything is computed.
 
     Raises:
         ImportError: without PEFT. ValueError: for an unknown key, which names the nearest.

@@ -1,4 +1,4 @@
-"""Progress of a whole run: how long it will take on this machine, which stage it is in, what is left."""
+"""Progress of a whole run: how long it will take on this machine, which stage it is in, and the time left."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SAMPLE = 500
 
 
 class Progress:
-    """Says before every stage which it is, of how many, and how long the rest will take.
+    """Prints before every stage its number, its name and how long the rest will take.
 
-    What a stage took, against what was expected, corrects the stages that follow.
+    The measured times of finished stages correct the estimates of the others.
 
     Args:
         say: prints.
-        expected: stage to seconds, in the order of the run; what is done already is left out.
+        expected: stage to seconds, in the order of the run, without the finished ones.
         clock: seconds, ever growing.
     """
 
@@ -43,7 +43,7 @@ class Progress:
         self._say(f"{BUSY} this run takes about {time}." if busy else f"This run will take about {time} on this machine.")
 
     def begin(self, stage: str) -> None:
-        """Says where the run is, and what is left of it; stages that nobody expected are passed over."""
+        """Prints the stage and the time left; stages without an estimate are skipped."""
         now = self._clock()
         if self._began:
             last = next(reversed(self._began))
@@ -57,7 +57,7 @@ class Progress:
         self._say(f"[{place + 1}/{len(names)}] {stage}; about {in_words(left)} left")
 
     def _slower(self) -> float:
-        """What the stages so far took, against what was expected of them; 1 while too little is known."""
+        """Measured time over expected time of the stages so far; 1 while too little is known."""
         expected = sum(self._expected[name] for name in self._taken)
         taken = sum(self._taken.values())
         return taken / expected if expected and taken > 5 else 1.0

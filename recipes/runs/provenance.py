@@ -1,4 +1,4 @@
-"""What a run was made with."""
+"""The provenance of a run: packages, data and machine."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PACKAGES = (
 
 
 def package_versions() -> dict[str, str | None]:
-    """Versions of the packages that a result may depend on; None for what is not installed."""
+    """Versions of the packages that a result may depend on; None for packages that are not installed."""
     versions: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
@@ -44,7 +44,7 @@ def package_versions() -> dict[str, str | None]:
 
 
 def machine() -> dict[str, Any]:
-    """What a run was made on."""
+    """The machine of a run."""
     return {
         "system": platform.system(),
         "processor": platform.machine(),

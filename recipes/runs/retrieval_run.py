@@ -181,7 +181,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
 
 
 def default_epochs(examples: int, batch_size: int) -> int:
-    """One epoch, or with few examples as many as make 100 updates, but never more than 20.
+    """One epoch, or with few examples the number that gives 100 updates, at most 20.
 
     Args:
         examples: training examples.

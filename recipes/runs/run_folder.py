@@ -1,4 +1,4 @@
-"""The folder of a run: whose it is, where training goes on, and how a full disk is reported."""
+"""The folder of a run: whose it is, where training resumes, and how a full disk is reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ logger = logging.get_logger(__name__)
 RECORD = "recipe.yaml"
 """The resolved recipe of a run, in its folder."""
 RUN_RECORD = "run.json"
-"""What a run was made with; see `provenance`."""
+"""The provenance of a run; see `provenance`."""
 RECORD_HEAD = "# The recipe of this run, resolved. Written by modeling-optical.\n"
 # What may lie in the folder before the run: its lock, and what a study notes of the run.
 _BESIDE = (LOCK_FILE, "log.txt", "cell.json")
@@ -60,17 +60,17 @@ def process_state() -> PartialState:
 
 
 def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, written: Sequence[str]) -> None:
-    """Records the recipe in its folder, or refuses a folder that holds something else.
+    """Records the recipe in its folder, or rejects a folder with other content.
 
     Args:
         folder: of the run.
         recipe: as YAML.
-        begun: whether the run there has made anything; one that failed before binds nobody.
+        begun: whether the run there has made anything; if not, another recipe may replace it.
         overwrite: remove what the run there has written.
         written: names of what a run writes; nothing else is removed.
 
     Raises:
-        ValueError: if the folder holds files of somebody else, or a run of another recipe (the keys that differ are named).
+        ValueError: if the folder holds other files, or a run of another recipe (the message names the keys that differ).
     """
     record = folder / RECORD
     check_own_folder(folder)
@@ -118,7 +118,7 @@ def is_run(folder: Path) -> bool:
 
 
 def check_own_folder(folder: Path) -> None:
-    """Refuses a folder in which a run would write over files that are not its own.
+    """Rejects a folder in which a run would overwrite other files.
 
     Raises:
         ValueError: if the folder is neither empty nor a run's.
@@ -188,10 +188,9 @@ def differing_keys(there: Any, here: Any, where: str = "") -> list[str]:
 
 
 def last_complete_checkpoint(folder: Path, state: PartialState) -> str | None:
-    """The latest checkpoint that is whole; all processes ask together, and the first one looks.
+    """The latest complete checkpoint; all processes call this together, and the first one looks.
 
-    Set aside, under a name that says why, are checkpoints that were not written to their end (the trainer state comes last)
-    and those of which a file is not what was written.
+    Incomplete checkpoints (the trainer state is written last) and damaged ones are renamed, with the reason in the name.
 
     Args:
         folder: of the checkpoints.
@@ -216,7 +215,7 @@ def last_complete_checkpoint(folder: Path, state: PartialState) -> str | None:
 
 
 def checkpoints_of(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the oldest first; what was set aside is not among them."""
+    """The checkpoints in a folder, the oldest first, without the renamed ones."""
     found = folder.glob("checkpoint-*") if folder.is_dir() else ()
     return sorted(found, key=lambda checkpoint: int(checkpoint.name.rpartition("-")[2]))
 
@@ -227,7 +226,7 @@ def _last_checkpoint(folder: Path) -> Path | None:
 
 
 def _set_aside(checkpoint: Path, reason: str) -> None:
-    """Renames a checkpoint; what was set aside under that name before goes."""
+    """Renames a checkpoint; an older one with that name is deleted."""
     place = checkpoint.with_name(f"{reason}-{checkpoint.name}")
     shutil.rmtree(place, ignore_errors=True)
     checkpoint.rename(place)
@@ -259,7 +258,7 @@ def check_arguments(kind: type[TrainingArguments], training: Mapping[str, Any], 
 
 
 def _check_report_to(names: str | list[str], where: str) -> None:
-    """Refuses a logger that is not known or not installed, before hours of encoding.
+    """Rejects a logger that is not known or not installed, before hours of encoding.
 
     Raises:
         ValueError, ImportError: naming the key and the remedy.

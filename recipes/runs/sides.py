@@ -15,7 +15,7 @@ logger = logging.get_logger(__name__)
 _SAMPLE = 500
 # The teacher's language is cut into fewer pieces a word than others; German and French come to 1.6 to 2.2 times as many.
 _PIECES = 1.4
-# Words that most English sentences have, and that are no words of its neighbours.
+# Words that most English sentences have and that related languages lack.
 _ENGLISH = frozenset(
     ("the", "of", "and", "that", "with", "for", "from", "this", "which", "have", "are", "were", "they", "their")
 )

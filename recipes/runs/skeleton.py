@@ -1,4 +1,4 @@
-"""What every run does: claim its folder, go through its stages, train on from the last checkpoint, keep a record."""
+"""The steps of every run: claim its folder, go through its stages, resume from the last checkpoint, keep a record."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ ResultT = TypeVar("ResultT")
 
 
 class FolderRun(ABC, Generic[RecipeT, ResultT]):
-    """One recipe, carried out in one folder by one process or several. Started again, it skips what is done and goes on.
+    """Runs one recipe in one folder, in one process or several. A restart skips the finished parts and resumes.
 
     A subclass names its class of arguments and what it writes, and does the work.
 
@@ -63,9 +63,9 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
 
     arguments_class: ClassVar[type[ObjectiveTrainingArguments]]
     written: ClassVar[tuple[str, ...]]
-    """What a run writes in its folder, beside what every run does; `--overwrite` removes it."""
+    """Files of a run in its folder, beside those of every run; `--overwrite` removes them."""
     training_defaults: ClassVar[dict[str, Any]] = {}
-    """What training wants of the Trainer where the recipe is silent."""
+    """Defaults of the Trainer's arguments that the recipe does not set."""
 
     def __init__(self, recipe: RecipeT, *, overwrite: bool = False):
         self.recipe = recipe
@@ -119,7 +119,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         self.precision = chosen.name
 
     def prepare(self) -> None:
-        """What can fail at no cost, before the folder is claimed."""
+        """Cheap checks, before the folder is claimed."""
 
     @abstractmethod
     def work(self) -> ResultT:
@@ -127,12 +127,12 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
 
     @abstractmethod
     def again(self) -> ResultT:
-        """What a run returns that was complete before it was started."""
+        """The result of a run that was complete before it was started."""
 
     @property
     @abstractmethod
     def systems(self) -> list[str]:
-        """What is trained, in this order."""
+        """The systems to train, in this order."""
 
     @abstractmethod
     def files(self) -> dict[str, str]:
@@ -167,10 +167,10 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         return result
 
     def expect(self, expected: Callable[[Speed], Mapping[str, float]]) -> None:
-        """Says how long the run will take here, and from then on before every stage what is left.
+        """Prints how long the run will take here, and before every later stage the time left.
 
         Args:
-            expected: stage to seconds at a speed, in the order of the run; what is done already is left out.
+            expected: stage to seconds at a speed, in the order of the run, without the finished ones.
         """
         if self.state.is_main_process:
             speed = speed_of_this_machine(self.precision)

@@ -26,7 +26,7 @@ class Cell:
     """One run of the grid.
 
     Attributes:
-        stage: `reference` (what is not trained), `distil`, `causal` or `fine_tune`.
+        stage: `reference` (not trained), `distil`, `causal` or `fine_tune`.
         language: of the student; for a reference, of the queries.
         seed: of training; None for a reference.
         factors: name and value of what the sweeps vary, for this stage and those before it.
@@ -50,7 +50,7 @@ class Cell:
 
 
 def cells_of(study: Study) -> list[Cell]:
-    """All cells, references first, every distillation before what is fine-tuned from it; each once."""
+    """All cells, references first, every distillation before the fine-tuning from it; each once."""
     found: dict[str, dict[Cell, None]] = {stage: {} for stage in STAGES}
     for sweep in study.sweeps:
         for language in sweep["language"]:
@@ -210,5 +210,5 @@ def _multiply_updates(stage: Stage, values: dict[str, Any], file: Path) -> None:
 
 @lru_cache(maxsize=16)
 def _stage_values(file: Path, changed: int) -> tuple[dict[str, Any], Path]:
-    """A recipe's plain values, read once for all cells; nobody changes them in place."""
+    """A recipe's plain values, read once for all cells; never changed in place."""
     return read_values(file)

@@ -48,7 +48,7 @@ def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiP
 
     Raises:
         FileNotFoundError: without the font or the names. ImportError: without Pillow.
-        ValueError: if the font draws fewer emoji than are asked for.
+        ValueError: if the font draws fewer emoji than requested.
     """
     places = places_in(folder, "clip", "multi30k", "images")
     if folder.is_dir():

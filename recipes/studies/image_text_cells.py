@@ -39,7 +39,7 @@ def check_image_text(study: Study) -> None:
     """Checks metrics, captions and images before anything is computed.
 
     Raises:
-        ValueError, FileNotFoundError: naming what is wrong, or what is missing.
+        ValueError, FileNotFoundError: naming the wrong value or the missing file.
     """
     if study.image_text is None:
         return
@@ -58,7 +58,7 @@ def check_image_text(study: Study) -> None:
 
 
 def prepare_images(study: Study, say: Callable[[str], None]) -> None:
-    """Encodes all images once, below the study's folder; goes on where it was stopped.
+    """Encodes all images once, below the study's folder; resumes where it was stopped.
 
     Raises:
         FileNotFoundError, ValueError, OSError: for images that are missing or no images, or a full disk.
@@ -86,7 +86,7 @@ def _vectors(study: Study, source: ImageTextSource) -> ImageVectors:
 def measure_image_text(study: Study, cell: Cell) -> None:
     """Measures a cell's systems and keeps TREC runs and the values of every image beside it.
 
-    A distillation's students are tested in all languages of the study, with bitext in them or without; a reference in its own.
+    A distillation's students are tested in all languages of the study, with or without bitext; a reference in its language.
 
     Raises:
         FileNotFoundError, ValueError: for captions or a model that cannot be read.
@@ -112,7 +112,7 @@ def measure_image_text(study: Study, cell: Cell) -> None:
 
 
 class _Measured:
-    """What a cell has found so far."""
+    """The results of a cell so far."""
 
     def __init__(self, folder: Path, files: ImageFiles, vectors: ImageVectors):
         self.rows: list[pd.DataFrame] = []

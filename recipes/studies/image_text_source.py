@@ -13,7 +13,7 @@ from ..checked_yaml import substitute
 
 @dataclass
 class ImageTextSource:
-    """What is retrieved; `{paths.NAME}` may stand in every text.
+    """The images and captions to retrieve; every text may contain `{paths.NAME}`.
 
     Args:
         clip: checkpoint whose image tower encodes the images; its text tower is the teacher.
@@ -56,13 +56,13 @@ class ImageTextSource:
 
 @dataclass
 class EmojiPictures:
-    """Emoji in place of photographs, see `emoji_pictures.py`.
+    """Emoji instead of photographs, see `emoji_pictures.py`.
 
     Args:
         font: a TrueType font with colour bitmaps, such as Noto Color Emoji (`fonts-noto-color-emoji` of Debian).
         annotations: names and keywords, a line each: `{"id": "U+1F431", "en": {"name", "keywords"}, "sw": …}`, as
             recipes/quickstart has them.
-        pictures: for testing; the names of all others are learnt from.
+        pictures: number of test pictures; training uses the names of all others.
         size: of a picture's sides.
         layers: of the joint space's towers.
         training_steps: of the joint space.
@@ -82,7 +82,7 @@ class EmojiPictures:
 
 @dataclass
 class SyntheticImages:
-    """What is made in place of published images, see `synthetic/images.py`.
+    """Synthetic images instead of published ones, see `synthetic/images.py`.
 
     Args:
         pictures: for testing.

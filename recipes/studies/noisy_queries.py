@@ -35,7 +35,7 @@ Answer = Callable[[Collection, Mapping[str, str]], Found]
 
 
 def prepare_word_translations(study: Study, say: Callable[[str], None]) -> None:
-    """Learns the words that `code_switching` puts in, from each language's bitext, once for all seeds; skips what is there.
+    """Learns the words that `code_switching` puts in, from each language's bitext, once for all seeds; skips existing ones.
 
     Raises:
         FileNotFoundError, ValueError: for bitext that cannot be read, or if the folder holds words of other data.
@@ -63,7 +63,7 @@ def _translations_file(study: Study, language: str) -> Path:
 
 
 def check_same_noise(study: Study, folder: Path) -> None:
-    """Refuses a cell's folder whose values were measured with other noise than the study's.
+    """Rejects a cell's folder whose values were measured with other noise than the study's.
 
     Raises:
         ValueError: naming the folder.

@@ -22,7 +22,7 @@ Judgements = dict[str, dict[str, int]]
 
 
 def prepare_collections(study: Study, say: Callable[[str], None]) -> None:
-    """Writes every collection of the study in BEIR's layout below its folder, and the labelled pairs; skips what is there.
+    """Writes every collection of the study in BEIR's layout below its folder, and the labelled pairs; skips existing ones.
 
     Raises:
         FileNotFoundError: for a missing folder, file or language. ValueError: for what cannot be read (file and line named), or

@@ -1,4 +1,4 @@
-"""What a study's students stand beside: the untrained student, the English teacher, BM25, query translation."""
+"""Systems that a study compares its students with: the untrained student, the English teacher, BM25, query translation."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _fingerprint(collection: Collection) -> str:
 def _ceiling(
     recipe: Recipe, teacher: OpticalModel, collection: Collection, english: Collection | None, evaluator: Evaluator
 ) -> Found | str:
-    """The teacher with the same queries in its own language."""
+    """The teacher with the same queries in its language."""
     if english is None:
         return f"no parallel queries in {recipe.teacher.language!r}"
     missing = [query for query in collection.queries if query not in english.queries]

@@ -53,11 +53,11 @@ _RUNS: dict[type, Any] = {Recipe: Run, CausalRecipe: CausalRun, RetrievalRecipe:
 
 
 class StudyRun:
-    """One study in one folder. Started again, it skips what is done, goes on with what was stopped and repeats what failed.
+    """Runs one study in one folder. A restart skips finished cells, resumes stopped ones and repeats failed ones.
 
     Args:
         study: the study.
-        jobs: runs at the same time, each in a process of its own; 1: one after the other, in this process.
+        jobs: runs at the same time, each in a separate process; 1: one after the other, in this process.
     """
 
     def __init__(self, study: Study, *, jobs: int = 1):
@@ -78,17 +78,17 @@ class StudyRun:
             study.paths |= write_emoji_pictures(study.root / "emoji_pictures", others, options)
         self.cells = cells_of(study)
         self.recipes = {cell: recipe_of(study, cell) for cell in self.cells}
-        # Each job has a GPU of its own where there are several.
+        # Where there are several GPUs, each job has a different one.
         self._devices: SimpleQueue[int | None] = SimpleQueue()
         for number in range(jobs):
             self._devices.put(number % torch.cuda.device_count() if torch.cuda.device_count() > 1 else None)
 
     def __call__(self) -> int:
-        """Runs what is to do and writes the report; returns how many cells failed.
+        """Runs the pending cells and writes the report; returns how many cells failed.
 
         Raises:
-            ValueError, FileNotFoundError: before anything is computed, for what is wrong with the study or its data; also if
-                nothing ended well.
+            ValueError, FileNotFoundError: before anything is computed, for an error in the study or its data; also if no cell
+                succeeded.
         """
         self._check()
         write_text(self.places.root / "study.yaml", self.study.to_yaml())
@@ -106,7 +106,7 @@ class StudyRun:
         return sum(self._state(cell) == "failed" for cell in self.cells)
 
     def plan(self) -> str:
-        """What the study consists of, how much of it is done, and how long the rest will take as far as that is known."""
+        """The parts of the study, how much of it is done, and how long the rest will take as far as that is known."""
         lines = [f"Study {self.study.name}, profile {self.study.profile}, in {self.places.root}", f"  {self.study.question}"]
         left: list[float | None] = []
         for stage in STAGES:
@@ -131,7 +131,7 @@ class StudyRun:
         return "\n".join(lines)
 
     def _check(self) -> None:
-        """Everything that can be told before hours have gone by."""
+        """Checks everything that can be checked before hours of work."""
         check_report(self.study)
         check_image_text(self.study)
         for cell, recipe in self.recipes.items():
@@ -230,7 +230,7 @@ class StudyRun:
 
 
 def carry_out(study: Study, cell: Cell) -> None:
-    """Runs one cell in this process; what becomes of it stands in its `cell.json`."""
+    """Runs one cell in this process; its outcome is in its `cell.json`."""
     places, began = Places(study.root), time.monotonic()
     folder = places.cell(cell)
     try:
@@ -263,7 +263,7 @@ def read_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
     """The study whose folder it is, as it was last started, with `key=value` overrides laid over it.
 
     Raises:
-        FileNotFoundError: if it is no study's folder.
+        FileNotFoundError: if it is not a study's folder.
     """
     file = folder / "study.yaml"
     if not file.is_file():

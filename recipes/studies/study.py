@@ -58,7 +58,7 @@ class StudiedLanguage:
 
 @dataclass
 class References:
-    """What the students stand beside.
+    """Systems that the students are compared with.
 
     Args:
         bm25: BM25 of the given queries on the documents (extra `bm25`).
@@ -82,11 +82,11 @@ class PreparedCollection:
 
     Args:
         documents: the collection with documents, judgements, and queries in `language`.
-        sentences: in place of `documents`: bitext in each studied language, whose texts search for the ones that they
-            translate. Training pairs that repeat them are dropped, as those that repeat any test text.
+        sentences: instead of `documents`: bitext in each studied language, whose texts search for the ones that they translate.
+            Training pairs that repeat them are dropped, as those that repeat any test text.
         max_queries, max_documents: of `sentences`: how many are queries, and how many are searched.
         language: of the queries in `documents`; `en` where the same queries are read in the studied languages.
-        queries: where the queries of each language are, under the same ids; null: in `documents`. `{language}` may stand in it.
+        queries: where the queries of each language are, under the same ids; null: in `documents`. May contain `{language}`.
         labelled_split: the split of `documents` whose judgements give labelled pairs.
         labelled_share: without such a split, the share of the documents whose queries give them; those queries are not tested.
             0: the collection is for testing only.
@@ -134,7 +134,7 @@ class StudiedNoise:
     Args:
         levels: kind of noise to its levels, the lowest first; see `recipes.studies.query_noise`.
         seed: decides what happens to which query; the same for all systems and seeds of training.
-        max_queries: noise is measured on so many queries of a collection at most, drawn by their ids; null: on all.
+        max_queries: the most queries of a collection that noise is measured on, drawn by their ids; null: all.
     """
 
     levels: dict[str, list[float]]
@@ -160,30 +160,30 @@ class Study:
         question: what it answers, in one sentence.
         report: which report is written: `adversarial`, `domain`, `domains`, `image_text`, `low_resource`, `ranking` or
             `variance`.
-        output: its folder; `{name}` and `{profile}` may stand in it.
+        output: its folder; it may contain `{name}` and `{profile}`.
         paths: names for what differs from machine to machine; `{paths.NAME}` in any text of the study and its recipes.
         metrics: names of `ir_measures`; `accuracy` for multiple-choice questions; with `image_text`, of its metrics. The first
             one decides.
-        languages: code to what it is.
+        languages: code to description.
         seeds: of training, one run each.
         sweeps: each a mapping of `language` and the stages' factors to lists of values; all combinations in one are run, and
-            what several have in common is run once.
+            those that several share are run once.
         distil: the distillation.
         causal: the distillation of a causal language model that answers the same questions by likelihood; null: none. Its
             systems are called `causal_NAME`.
         fine_tune: fine-tuning on labelled pairs of each prepared collection, starting from the systems of `fine_tuned`.
         fine_tuned: which systems of the distillation are fine-tuned.
         systems: system of the distillation to the name that the report shows, in its order.
-        collections: name to what is prepared; recipes find it as `{paths.prepared}/NAME`.
-        image_text: test on images and their captions, with students of CLIP's text tower; takes the place of test collections.
-        references: what is measured beside the students.
+        collections: name to the collection to prepare; recipes find it as `{paths.prepared}/NAME`.
+        image_text: test on images and their captions, with students of CLIP's text tower; replaces test collections.
+        references: systems that the students are compared with.
         query_noise: noise in the test queries that students and references are measured with, too.
         limits: what the answer does not show, a sentence each, for the report.
         would_change: what would change the answer, a sentence each, for the end of the report.
         synthetic_data: make a tiny teacher, bitext and collections, and point `paths` to them.
         emoji_pictures: draw emoji, write their names as captions, train a small joint space, and point `paths` to them.
         synthetic_images: make pictures, captions and a tiny CLIP, and point `paths` to them.
-        keep_models: keep the weights of all students; else they go when no run needs them any more.
+        keep_models: keep the weights of all students; else they are deleted when no run needs them.
         report_options: of the report, see its module.
         folder: where its file lies; paths of recipes count from there. Set by `load_study`, as the next two.
         file: its file's name.

@@ -77,7 +77,7 @@ class CausalRecipe(RunRecipe):
 
     @property
     def systems(self) -> list[str]:
-        """What is trained: the baselines, then `optical`."""
+        """The systems to train: the baselines, then `optical`."""
         return [*self.baselines, "optical"]
 
     @property

@@ -1,4 +1,4 @@
-"""What a recipe says of its bitext."""
+"""The bitext of a recipe."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class DataRecipe:
         annotations: names of emoji instead of, or beside, `bitext`.
         held_out: share of the pairs kept for validation, by document where documents are known.
         max_held_out: the most held-out pairs.
-        max_training_pairs: train on at most this many pairs, drawn at random by the recipe's seed (fewer are a part of more);
-            null takes all. The held-out pairs stay the same.
+        max_training_pairs: train on at most this many pairs, drawn at random by the recipe's seed (a smaller draw is a subset
+            of a larger one); null takes all. The held-out pairs stay the same.
         mixture: train on a fixed number of pairs, drawn from groups of sources (`group` of a source) by shares; null takes
             them as they are.
         max_length_ratio: pairs whose lengths in characters differ more are dropped.
@@ -64,7 +64,7 @@ class DataRecipe:
         code_switching: pairs of a text and the same text with some words translated, added to the training pairs; the table of
             translations is learnt from these. Null adds none.
         temperature: with several languages, language l is seen with a share of `n_l^(1/temperature)`; 1 changes nothing.
-        streaming: read the bitext while training goes on, for what is larger than memory; needs `training.max_steps` and
+        streaming: read the bitext while training goes on, if it is larger than memory; needs `training.max_steps` and
             `teacher.live`. Null reads it into memory.
     """
 
@@ -87,7 +87,7 @@ class DataRecipe:
     streaming: StreamingOptions | None = None
 
     def __post_init__(self) -> None:
-        # Checked by what takes them, so that a wrong value is told when the recipe is read.
+        # Checked by the classes that take them, so that a wrong value fails when the recipe is read.
         Cleaning(self.max_length_ratio, self.max_characters, self.script_share)
         check_temperature(self.temperature)
         if self.max_training_pairs is not None and self.max_training_pairs < 1:
@@ -113,7 +113,7 @@ class DataRecipe:
             self.annotations.path = beside(folder, self.annotations.path)
 
     def choose_sources(self) -> None:
-        """Leaves the sources of the languages and groups that are asked for.
+        """Keeps the sources of the requested languages and groups.
 
         Raises:
             ValueError: for a language or a group without a source.

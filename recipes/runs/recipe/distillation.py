@@ -25,18 +25,18 @@ from .run import CheckpointRecipe, RunRecipe, beside, check_names
 
 @dataclass
 class TeacherRecipe(CheckpointRecipe):
-    """The frozen teacher; also how it is read, see `CheckpointRecipe`.
+    """The frozen teacher, and how it is loaded (see `CheckpointRecipe`).
 
     Args:
         model: folder, Hub id, or `package:NAME/PATH`.
         recipe: a recipe of `optical train-teacher` that makes the teacher before the student, once for all students that name
             it: its `output` is its own, its `paths` are those of this recipe. Then `model` is left out.
-        language: what it is good in; also the language of the ceiling's queries.
+        language: that it encodes well; also the language of the ceiling's queries.
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
         live: compute its vectors in every step instead of the cache.
-        license: of the teacher, for the model card; null reads it from the teacher's own card.
-        config: values of `OpticalConfig` (query_length, query_prompt …) instead of its own.
+        license: of the teacher, for the model card; null reads it from the teacher's card.
+        config: values of `OpticalConfig` (query_length, query_prompt …) instead of the checkpoint's.
     """
 
     model: str = ""
@@ -59,7 +59,7 @@ class PrealignmentRecipe:
 
     Args:
         texts: where the texts are (`target` is not used); empty takes the teacher's side of the bitext.
-        max_texts: so many at most, drawn at random; null takes all.
+        max_texts: the most texts, drawn at random; null takes all.
         shortened: short texts that are cut from them and added; null adds none.
         objectives: as of the recipe.
         training: arguments that differ from the recipe's `training`.
@@ -80,7 +80,7 @@ class StudentRecipe(CheckpointRecipe):
         start: `teacher` (a copy of it), or folder or Hub id of a backbone or student.
         config: values of `OpticalConfig` (embedding_dim, query_length, scored_query_tokens …).
         vocabulary: how its vocabulary is adapted to the language; null keeps it.
-        dropout: takes the place of the backbone's dropout while training; null keeps it.
+        dropout: replaces the backbone's dropout while training; null keeps it.
         prealign: learn the teacher's space from text in the teacher's language first; null goes to the bitext at once.
         max_length: tokens per text of the bitext, on both sides.
         max_document_length: the same for texts that are learnt as documents; null takes each model's document length.
@@ -156,7 +156,7 @@ class Recipe(RunRecipe):
         return self.languages if self.evaluation.languages is None else self.evaluation.languages
 
     def baseline(self, name: str) -> Recipe:
-        """The recipe of a baseline: this one with some keys changed, and no baselines of its own."""
+        """The recipe of a baseline: this one with some keys changed, without baselines."""
         values = self.to_dict()
         changes = values.pop("baselines")[name]
         allowed = ("objectives", "transport", "training")

@@ -1,4 +1,4 @@
-"""What a recipe says of its evaluation."""
+"""The evaluation of a recipe."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ REFERENCES = {
     "structured_queries": "BM25 with a table of translations learnt from the training pairs",
     "fused": "structured_queries and the student, fused by reciprocal rank",
 }
-"""What needs no other model, and what it is."""
+"""The systems that need no other model, with a description."""
 SCORINGS = ("pooled", "maxsim")
 """How a rival compares texts."""
 RESERVED = ("floor", "start", "prealigned", "optical", "ceiling", "translation", *REFERENCES)
@@ -31,7 +31,7 @@ class CollectionSource:
 
     Args:
         path: folder or Hub id.
-        format: name of the layout, where the files do not tell.
+        format: name of the layout, if it cannot be detected.
         split: which queries and judgements (none: the layout's own choice).
         revision: of the Hub data set.
         corpus_revision: of the Hub data set with the documents, where that is another one.
@@ -73,7 +73,7 @@ class CollectionSource:
 
 
 def check_distinct(collections: Sequence[Collection]) -> None:
-    """Refuses collections whose results and run files could not be told apart, on a system that takes `A` for `a`, too.
+    """Rejects collections whose results and run files would share a name, also on a file system that ignores case.
 
     Raises:
         ValueError: naming both.
@@ -94,12 +94,12 @@ class QuestionSource:
 
     Args:
         path: folder or Hub id.
-        format: name of the layout, where the files do not tell.
-        split: of the questions (none: the layout's own choice).
+        format: name of the layout, if it cannot be detected.
+        split: of the questions (none: the layout's default).
         revision: of the Hub data set.
         documents, topic: for questions made from documents: which ones, and what they are about.
-        languages: those of the tested languages that are tested on them; null: all.
-        max_questions: so many at most, drawn by their ids, the same in every language.
+        languages: the tested languages that these questions are for; null: all.
+        max_questions: the most questions, drawn by their ids, the same in every language.
     """
 
     path: str
@@ -150,14 +150,14 @@ class ChoiceHeadRecipe:
 
 @dataclass
 class RivalRecipe(CheckpointRecipe):
-    """A model that one could use instead of the student; also how it is read, see `CheckpointRecipe`.
+    """A model that one could use instead of the student, and how it is loaded (see `CheckpointRecipe`).
 
     Args:
         model: folder, Hub id or `package:NAME/PATH`.
         scoring: `pooled` (one vector per text) or `maxsim` (its token vectors).
         pooling: of a plain encoder whose files do not say: `mean` or `cls`.
-        query_prompt, document_prompt: what stands before its texts; null: what its files say.
-        max_length: tokens of a query or document; null: of a document as it says, and as many of a query.
+        query_prompt, document_prompt: text before its queries and documents; null: as its files say.
+        max_length: tokens of a query or document; null: its document length, also for queries.
     """
 
     model: str = ""
@@ -187,17 +187,16 @@ class RivalRecipe(CheckpointRecipe):
 
 @dataclass
 class EvaluationRecipe:
-    """What is measured.
+    """The evaluation.
 
     Args:
-        languages: those that are tested; null: the student's. With languages that it has no bitext in, it shows what training
-            does to them.
+        languages: the tested languages; null: the student's. Languages without bitext show the effect of training on them.
         collections: test collections with queries in the tested languages.
         questions: multiple-choice questions in the student's language, answered by late interaction.
         question_length: tokens of the longest question; null takes each model's query length.
         choice_head: how the choice head is learned; null: plain normalised MaxSim, zero-shot.
         rivals: name to a model that one could use instead of the student, measured beside it.
-        references: what is measured beside it and needs no other model: `bm25`, `structured_queries` (BM25 with a table of
+        references: systems measured beside it that need no other model: `bm25`, `structured_queries` (BM25 with a table of
             translations that is learnt from the training pairs) and `fused` (that and the student, by reciprocal rank).
         metrics: names of `ir_measures`; all are in results.json, the first three in the printed table.
         batch_size: texts per batch when encoding.
@@ -237,7 +236,7 @@ def named_rivals(given: Sequence[str]) -> dict[str, RivalRecipe]:
     """Rivals as a command line gives them: `MODEL`, `NAME=MODEL`, or `NAME={key: value}` with the keys of `RivalRecipe`.
 
     Raises:
-        ValueError: naming what was given.
+        ValueError: naming the argument.
     """
     found: dict[str, RivalRecipe] = {}
     for item in given:

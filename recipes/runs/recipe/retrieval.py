@@ -20,7 +20,7 @@ class RetrieverRecipe(CheckpointRecipe):
     Args:
         start: folder, Hub id or `package:NAME/PATH` of a backbone, a retriever or a student.
         config: values of `OpticalConfig` (embedding_dim, query_length, document_length, query_marker …).
-        dropout: takes the place of the backbone's dropout while training; null keeps it.
+        dropout: replaces the backbone's dropout while training; null keeps it.
     """
 
     start: str = ""
@@ -41,7 +41,7 @@ class DocumentsRecipe(CheckpointRecipe):
 
 @dataclass
 class LabelledDataRecipe:
-    """What is trained on.
+    """The training data.
 
     Args:
         train: where the labelled queries come from.
@@ -66,10 +66,10 @@ class RetrievalRecipe(RunRecipe):
         language: of the queries, and of the evaluation's.
         license: that the retriever is published under; null where it is not chosen yet.
         model, data, evaluation: see their classes.
-        documents: what encodes the documents, frozen; null: the model itself, which learns to.
+        documents: frozen encoder of the documents; null: the model itself, which learns to encode them.
         objectives: `contrastive` and `distillation`, as `RetrievalTrainingArguments` takes them.
-        training: arguments of `RetrievalTrainingArguments`. Without num_train_epochs and max_steps: one epoch, or as many as
-            make 100 updates, but not more than 20.
+        training: arguments of `RetrievalTrainingArguments`. Without num_train_epochs and max_steps: one epoch, or with few
+            examples the number that gives 100 updates, at most 20.
     """
 
     other_kinds: ClassVar[dict[str, str]] = dict.fromkeys(

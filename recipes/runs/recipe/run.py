@@ -1,4 +1,4 @@
-"""What every recipe of a run has, and how it names a model."""
+"""The keys of every recipe of a run, and how a recipe names a model."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{port}{number}" for port in ("COM", 
 
 
 def check_names(baselines: Mapping[str, Any]) -> None:
-    """Refuses names that no folder may have on some system, or that a folder or a table could not tell apart: macOS and
+    """Rejects names that no folder may have on some system, or that a folder or a table could not tell apart: macOS and
     Windows do not tell `A` from `a`.
 
     Raises:

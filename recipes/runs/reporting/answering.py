@@ -21,8 +21,7 @@ logger = logging.get_logger(__name__)
 class QuestionAnswerer:
     """Lets systems answer the questions of a recipe and keeps their answers.
 
-    Choices are read by the system itself where they are in the student's language, and by the teacher where they are in its
-    own.
+    The system encodes choices in the student's language, the teacher those in the teacher's language.
 
     Args:
         recipe: the recipe.
@@ -54,7 +53,7 @@ class QuestionAnswerer:
         return [row for questions in self.questions for row in self._rows(self._answer(system, model, questions))]
 
     def ceilings(self) -> list[ResultRow]:
-        """The teacher's answers to the same questions in English; what has no English questions is left out, with a warning."""
+        """The teacher's answers to the same questions in English; a set without English ones is left out, with a warning."""
         rows = []
         for source in self.recipe.evaluation.questions:
             for language in source.of(self.recipe.tested_languages):

@@ -1,4 +1,4 @@
-"""What the card of a run's student says: made from, licences, cost, recipe."""
+"""The content of the card of a run's student: sources, licences, cost, recipe."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def student_card(
 
 
 def _in_words(recipe: Recipe, training_log: Sequence[dict[str, Any]]) -> list[str]:
-    """What the training saw and what its weights are, for readers who know no option of ours."""
+    """The training data and the origin of the weights, for readers who do not know our options."""
     notes = []
     epochs = max((entry["epoch"] for entry in training_log if "epoch" in entry), default=0.0)
     if 0 < epochs < 0.95:
@@ -138,7 +138,7 @@ def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
 
 
 def recipe_of_card(recipe: Recipe) -> str:
-    """What differs from the defaults, as YAML that `optical run` takes; folders of this machine are left out."""
+    """The settings that differ from the defaults, as YAML that `optical run` takes; folders of this machine are left out."""
     values = _differing(recipe)
     for key in ("output", "paths"):
         values.pop(key, None)
@@ -184,7 +184,7 @@ def _cost(recipe: Recipe, record: dict[str, Any], training_log: Sequence[dict[st
 
 
 def _model(role: str, name: str, revision: str | None, licence: str | None) -> CardInput:
-    """A model with its revision (or its package's version) and the licence that its own card names."""
+    """A model with its revision (or its package's version) and the licence that its card names."""
     on_hub = is_hub_id(name)
     try:
         path = resolve_model_path(name)

@@ -40,7 +40,7 @@ def differs(recipe: Recipe, record: dict[str, Any]) -> bool:
 
 
 def results_of(folder: Path) -> list[ResultRow]:
-    """The results of a run and those that were added to its card; an added one takes the place of the run's own."""
+    """The results of a run and those that were added to its card; an added one replaces the run's."""
     added = read_results(folder / ADDED_RESULTS) if (folder / ADDED_RESULTS).is_file() else []
     return merged_rows(read_results(folder / "results.json"), added)
 

@@ -55,7 +55,7 @@ class Report:
     verdict: list[str] = field(default_factory=list)
 
     def finish(self, recipe: Recipe, folder: Path, record: dict[str, Any]) -> str:
-        """Writes report and card once the run's record is complete; returns what the user is told."""
+        """Writes report and card once the run's record is complete; returns the text to print."""
         student = student_of(folder, "optical")
         drawn = [f"![{title}](student/{file})" for file, title in PICTURES.items() if (student / file).is_file()]
         title = f"# {recipe.name}, {recipe.language}"

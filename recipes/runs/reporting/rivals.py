@@ -1,4 +1,4 @@
-"""What one could use instead of the student."""
+"""Models that one could use instead of the student."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def measure_rivals(
     Args:
         evaluator: takes the runs.
         evaluation: the recipe's part.
-        collections: what is searched.
+        collections: the collections to search.
         device: where the rivals run.
-        pairs: training pairs, of which the table of translations is learnt.
-        student_runs: collection and language to what the student found, for `fused`.
+        pairs: training pairs, from which the table of translations is learnt.
+        student_runs: collection and language to the student's run, for `fused`.
     """
     collections = list(collections)
     for name, rival in evaluation.rivals.items():

@@ -1,4 +1,4 @@
-"""What a run says at its end: how good the student is, in sentences, and which commands come next."""
+"""The summary at the end of a run: how good the student is, in sentences, and which commands come next."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def verdicts(evaluator: Evaluator, metric: str, rivals: Iterable[str], student: 
 
     Args:
         evaluator: with the values of all systems.
-        metric: by which they are compared.
+        metric: for the comparison.
         rivals: names of the systems that one could use instead of the student.
         student: its name.
     """

@@ -152,7 +152,7 @@ def _show_comparisons(document: ReportDocument, panels: Sequence[NoisyPanel], te
 
 
 def _counted(tests: Sequence[Row], what: str) -> tuple[int, int, int]:
-    """How many differences are above and below 0 beyond chance, and how many tests there are."""
+    """The numbers of differences significantly above and significantly below 0, and of tests."""
     clear = [row[what] for row in tests if is_significant(row[f"p_{what}_holm"])]
     return sum(mean > 0 for mean in clear), sum(mean < 0 for mean in clear), sum(row[what] is not None for row in tests)
 
@@ -187,7 +187,7 @@ def _show_non_inferiority(document: ReportDocument, panels: Sequence[NoisyPanel]
 
 
 def _show_drops(document: ReportDocument, panels: Sequence[NoisyPanel]) -> None:
-    """What each level costs, over the kinds of noise that count."""
+    """The loss by each level, over the kinds of noise that count."""
     levels = range(max((len(levels) for levels in panels[0].levels.values()), default=0))
     rows = [
         {"collection": panel.label, "system": system} | {f"level_{place + 1}": one for place, one in enumerate(drops)}

@@ -1,4 +1,4 @@
-"""What a table of clean and noisy queries says: means over languages, drops, and adversarial against plain training."""
+"""Statistics of clean and noisy queries: means over languages, drops, and adversarial against plain training."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 @dataclass
 class AdversarialOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: plain training.
@@ -78,7 +78,7 @@ class NoisyPanel(Panel):
 
     @cached_property
     def noise(self) -> pd.DataFrame:
-        """What each noise changed, a row per language, kind and level; means over the seeds."""
+        """The change by each noise, a row per language, kind and level; means over the seeds."""
         counts = selected(self.results.noise, collection=self.collection["collection"])
         counts = counts[(counts["student"] == ALL_LANGUAGES) == self.pooled]
         numbers = ["queries", "applicable", "changed", "seen", "units"]
@@ -111,7 +111,7 @@ class NoisyPanel(Panel):
         return self._under(system, conditions)
 
     def drop(self, system: str, *, place: int | None = None) -> Tables:
-        """What noise costs: clean less noisy."""
+        """The loss by noise: clean less noisy."""
         return less(self.clean(system), self.noisy(system, place=place))
 
     def _under(self, system: str, conditions: Mapping[str, Sequence[tuple[str, float]]]) -> Tables:
@@ -128,8 +128,8 @@ class NoisyPanel(Panel):
         return over_languages({language: [table] for language, table in tables.items()}, mean, one_training=self.pooled)
 
     def rivals(self, arm: str) -> dict[str, str]:
-        """The plain training with as many `updates` as an arm, and the one with as many `passes`, as far as there are; the
-        training that has as many of `both`, where that is one."""
+        """The plain training with the same number of `updates` as an arm, and the one with the same number of `passes`, where
+        they exist; `both` where one training matches both."""
         found = {}
         for equal in ("updates", "passes"):
             own = self._costs.get(arm, {}).get(equal)
@@ -161,7 +161,7 @@ def arm_tests(panels: Sequence[NoisyPanel]) -> list[Row]:
 
     Returns:
         Rows with the differences on clean queries (`clean`, tested for non-inferiority), on noisy ones (`noisy`; None where no
-        noise counts) and of what noise costs (`drop`; below 0 the arm loses less); their tests after Holm's correction over all
+        noise counts) and in the loss by noise (`drop`; below 0 the arm loses less). Their tests have Holm's correction over all
         of a kind, that of `clean` only over the languages that must not be harmed (`high`).
     """
     rows = [

@@ -1,4 +1,4 @@
-"""What bitext of each of several domains does, at one total: retrieval inside the domain and outside of it, multiple choice."""
+"""Effects of bitext of several domains, at one total: retrieval inside the domain and outside of it, multiple choice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _UNANSWERED = "The runs do not answer the question: no student was measured insi
 
 @dataclass
 class DomainsOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that the question is about.
@@ -87,7 +87,7 @@ def report_domains(results: StudyResults, options: DomainsOptions, document: Rep
 
 
 def _gains(panel: _Domains, system: str) -> list[Row]:
-    """What training gives over the start, inside the domain, outside of it, and the one less the other: means over domains."""
+    """The gain of training over the start, inside the domain, outside of it, and the one less the other: means over domains."""
     samples: dict[str, list[np.ndarray]] = {"inside": [], "outside": []}
     means: dict[str, list[float]] = {"inside": [], "outside": []}
     for one, domain in enumerate(panel.domains):

@@ -30,7 +30,7 @@ _NO_SHARE = -1.0
 
 @dataclass
 class DomainOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that the question is about.
@@ -136,7 +136,7 @@ def _describe(document: ReportDocument, questions: _Questions) -> None:
 
 
 def _gains(questions: _Questions, system: str) -> list[Row]:
-    """What the high share gives over the low one, mean over languages: in the domain, out of it, and the one less the other."""
+    """The gain of the high share over the low one, mean over languages: in the domain, out of it, and their difference."""
     rows: list[Row] = []
     samples: list[np.ndarray] = []
     for place, side in enumerate(_SIDES):

@@ -1,4 +1,4 @@
-"""What a report of images and captions computes: settings of languages with bitext, values and intervals over them."""
+"""Statistics of a report on images and captions: settings of languages with bitext, values and intervals over them."""
 
 from __future__ import annotations
 

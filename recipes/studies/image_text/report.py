@@ -31,7 +31,7 @@ _PAIRED = ["collection", "bitext", "language", "against", "difference", "wins", 
 
 @dataclass
 class ImageTextOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that the question is about.

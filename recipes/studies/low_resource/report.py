@@ -27,7 +27,7 @@ _UNANSWERED = "The runs that ended well do not answer the question."
 
 @dataclass
 class LowResourceOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that the question is about.
@@ -242,7 +242,7 @@ def _curves(document: ReportDocument, grids: Sequence[Grid], options: LowResourc
 
         def draw(axis: Axes, grid: Grid, data: pd.DataFrame = data) -> None:
             own = data[data["panel"] == grid.label]
-            # None of either stands at the left end of the logarithmic axis.
+            # A size of 0 is at the left end of the logarithmic axis.
             draw_lines(axis, own, "place", {system: grid.shown(system) for system in ["floor", *grid.systems]})
             ticks = np.array(sorted(own["x"].unique()))
             axis.set_xticks(np.log10(1 + ticks), [f"{tick:,.0f}" for tick in ticks], fontsize=7)
@@ -254,7 +254,7 @@ def _curves(document: ReportDocument, grids: Sequence[Grid], options: LowResourc
 
 
 def _points(grid: Grid, factor: str, fixed: str) -> Iterable[Row]:
-    """The curves over bitext at so many labelled pairs, or over labelled pairs at so much bitext (the floor: at none)."""
+    """The curves over bitext at `fixed` labelled pairs, or over labelled pairs at `fixed` bitext (the floor: at none)."""
     for system in ["floor", *grid.systems]:
         other = "pairs" if factor == "bitext" else "bitext"
         at = NONE if system == "floor" and other == "bitext" else fixed

@@ -53,7 +53,7 @@ _LAYOUTS: dict[str, tuple[tuple[str, str, str, str], ...]] = {
         ("     ู", "  ฎฑธํ๊ณฯญฐ", "ฤฆฏโฌ็๋ษศซ ฅ", "   ฉฮฺ์ ฒฬฦ"),
     ),
 }
-# By script, for languages without a layout of their own here.
+# By script, for languages without a layout above.
 _OF_SCRIPT = {
     "Latin": "en",
     "Cyrillic": "ru",

@@ -72,15 +72,15 @@ def add_noise(
     Args:
         queries: query id to text.
         kind: one of `KINDS`.
-        level: share of a text's units that are changed: of its letters (`typos`), of the words that have case, a diacritic or
-            a translation, of its windows of three words (`word_order`), of its spaces (`spaces`). A query has its share on
-            average, for it is rounded at random; a higher level changes all that a lower one does.
+        level: share of a text's units that are changed: of its letters (`typos`), of the words that have case, a diacritic or a
+            translation, of its windows of three words (`word_order`), of its spaces (`spaces`). Counts are rounded at random,
+            so a query has its share on average; a higher level includes the changes of a lower one.
         language: code of the queries' language: its keyboard, its capitals.
-        translations: for `code_switching`: word in small letters to the word that takes its place.
-        seed: with the kind and a query's id, decides what happens to the query, on every machine alike.
+        translations: for `code_switching`: lower-case word to its replacement.
+        seed: with the kind and a query's id, decides the query's noise, the same on every machine.
 
     Raises:
-        ValueError: for an unknown kind, a level that is no share, or `code_switching` without translations.
+        ValueError: for an unknown kind, a level that is not a share, or `code_switching` without translations.
 
     Example:
 

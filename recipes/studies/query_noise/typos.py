@@ -17,20 +17,21 @@ _EDITS = ("substitute", "insert", "delete", "transpose")
 
 
 def with_typos(text: str, level: float, generator: random.Random, language: str) -> tuple[str, int]:
-    """A text with so many of its letters mistyped.
+    """A text with a share of its letters mistyped.
 
     Args:
         text: the text.
         level: share of the letters (grapheme clusters that begin with a letter).
-        generator: of what is random.
+        generator: of random numbers.
         language: whose keyboard is used.
 
     Returns:
         The text, and how many letters it has.
 
-    Each slip is, with the same chance, a key beside the right one, the key beside it hit as well, a letter left out, or
-    one that comes after the next. Letters on no known keyboard (Han, Hangul …) are doubled, left out or exchanged. Whole
-    clusters are moved and left out, and a letter takes the place of a letter, a vowel sign that of a vowel sign.
+    Each typo is, with the same probability, a neighbouring key instead of the right one, a neighbouring key hit as well, a
+    letter left out, or a letter swapped with the next one. Letters on no known keyboard (Han, Hangul …) are doubled, left out
+    or exchanged. Whole clusters are moved and left out, and a letter takes the place of a letter, a vowel sign that of a vowel
+    sign.
     """
     clusters = _CLUSTER.findall(text)
     letters = [place for place, cluster in enumerate(clusters) if _LETTER.match(cluster)]

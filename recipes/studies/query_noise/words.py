@@ -13,7 +13,7 @@ _CASED = regex.compile(r"[\p{Lu}\p{Ll}\p{Lt}]")
 _ENDS = regex.compile(r"^([\p{P}\s]*)(.*?)([\p{P}\s]*)$", regex.DOTALL)
 _GAP = regex.compile(r"(?<=[\p{L}\p{M}\p{N}])\s+(?=[\p{L}\p{M}\p{N}])")
 _WINDOW = 3
-# Letters whose stroke or dot is no mark to Unicode, and that are written without it all the same.
+# Letters whose stroke or dot is not a mark in Unicode, but which people also write without it.
 _UNDECOMPOSED = str.maketrans("łŁđĐøØıħĦ", "lLdDoOihH")
 _DOTTED = ("tr", "az")
 
@@ -47,11 +47,11 @@ def without_diacritics(text: str, level: float, generator: random.Random, langua
     Returns:
         The text, and how many of its words have such a mark.
 
-    What is taken off after canonical decomposition is told by the combining class: accents, cedillas, horns (Latin, Greek,
-    Cyrillic), the vowel points and hamzas of Arabic and the points of Hebrew, and in Devanagari and its relatives the nukta.
-    Vowel signs, viramas, tone marks of Thai and the voicing of Kana are no diacritics: without them it is another word.
-    So in Marathi, which has few nuktas (ऱ), this noise has little to change. Russian й stays, a letter of its own. Of what
-    Unicode does not decompose, ł, đ, ø, ı and ħ lose their stroke or dot.
+    After canonical decomposition, the combining class decides which marks go: accents, cedillas, horns (Latin, Greek,
+    Cyrillic), the vowel points and hamzas of Arabic, the points of Hebrew, and the nukta of Devanagari and its relatives. Vowel
+    signs, viramas, tone marks of Thai and the voicing of Kana stay: without them it is another word. So in Marathi, which has
+    few nuktas (ऱ), this noise has little to change. Russian й stays: it is a separate letter. Of the letters that Unicode does
+    not decompose, ł, đ, ø, ı and ħ lose their stroke or dot.
     """
 
     def bare(word: str) -> str | None:

@@ -28,7 +28,7 @@ _TESTS = ["panel", "system", "language", "difference", "low", "high", "queries",
 
 @dataclass
 class RankingOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that is compared with every other.

@@ -27,7 +27,7 @@ class ReportDocument:
         title: first line.
 
     Attributes:
-        gaps: what was to be there and is not, a line each.
+        gaps: planned results that are missing, a line each.
         would_change: what would change the answer, a line each, beside what the study names.
     """
 
@@ -79,8 +79,8 @@ class ReportDocument:
         Args:
             name: of its files in `tables/`.
             caption: a line above it.
-            rows: what it is about.
-            shown: its columns as they are read, heading to what stands below it; or the texts.
+            rows: its data.
+            shown: its columns as text, heading to cell format; or the texts.
             numbers: those of the rows' columns that the CSV has; all if empty; or the CSV's table.
             ends: see `numbers_of`.
         """
@@ -116,7 +116,7 @@ class ReportDocument:
         Args:
             name: of its files in `figures/`.
             caption: the line below it.
-            data: what is drawn, for the CSV.
+            data: the drawn values, for the CSV.
             panels, draw, labels: see `save_figure`.
         """
         place = f"figures/{name}"

@@ -41,7 +41,7 @@ class Estimate:
     """A value with its 95 % interval over seeds and queries; false if there is no value.
 
     Attributes:
-        value: NaN for what was not measured.
+        value: NaN if not measured.
         interval: None for a single query.
         seeds, queries: how many.
     """
@@ -79,14 +79,14 @@ class Estimate:
 
 
 NOTHING = Estimate()
-"""What was not measured."""
+"""A value that was not measured."""
 
 
 def table_of(rows: pd.DataFrame, metric: str) -> pd.DataFrame | None:
     """Seeds down, queries across; only queries that every seed has. None without a row.
 
     Raises:
-        ValueError: if a query stands twice for a seed: the rows are of more than one run each.
+        ValueError: if a seed has a query twice: its rows come from more than one run.
     """
     if rows.empty:
         return None

@@ -37,8 +37,8 @@ def save_figure(
 
     Args:
         path: without an ending.
-        panels: title to what is drawn below it.
-        draw: draws it.
+        panels: title to panel.
+        draw: draws a panel.
         x, y: labels of the axes.
 
     Raises:
@@ -112,7 +112,7 @@ def draw_lines(
 def beside(
     axis: Axes, data: pd.DataFrame, languages: Sequence[str], systems: Sequence[str], width: float
 ) -> Iterator[tuple[int, str, np.ndarray, pd.DataFrame]]:
-    """For each system its place, its name, where its values stand beside those of the others, and its rows in `data`."""
+    """For each system its number, its name, the x positions of its values beside the others', and its rows in `data`."""
     axis.set_xticks(range(len(languages)), list(languages))
     for place, system in enumerate(systems):
         own = data[data["system"] == system].dropna(subset="value")

@@ -26,10 +26,10 @@ from .training_costs import training_costs
 CELL_VALUES = "per_query.parquet"
 CELL_RECORD = "cell.json"
 REFERENCE_SEED = -1
-"""Seed of what is not trained."""
+"""Seed of untrained systems."""
 _KEYS = ["system", "collection", "language", "query"]
 NOISE = "noise"
-"""Folder of a cell with what was measured under noise, and column that names the kind of noise."""
+"""Folder of a cell with the results under noise, and column that names the kind of noise."""
 CLEAN = "clean"
 """The kind of noise of queries as they are; their level is 0."""
 NOISE_COUNTS = "counts.json"
@@ -95,7 +95,7 @@ def write_frame(path: Path, frame: pd.DataFrame) -> None:
 
 @dataclass
 class StudyResults:
-    """What a report is made from.
+    """The results that a report is made from.
 
     Attributes:
         study: the study.
@@ -124,7 +124,7 @@ class StudyResults:
 
 
 def factor_text(value: Any) -> str:
-    """A factor's value as it stands in tables."""
+    """A factor's value as tables show it."""
     return "all" if value is None else str(value)
 
 
@@ -186,7 +186,7 @@ def _tidy(study: Study, queries: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """What became of a cell; empty if it was not begun, or its record is damaged."""
+    """The outcome of a cell; empty if it was not begun, or its record is damaged."""
     try:
         return read_json(folder / CELL_RECORD)
     except (FileNotFoundError, json.JSONDecodeError):

@@ -9,7 +9,7 @@ import pandas as pd
 from .estimates import MISSING, Estimate, Row, number
 
 Format = str | Callable[[Row], object]
-"""A column as it is, or what is made of the row."""
+"""A column as it is, or a function of the row."""
 
 
 def signed(column: str) -> Format:
@@ -39,7 +39,7 @@ def _expanded(row: Row, columns: Sequence[str], ends: tuple[str, str]) -> Row:
 
 
 def shown_table(rows: Sequence[Row], columns: Mapping[str, Format]) -> pd.DataFrame:
-    """The rows as texts: heading to what stands below it."""
+    """The rows as texts: heading to column."""
     return pd.DataFrame([{name: _text(row, form) for name, form in columns.items()} for row in rows])
 
 

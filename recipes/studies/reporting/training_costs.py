@@ -1,4 +1,4 @@
-"""What each training of a distillation cost: updates, forward passes, seconds."""
+"""The cost of each training of a distillation: updates, forward passes, seconds."""
 
 from __future__ import annotations
 

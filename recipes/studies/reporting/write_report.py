@@ -79,7 +79,7 @@ def _options(study: Study) -> Any:
 
 
 def _gaps(results: StudyResults, document: ReportDocument) -> None:
-    """What was to be there and is not."""
+    """Planned results that are missing."""
     cells = results.cells
     missing = cells[cells["state"] != "done"]
     lines = [

@@ -18,7 +18,7 @@ class MeanDifference:
     Attributes:
         seeds, queries: how many.
         mean: of all differences.
-        error: its standard error; None where it cannot be told (a single query, or no two different values).
+        error: its standard error; None where it cannot be estimated (a single query, or no two different values).
         freedom: degrees of freedom of the t distribution that (mean - truth) / error has, about.
         note: why there is no error.
     """

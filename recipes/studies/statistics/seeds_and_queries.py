@@ -19,15 +19,15 @@ def nested_bootstrap(
         values: (seeds, queries); all seeds on the same queries in the same order.
         level: of the interval.
         resamples: how many.
-        seed: of what is random.
+        seed: of the random numbers.
 
     Returns:
-        The two ends; None where there is only one query, of which no interval can be had.
+        The two ends; None for a single query, which has no interval.
 
     Raises:
         ValueError: for an empty table or a value that is not finite.
 
-    See `resampled_means` for what is drawn.
+    See `resampled_means` for the draws.
     """
     table = checked_table(values)
     if table.shape[1] == 1:
@@ -43,13 +43,13 @@ def resampled_means(
     Args:
         values: (seeds, queries).
         resamples: how many.
-        seeds, queries: what the two draws start from. Tables of the same shape and start meet the same draws.
+        seeds, queries: random seeds of the two draws. Tables of the same shape with the same seeds get the same draws.
 
-    Seeds and queries are drawn with replacement. All seeds of a sample get the same queries, because they were
-    measured on the same ones (the bootstrap for two crossed factors: Owen, Annals of Applied Statistics 1, 2007); queries drawn
-    anew for each seed would pass for more queries than there are. The seeds' deviations from their mean are widened by
-    sqrt(S / (S - 1)) first, since S of them show only (S - 1) / S of their variance (Davison and Hinkley 1997, section 3.8):
-    with three seeds that matters. One seed says nothing about seeds, and only queries are drawn.
+    Seeds and queries are drawn with replacement. All seeds of a sample get the same queries, because they were measured on the
+    same ones (the bootstrap for two crossed factors: Owen, Annals of Applied Statistics 1, 2007). Queries drawn anew for each
+    seed would count as more queries than there are. The seeds' deviations from their mean are widened by sqrt(S / (S - 1))
+    first, since S of them show only (S - 1) / S of their variance (Davison and Hinkley 1997, section 3.8): with three seeds
+    that matters. One seed says nothing about seeds, and only queries are drawn.
     """
     table = checked_table(values)
     down, across = table.shape

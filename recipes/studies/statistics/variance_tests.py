@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# 2^n ways to swap labels; beyond so many languages they are sampled.
+# The most ways to swap labels, of 2^n; if there are more, they are sampled.
 _PERMUTATIONS = 19_999
 
 

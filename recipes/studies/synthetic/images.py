@@ -42,7 +42,7 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
     Captions are in Multi30k's layout, in English and in `languages`.
 
     Raises:
-        ValueError: if more pictures are asked for than there are.
+        ValueError: if more pictures are requested than there are.
     """
     places = places_in(folder, "clip", "student", "multi30k", "images")
     if folder.is_dir():

@@ -29,7 +29,7 @@ _HATCHES = ("", "//", "..", "xx", "\\\\", "++")
 
 @dataclass
 class VarianceOptions:
-    """What the report looks at.
+    """Options of the report.
 
     Args:
         main: the system that the question is about.
