@@ -1,4 +1,4 @@
-"""The file of a card: our sections stand between marks, everything else in it belongs to whoever wrote it."""
+"""The file of a card: marks enclose our sections, everything else belongs to its author."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _ALWAYS_OURS = ("language", "language_bcp47", "library_name", "pipeline_tag", "b
 
 
 class TrainedCard(Protocol):
-    """What the cards of all models that a run trains on labels, or as causal models, know of them."""
+    """The common fields of the cards of retrievers trained on labels and of causal models."""
 
     name: str
     language: str

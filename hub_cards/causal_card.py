@@ -1,4 +1,4 @@
-"""The model card of a causal language model that was distilled from its own reading of another language."""
+"""The model card of a causal language model that was distilled from itself, from one language to another."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TEMPLATE = Path(__file__).parent / "causal_card.md.jinja"
 
 @dataclass
 class CausalCard:
-    """What a card says; all of it comes from a run's record and results.
+    """The content of a card, from a run's record and results.
 
     Attributes:
         name, language: of the model.
-        start: what was distilled, teacher and student alike.
+        start: the model that is both teacher and initial student.
         objectives: one line.
         pairs: pairs of the bitext that were trained on.
         rows: results of all systems; `optical` is this model.

@@ -37,9 +37,9 @@ class CardInput:
         role: `teacher`, `start` or `bitext`.
         name: Hub id, package, or the last part of a path.
         revision: commit on the Hub, or version of the package.
-        license: as its owner or the recipe names it; None if nobody does.
+        license: as its owner or the recipe states it; None if neither does.
         read, kept: pairs of a bitext before and after cleaning.
-        local: whether the name is that of a folder, which nobody else has.
+        local: whether the name is that of a folder on this machine.
     """
 
     role: str
@@ -52,9 +52,9 @@ class CardInput:
 
 
 def demands(licence: str | None) -> set[str]:
-    """What a licence asks of those who use or change the work: non-commercial, share-alike, no derivatives.
+    """The demands of a licence on those who use or change the work: non-commercial, share-alike, no derivatives.
 
-    Told by the licence's name; what the name does not tell is not known here.
+    Read from the licence's name; terms that the name does not state are unknown.
     """
     name = (licence or "").casefold()
     return {demand for demand, telling in _TELLING.items() if telling.search(name)}

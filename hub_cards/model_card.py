@@ -46,7 +46,7 @@ _TAGS = ("optical", "late-interaction", "colbert", "multi-vector", "cross-lingua
 
 @dataclass(frozen=True)
 class Cost:
-    """What a training took.
+    """The cost of a training.
 
     Attributes:
         training_seconds, total_seconds: of the student's training, and of the whole run with baselines and evaluation.
@@ -65,7 +65,7 @@ class Cost:
 
 @dataclass
 class CardData:
-    """What a card says; all of it comes from a run's record and results.
+    """The content of a card, from a run's record and results.
 
     Attributes:
         name: short name of the model.
@@ -79,7 +79,7 @@ class CardData:
         systems: what each system is.
         versions: of the packages.
         recipe: the recipe as YAML, without folders.
-        command: what carries the recipe out.
+        command: the command that runs the recipe.
         cost: of the training.
         license: the model's own; None if it is not chosen.
         collections: where collections are to be found.

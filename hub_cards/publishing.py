@@ -55,7 +55,7 @@ _TRY_AGAIN = "Start the same command again: what has arrived is not sent twice."
 
 @dataclass
 class Push:
-    """What goes to the Hub.
+    """One push to the Hub.
 
     Attributes:
         repo_id: `organisation/name`.
@@ -126,10 +126,10 @@ def _check_adapter(folder: Path) -> None:
 
 
 def plan_push(folder: Path, repo_id: str, *, also: Sequence[str] = ()) -> Push:
-    """What a push of a folder would send; asks nobody.
+    """Prepares a push of a folder without sending anything or asking the user.
 
-    Sent is what this package and transformers write into a model's folder, the code that travels with the model, and the
-    pictures that the card shows. All else stays here, and so does whatever lies outside of the folder and is only linked.
+    It has the files that this package and transformers write into a model's folder, the code that travels with the model, and
+    the pictures that the card shows. All other files stay here, also those outside of the folder that are only linked.
 
     Args:
         folder: of the model.
@@ -208,7 +208,7 @@ def _code_of(folder: Path) -> set[str]:
 
 
 def _config_without_local_teacher(folder: Path) -> bytes:
-    """`config.json`; a folder of this machine, which nobody else can load, is not named in it."""
+    """`config.json` without the name of a local folder, which other machines cannot load."""
     text = (folder / "config.json").read_text(encoding="utf-8")
     values = json.loads(text)
     if not _is_local(values.get("teacher")):
@@ -230,8 +230,8 @@ def send(
 ) -> str:
     """Makes the repository if need be and sends everything in one commit; returns its address.
 
-    Broken off and called again, it goes on: weights that have arrived are not sent twice, and the commit, which is the last
-    step, is there whole or not at all. In a repository with a card, what is not ours in it stays (see `merge_card`).
+    An interrupted push resumes: weights that have arrived are not sent twice. The commit comes last and is complete or absent.
+    In a repository with a card, parts that this package did not write stay (see `merge_card`).
 
     Args:
         push: what to send.

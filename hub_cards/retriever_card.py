@@ -21,12 +21,12 @@ _SHOWN = ("RR@10", "nDCG@10", "Success@1")
 
 @dataclass
 class RetrieverCard:
-    """What a card says; all of it comes from a run's record and results.
+    """The content of a card, from a run's record and results.
 
     Attributes:
         name, language: of the model.
-        start: what was trained.
-        documents: what encodes the documents, where it is not the model itself.
+        start: the model that was trained.
+        documents: encoder of the documents, if it is not the model itself.
         objectives: one line.
         examples: queries with a positive that were trained on.
         sources: names of the data.

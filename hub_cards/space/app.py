@@ -1,4 +1,4 @@
-"""The Space's entry: what is in settings.json beside this file."""
+"""Entry point of the Space; its settings are in settings.json beside this file."""
 
 from pathlib import Path
 

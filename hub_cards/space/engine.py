@@ -1,4 +1,4 @@
-"""What the demo asks: students by language, one index that the teacher has made, explanations and plans as HTML."""
+"""The demo's search: students by language, one index that the teacher has made, explanations and plans as HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _MET = 0.5  # weaker meetings are not shown
 
 @dataclass
 class DemoSettings:
-    """What the demo shows.
+    """Settings of the demo.
 
     Attributes:
         students: language code to folder or Hub id.
