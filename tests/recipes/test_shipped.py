@@ -62,7 +62,8 @@ def test_students_of_a_multilingual_encoder_start_from_their_teacher_and_never_e
     recipe = Recipe.load(f"recipes/students/{student}.yaml", ["paths.bitext=b", "paths.collections=c"])
     Run.check_training(recipe)
     first = recipe.teacher_recipe
-    assert first is not None and first.model.start == "intfloat/multilingual-e5-small"
+    assert first is not None
+    assert first.model.start == "intfloat/multilingual-e5-small"
     assert {rival.model for rival in recipe.evaluation.rivals.values()} == {first.model.start}
     assert recipe.teacher.model == f"{first.output}/model"
     assert recipe.student.start == "teacher"
