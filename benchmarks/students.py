@@ -1,24 +1,35 @@
 """The table of the students of recipes/students, out of the folders of their runs.
 
     optical run recipes/students/sw.yaml paths.bitext=FOLDER paths.collections=FOLDER     # and so, tl, mr, all
+    optical run recipes/students/sw.yaml … seed=1 output=runs/students/sw-seed-1          # more seeds
+    optical evaluate … --output runs/students/sw-questions                                # more collections of a student
     python benchmarks/students.py runs/students
 
-Writes students/results.json (the rows of all runs, each with its student) and the table of students/README.md, between its
-marks. `optical evaluate … --output runs/students/<name>-more` adds collections to a student's.
+Writes students/results.json (the rows of all runs, and the means over seeds) and the table of students/README.md, between its
+marks. The difference to the best rival is tested with seeds and queries both as samples.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
+from statistics import mean
+from typing import Any
 
-from modeling_optical.evaluation import UNJUDGED, compare_paired, per_query, read_results
-from modeling_optical.evaluation.comparison import read_judged_runs
+import numpy as np
+
+from modeling_optical.evaluation import per_query, read_results
+from modeling_optical.evaluation.comparison import JudgedRuns, read_judged_runs
+from recipes.studies.statistics.non_inferiority import mean_difference
 
 FOLDER = Path(__file__).parent / "students"
+KEPT = ("AP@100", "nDCG@10", "RR@10", "Success@1")
 METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
 RIVALS = {
     "bm25": "BM25",
@@ -28,6 +39,8 @@ RIVALS = {
     "floor": "teacher, no bitext",
 }
 STUDENT = "optical"
+# `so`, `so-seed-1` (the same with another seed), `so-questions` (the first one on further collections).
+NAME = re.compile(r"(?P<student>[a-z]+)(?:-seed-(?P<seed>\d+)|-\w+)?")
 MARKS = "<!-- students -->\n", "<!-- /students -->"
 
 
@@ -37,13 +50,14 @@ def main() -> None:
     options = parser.parse_args()
     FOLDER.mkdir(exist_ok=True)
     lines: list[str] = []
-    rows: list[dict[str, object]] = []
-    for run in sorted(file.parent for file in options.runs.glob("*/results.json")):
-        student = run.name.removesuffix("-more")
-        rows += [{"student": student} | asdict(row) for row in read_results(run / "results.json") if row.metric != UNJUDGED]
-        lines += _lines(run, student)
+    rows: list[dict[str, Any]] = []
+    folders = sorted(file.parent for file in options.runs.glob("*/results.json"))
+    for student, own in groupby(folders, key=lambda folder: _name(folder)[0]):
+        of_student = list(own)
+        rows += _rows(of_student, student)
+        lines += _lines(of_student, student)
     (FOLDER / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them"]
+    head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them", "seeds"]
     table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines]) + "\n"
     page = FOLDER / "README.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else "".join(MARKS)
@@ -52,27 +66,56 @@ def main() -> None:
     print(table)
 
 
-def _lines(run: Path, name: str) -> Iterator[str]:
-    judged = {one.collection: one for one in read_judged_runs([run])}
-    for place, one in judged.items():
+def _name(folder: Path) -> tuple[str, str]:
+    """Student and seed of a run folder."""
+    found = NAME.fullmatch(folder.name)
+    if found is None:
+        raise SystemExit(f"{folder}: a folder is called STUDENT, STUDENT-seed-N or STUDENT-COLLECTIONS.")
+    return found["student"], found["seed"] or "0"
+
+
+def _rows(folders: list[Path], student: str) -> Iterator[dict[str, Any]]:
+    """A row per seed, system, collection and metric, and the mean over the seeds as seed `mean`."""
+    values: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for folder in folders:
+        _, seed = _name(folder)
+        for row in read_results(folder / "results.json"):
+            if row.metric in KEPT:
+                yield {"student": student, "seed": seed} | asdict(row)
+                values[row.system, row.language, row.collection, row.metric].append(row.value)
+    for (system, language, collection, metric), own in values.items():
+        row = {"system": system, "language": language, "collection": collection, "metric": metric}
+        yield {"student": student, "seed": "mean"} | row | {"value": round(sum(own) / len(own), 6), "seeds": len(own)}
+
+
+def _lines(folders: list[Path], name: str) -> Iterator[str]:
+    found: dict[str, list[JudgedRuns]] = defaultdict(list)
+    for folder in folders:
+        for one in read_judged_runs([folder]):
+            found[one.collection].append(one)
+    for place, runs in found.items():
         collection, _, language = place.rpartition(".")
-        rivals = [rival for rival in RIVALS if rival in one.runs]
-        if STUDENT not in one.runs or not rivals or collection == "held_out_bitext":
-            continue
         metric = METRICS.get(collection, "RR@10")
-        values = {system: per_query(one.qrels, found, [metric])[metric] for system, found in one.runs.items()}
-        means = {system: sum(own.values()) / len(own) for system, own in values.items()}
-        best = max(rivals, key=lambda rival: means[rival])
-        test = compare_paired(list(values[STUDENT].values()), [values[best][query] for query in one.qrels])
-        shown = [f"{means[rival]:.3f}" if rival in means else "" for rival in RIVALS]
-        top = judged.get(f"{collection}.en")
-        ceiling = ""
-        if top is not None and "ceiling" in top.runs:
-            own = per_query(top.qrels, top.runs["ceiling"], [metric])[metric]
-            ceiling = f"{sum(own.values()) / len(own):.3f}"
-        p = "" if test.randomisation is None else f" (p = {test.randomisation:.2g})"
-        cells = [name, f"{collection}, {language}", metric, *shown, f"**{means[STUDENT]:.3f}**", ceiling]
-        yield "| " + " | ".join([*cells, f"{test.difference:+.3f}{p}"]) + " |"
+        by_seed = [_values(one, metric) for one in runs]
+        students = [own[STUDENT] for own in by_seed if STUDENT in own]
+        first = {system: values for own in by_seed for system, values in own.items()}
+        rivals = {system: mean(first[system]) for system in RIVALS if system in first}
+        if not students or not rivals or collection == "held_out_bitext":
+            continue
+        best = max(rivals, key=lambda rival: rivals[rival])
+        test = mean_difference(np.array(students) - np.array(first[best]))
+        tops = [_values(one, metric) for one in found.get(f"{collection}.en", [])]
+        ceiling = next((f"{mean(own['ceiling']):.3f}" for own in tops if "ceiling" in own), "")
+        shown = [f"{rivals[rival]:.3f}" if rival in rivals else "" for rival in RIVALS]
+        p = "" if test.p_different() is None else f" (p = {test.p_different():.2g})"
+        cells = [name, f"{collection}, {language}", metric, *shown, f"**{np.mean(students):.3f}**"]
+        cells += [ceiling, f"{test.mean:+.3f}{p}", str(len(students))]
+        yield "| " + " | ".join(cells) + " |"
+
+
+def _values(one: JudgedRuns, metric: str) -> dict[str, list[float]]:
+    """System to the metric's value of every query."""
+    return {system: list(per_query(one.qrels, run, [metric])[metric].values()) for system, run in one.runs.items()}
 
 
 if __name__ == "__main__":
