@@ -29,6 +29,9 @@ LABELS = {
     "transport, contrastive, ε 0.01": "transport_contrastive_epsilon_0.01", "score KL": "score_kl",
     "plain transport": "plain_transport", "plain transport, ε 0.01": "plain_transport_epsilon_0.01", "greedy": "greedy",
     "neighbours": "tico19_neighbours", "passages": "tico19_sw_passages", "news passages": "lafand_sw_passages",
+    "before training": "start", "after training": "trained", "XQuAD: a question finds its passage": "xquad",
+    "articles: a sentence finds the rest of its article": "flores200_articles",
+    "Belebele: a question finds its passage": "belebele",
     "32 passages": "passages", "128 sentences": "sentences", "one query": "query",
     "1,000": "1000", "5,000": "5000", "34,053": "all",
 }  # fmt: skip
