@@ -30,7 +30,8 @@ class TeacherRecipe(CheckpointRecipe):
     Args:
         model: folder, Hub id, or `package:NAME/PATH`.
         recipe: a recipe of `optical train-teacher` that makes the teacher before the student, once for all students that name
-            it: its `output` is its own, its `paths` are those of this recipe. Then `model` is left out.
+            it, with the `paths` of this recipe. Then `model` is left out.
+        output: folder of that run; the one that its recipe names if null.
         language: that it encodes well; also the language of the ceiling's queries.
         cache: folder for its vectors; `<output>/teacher_cache` if null.
         cache_dtype: `float16`, `bfloat16` or `float32`, as stored.
@@ -41,6 +42,7 @@ class TeacherRecipe(CheckpointRecipe):
 
     model: str = ""
     recipe: str | None = None
+    output: str | None = None
     language: str = "en"
     cache: str | None = None
     cache_dtype: str = "float16"
@@ -177,9 +179,9 @@ class Recipe(RunRecipe):
         """The recipe that makes the teacher, with this recipe's paths; None if the teacher is there."""
         if self.teacher.recipe is None:
             return None
-        return RetrievalRecipe.load(
-            self.teacher.recipe, [f"paths.{name}={json.dumps(own)}" for name, own in self.paths.items()]
-        )
+        overrides = [f"paths.{name}={json.dumps(folder)}" for name, folder in self.paths.items()]
+        overrides += [] if self.teacher.output is None else [f"output={json.dumps(self.teacher.output)}"]
+        return RetrievalRecipe.load(self.teacher.recipe, overrides)
 
     def prealignment(self) -> Recipe:
         """The recipe of the training on text of the teacher's language that comes before the bitext."""

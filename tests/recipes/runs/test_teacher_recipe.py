@@ -55,3 +55,8 @@ def test_a_teacher_cannot_be_there_and_be_made(asked):
 def test_the_written_recipe_is_read_again(asked):
     recipe = Recipe.load(asked / "recipe.yaml")
     assert Recipe.resolve(yaml.safe_load(recipe.to_yaml()), asked.parent).to_dict() == recipe.to_dict()
+
+
+def test_the_teachers_folder_may_be_named(asked):
+    recipe = Recipe.load(asked / "recipe.yaml", [f"teacher.output={asked / 'elsewhere'}"])
+    assert recipe.teacher.model == str(asked / "elsewhere" / "model")
