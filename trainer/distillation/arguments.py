@@ -38,10 +38,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
         collapse_threshold (`float`, *optional*, defaults to 0.25):
             Log how the student's token vectors are spread, and warn once when they fill fewer directions than this share of
             the teacher's on the same texts. `None`: off.
-        start_share (`float`, defaults to 0.0):
-            Training ends with `start_share * start + (1 - start_share) * trained` instead of the trained weights (weight
-            interpolation, WiSE-FT). For a start that finds texts already, such as the teacher with an adapted vocabulary, and
-            little or narrow bitext. 0: the trained weights.
         learning_rate: as the parent's; default 3e-4.
     """
 
@@ -53,9 +49,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
     topics: int | None = field(default=None, metadata={"help": "batches of pairs about one of so many topics; null: off"})
     collapse_threshold: float | None = field(
         default=0.25, metadata={"help": "warn below this share of the teacher's effective rank; null: no monitor"}
-    )
-    start_share: float = field(
-        default=0.0, metadata={"help": "share of the weights at the start in the student that training ends with"}
     )
     learning_rate: float = field(default=3e-4, metadata={"help": "learning rate"})
 
@@ -82,10 +75,6 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
             raise ValueError(
                 f"collapse_threshold is {self.collapse_threshold!r}; it must lie between 0 and 1 (a share), or be null for no "
                 "monitor."
-            )
-        if not 0 <= self.start_share < 1:
-            raise ValueError(
-                f"start_share is {self.start_share!r}; it must be at least 0 (the trained weights) and below 1 (the start's)."
             )
         if self.epsilon_annealing_steps < 0:
             raise ValueError(f"epsilon_annealing_steps is {self.epsilon_annealing_steps!r}; it cannot be negative.")

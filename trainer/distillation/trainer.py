@@ -18,7 +18,7 @@ from modeling_optical import OpticalModel
 from ..loop.collapse import CollapseMonitor
 from ..loop.cpu_attention import fast_cpu_attention
 from ..loop.gradient_cache import cached_backward
-from ..loop.inputs import check_adapter, checked_arguments, checked_processor, data_sets_of, inner_model, whole
+from ..loop.inputs import checked_arguments, checked_processor, data_sets_of, inner_model, whole
 from ..loop.objective_trainer import ObjectiveTrainer, Predictions
 from ..loop.training_state import load_modules, save_modules
 from ..objectives import ObjectiveContext, ScoreKL, build_objectives, embedding_adversary_setting
@@ -30,7 +30,6 @@ from .collator import DistillationCollator
 from .input_checks import check_inputs, check_pooling, check_topics, count_frequencies, languages_of, with_lengths
 from .moving_average import MovingAverage, MovingAverageCallback
 from .passages import PassageSet, read_passages
-from .selection import StartInterpolation
 from .student_and_teacher import as_student, as_teacher
 from .symmetric import kinds_of, spread_kinds
 from .token_frequencies import InverseDocumentFrequencies
@@ -147,7 +146,6 @@ class OpticalTrainer(ObjectiveTrainer):
             **kwargs,
         )
         check_topics(args, self.train_dataset)
-        self._follow_model()
         self._collapse = None if args.collapse_threshold is None else CollapseMonitor(args.collapse_threshold)
 
     def _rows(self, given: Any, name: str) -> Any:
@@ -182,18 +180,12 @@ class OpticalTrainer(ObjectiveTrainer):
     def _follow_model(self) -> None:
         """What needs the device and the processes that the parent has set up, for the model that is trained next."""
         sharded = self.is_fsdp_enabled or self.is_deepspeed_enabled
-        if sharded and (self.objectives.has_weights or self.moving_average is not None or self.args.start_share):
+        if sharded and (self.objectives.has_weights or self.moving_average is not None):
             raise ValueError(
-                "language_adversary, transport.plan_from='ema' and start_share keep weights beside the student, which cannot "
-                "be sharded: leave them out, or train without FSDP and DeepSpeed."
+                "language_adversary and transport.plan_from='ema' keep weights beside the student, which cannot be sharded: "
+                "leave them out, or train without FSDP and DeepSpeed."
             )
-        self.remove_callback(StartInterpolation)
-        if self.args.start_share:
-            if check_adapter(self.model):
-                raise ValueError(
-                    "start_share takes a mean of all weights, and an adapter's are factors of a product: set start_share=0."
-                )
-            self.add_callback(StartInterpolation(self.trained, self.args.start_share))
+        super()._follow_model()
         self.objectives.to(self.args.device)
         self.remove_callback(MovingAverageCallback)
         if self.moving_average is not None:

@@ -27,6 +27,10 @@ class ObjectiveTrainingArguments(TrainingArguments):
         embedding_learning_rate (`float`, *optional*):
             Learning rate of the input embeddings. `None`: `learning_rate`. 0: they are frozen, without gradients and optimizer
             states, which for a small backbone are most of both.
+        start_share (`float`, defaults to 0.0):
+            Training ends with `start_share * start + (1 - start_share) * trained` instead of the trained weights (weight
+            interpolation, WiSE-FT). For a start that finds texts already, and little or narrow
+            data. 0: the trained weights.
         remove_unused_columns (`bool`, defaults to `False`):
             Off, because the collator reads the texts.
         accelerator_config: `dispatch_batches` is False: every process reads a separate part of a stream, because batches of
@@ -43,6 +47,9 @@ class ObjectiveTrainingArguments(TrainingArguments):
     fp16: bool | None = field(default=None, metadata={"help": "as precision=fp16"})
     precision_was_auto: bool = field(init=False, default=False, repr=False)
     embedding_learning_rate: float | None = field(default=None, metadata={"help": "learning rate of the input embeddings"})
+    start_share: float = field(
+        default=0.0, metadata={"help": "share of the weights at the start in the student that training ends with"}
+    )
     remove_unused_columns: bool = field(default=False, metadata={"help": "off: the collator reads the texts"})
     learning_rate: float = field(default=1e-5, metadata={"help": "learning rate"})
     warmup_steps: float = field(default=0.1, metadata={"help": "warm-up steps; below 1, a share of all steps"})
@@ -66,6 +73,10 @@ class ObjectiveTrainingArguments(TrainingArguments):
             raise ValueError(
                 f"embedding_learning_rate is {self.embedding_learning_rate!r}; it must be at least 0 (the embeddings stay as "
                 "they are), or null for learning_rate."
+            )
+        if not 0 <= self.start_share < 1:
+            raise ValueError(
+                f"start_share is {self.start_share!r}; it must be at least 0 (the trained weights) and below 1 (the start's)."
             )
         if self.accelerator_config.dispatch_batches:
             raise ValueError("accelerator_config.dispatch_batches must be False: batches of texts differ in width.")

@@ -21,6 +21,7 @@ from .finite_training import FiniteGradientCallback, FiniteTraining
 from .inputs import as_data_set, check_adapter, check_keywords, inner_model, is_peft_model
 from .precision import PrecisionCallback
 from .sharding import wrap_layers
+from .start_interpolation import StartInterpolation
 
 Predictions = tuple[torch.Tensor | tuple[torch.Tensor, ...] | None, torch.Tensor | tuple[torch.Tensor, ...] | None]
 
@@ -75,6 +76,7 @@ class ObjectiveTrainer(CheckedCheckpoints):
         # The scaler of fp16 meets infinite gradients and skips their step.
         if self._guard is not None and self.accelerator.scaler is None:
             self.add_callback(FiniteGradientCallback(self._guard))
+        self._follow_model()
 
     def _rows(self, given: Any, name: str) -> Any:
         """A data set as the collator reads it."""
@@ -121,7 +123,20 @@ class ObjectiveTrainer(CheckedCheckpoints):
         return model
 
     def _follow_model(self) -> None:
-        """Moves what belongs to the model that is trained next to its device."""
+        """Makes ready what belongs to the model that is trained next, and moves it to its device."""
+        self.remove_callback(StartInterpolation)
+        if not self.args.start_share:
+            return
+        if self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            raise ValueError(
+                "start_share keeps the weights of the start, which cannot be sharded: set start_share=0, or train without FSDP "
+                "and DeepSpeed."
+            )
+        if check_adapter(self.model):
+            raise ValueError(
+                "start_share takes a mean of all weights, and an adapter's are factors of a product: set start_share=0."
+            )
+        self.add_callback(StartInterpolation(self.trained, self.args.start_share))
 
     @property
     def trained(self) -> Any:

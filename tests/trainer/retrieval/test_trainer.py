@@ -270,3 +270,18 @@ def test_a_data_set_without_a_column_is_refused(bert, tmp_path):
     args = RetrievalTrainingArguments(output_dir=str(tmp_path), use_cpu=True)
     with pytest.raises(ValueError, match="train_dataset lacks the column 'passages'"):
         RetrievalTrainer(model=make_model(bert, 0), args=args, train_dataset=[{"query": "cat"}])
+
+
+def test_embeddings_may_stay_and_training_may_end_between_start_and_trained(backbones, tmp_path):
+    models = {share: OpticalModel.from_backbone(backbones["bert"], embedding_dim=8) for share in (0.0, 0.5)}
+    models[0.5].load_state_dict(models[0.0].state_dict())
+    start = {name: value.clone() for name, value in models[0.0].state_dict().items()}
+    for share, model in models.items():
+        settings = {"max_steps": 2, "learning_rate": 1e-2, "embedding_learning_rate": 0, "start_share": share}
+        make_trainer(model, tmp_path / str(share), {"contrastive": 1.0}, **settings).train()
+    trained, mean = (model.state_dict() for model in models.values())
+    word = "backbone.embeddings.word_embeddings.weight"
+    assert torch.equal(trained[word], start[word])
+    assert any(not torch.equal(trained[name], start[name]) for name in start)
+    for name, value in mean.items():
+        torch.testing.assert_close(value, (start[name] + trained[name]) / 2)
