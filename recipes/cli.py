@@ -168,10 +168,24 @@ class _Version(argparse.Action):
         parser.exit()
 
 
+class _Once(argparse.Action):
+    """Stores the values of an option; refuses second ones for an option of several, which would silently replace the first."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        if option_string and self.nargs == "+" and getattr(namespace, self.dest, self.default) is not self.default:
+            raise argparse.ArgumentError(self, f"given twice; give all values behind one: {option_string} A B")
+        setattr(namespace, self.dest, values)
+
+
 class _CommandParser(argparse.ArgumentParser):
     """A parser whose options may stand anywhere: before, between and behind the other arguments."""
 
     _intermixed = False
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
+        for action in (None, "store"):
+            self.register("action", action, _Once)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         if self._intermixed:  # argparse's own intermixed parsing calls this method for its two passes

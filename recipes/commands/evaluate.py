@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     evaluate.add_argument("--queries-model", help="encodes the queries: folder, Hub id or package:NAME/PATH")
     evaluate.add_argument("--documents-model", help="encodes the documents (default: the queries' model)")
-    evaluate.add_argument("--collection", required=True, help="folder in a published layout, or Hub id; see docs/evaluation.md")
+    evaluate.add_argument(
+        "--collection",
+        required=True,
+        action="append",
+        help="folder in a published layout, or Hub id; may be repeated; see docs/evaluation.md",
+    )
     evaluate.add_argument("--format", help="name of the layout, where the files do not tell")
     evaluate.add_argument("--language", nargs="+", default=["en"], help="which queries; several are summed up (default: en)")
     evaluate.add_argument("--split", help="which queries and judgements (default: the layout's own choice)")
@@ -66,7 +72,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         write_summaries,
     )
 
-    from ..runs.recipe.evaluation import EvaluationRecipe, named_rivals
+    from ..runs.recipe.evaluation import EvaluationRecipe, check_distinct, named_rivals
     from ..runs.reporting.rivals import measure_rivals
     from ..runs.reporting.verdict import verdicts
     from ..runs.run_folder import is_run
@@ -90,9 +96,9 @@ def _evaluate(options: argparse.Namespace) -> int:
         read_results(output / "results.json")  # so that a file of another program stops the command before it computes anything
     evaluator = Evaluator(output, metrics, batch_size=options.batch_size)
     systems, not_run, notes, collections = _Systems(options, evaluator), [], [], []
-    for language in dict.fromkeys(options.language):
+    for name, language in product(options.collection, dict.fromkeys(options.language)):
         collection = load_collection(
-            options.collection,
+            name,
             language,
             format=options.format,
             split=options.split,
@@ -101,6 +107,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         )
         notes += collection.notes
         collections.append(collection)
+        check_distinct(collections)
         for system, measure in systems.named().items():
             found = measure(collection)
             if isinstance(found, dict):

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -453,3 +454,17 @@ def test_overrides_may_stand_behind_options_and_other_words_are_refused(workshop
     assert "nonsense" in capsys.readouterr().err
     assert main(["run", str(workshop / "recipe.yaml"), "--num-processes", "1", "word"]) == 2
     assert "override 'word': the form is key=value" in capsys.readouterr().err
+
+
+def test_an_option_of_several_values_is_not_silently_replaced_by_a_second_one(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--collection", "a", "--language", "sw", "--language", "so"])
+    assert "argument --language: given twice; give all values behind one: --language A B" in capsys.readouterr().err
+
+
+def test_evaluate_measures_on_every_collection_that_is_named(workshop, capsys):
+    shutil.copytree(workshop / "collection", workshop / "other")
+    arguments = ["evaluate", "--queries-model", str(workshop / "teacher"), "--output", str(workshop / "evaluated")]
+    arguments += ["--collection", str(workshop / "collection"), "--collection", str(workshop / "other"), "--language", "sw"]
+    assert main(arguments) == 0
+    assert {row.collection for row in read_results(workshop / "evaluated" / "results.json")} == {"collection", "other"}
