@@ -33,7 +33,7 @@ from modeling_optical.evaluation.trec import run_name
 from modeling_optical.files.atomic_write import write_text
 from recipes.runs.recipe.distillation import Recipe
 from recipes.runs.run_folder import student_of
-from trainer.loop.start_interpolation import interpolate
+from trainer.start_interpolation import interpolate
 
 METRICS = ["AP@100", "RR@10"]
 

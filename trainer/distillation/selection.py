@@ -14,7 +14,7 @@ from modeling_optical import OpticalModel
 from modeling_optical.evaluation import per_query
 from modeling_optical.late_interaction import search
 
-from ..loop.start_interpolation import interpolate
+from ..start_interpolation import interpolate
 from ..teachers.teacher import TeacherOfTexts
 
 FILE = "selection.json"

@@ -15,13 +15,13 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from modeling_optical.files.lock import locked
 
+from ..start_interpolation import StartInterpolation
 from .arguments import ObjectiveTrainingArguments
 from .checked_checkpoints import CheckedCheckpoints
 from .finite_training import FiniteGradientCallback, FiniteTraining
 from .inputs import as_data_set, check_adapter, check_keywords, inner_model, is_peft_model
 from .precision import PrecisionCallback
 from .sharding import wrap_layers
-from .start_interpolation import StartInterpolation
 
 Predictions = tuple[torch.Tensor | tuple[torch.Tensor, ...] | None, torch.Tensor | tuple[torch.Tensor, ...] | None]
 
