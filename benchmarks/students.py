@@ -30,6 +30,7 @@ from recipes.studies.statistics.non_inferiority import mean_difference
 
 FOLDER = Path(__file__).parent / "students"
 KEPT = ("AP@100", "nDCG@10", "RR@10", "Success@1")
+SHOWN = {"sw": "TyDi QA"}  # collections of which a folder has the name of its language
 METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
 RIVALS = {
     "bm25": "BM25",
@@ -108,7 +109,7 @@ def _lines(folders: list[Path], name: str) -> Iterator[str]:
         ceiling = next((f"{mean(own['ceiling']):.3f}" for own in tops if "ceiling" in own), "")
         shown = [f"{rivals[rival]:.3f}" if rival in rivals else "" for rival in RIVALS]
         p = "" if test.p_different() is None else f" (p = {test.p_different():.2g})"
-        cells = [name, f"{collection}, {language}", metric, *shown, f"**{np.mean(students):.3f}**"]
+        cells = [name, f"{SHOWN.get(collection, collection)}, {language}", metric, *shown, f"**{np.mean(students):.3f}**"]
         cells += [ceiling, f"{test.mean:+.3f}{p}", str(len(students))]
         yield "| " + " | ".join(cells) + " |"
 
