@@ -61,7 +61,7 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Threads that wait",
         "",
-        f"The quickstart's recipe with {', '.join(f'`{word}`' for word in SHORT)}, on {results['cores']} cores.",
+        f"The quickstart's recipe with {', '.join(f'`{word}`' for word in (*SHORT, *results['overrides']))}, on {results['cores']} cores.",
         "",
         "| `OMP_WAIT_POLICY` | runs at once | seconds | processor seconds of each | against one after the other |",
         "|---|---|---|---|---|",
@@ -85,7 +85,7 @@ def main() -> int:
         policy: {str(count): runs(count, policy, options.overrides) for count in (1, options.at_once)}
         for policy in options.policies
     }
-    results = {"cores": os.cpu_count(), "policies": measured}
+    results = {"cores": os.cpu_count(), "overrides": options.overrides, "policies": measured}
     print(report(results))
     if options.output:
         write_text(Path(f"{options.output}.md"), report(results))
