@@ -61,7 +61,8 @@ def report(results: dict[str, Any]) -> str:
     lines = [
         "# Threads that wait",
         "",
-        f"The quickstart's recipe with {', '.join(f'`{word}`' for word in (*SHORT, *results['overrides']))}, on {results['cores']} cores.",
+        f"The quickstart's recipe with {', '.join(f'`{word}`' for word in (*SHORT, *results['overrides']))}, on "
+        f"{results['cores']} cores.",
         "",
         "| `OMP_WAIT_POLICY` | runs at once | seconds | processor seconds of each | against one after the other |",
         "|---|---|---|---|---|",
