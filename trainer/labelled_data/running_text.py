@@ -72,7 +72,7 @@ def labelled_rows(
         rows: (place, row); consecutive rows are consecutive sentences.
         options: see its class.
         query, passage: fields of the sentences that queries, and that passages are made of: two languages of a bitext, or one.
-        seed: of the draw; a query depends on it and on its place alone.
+        seed: of the draw; a query depends on it and on its sentence alone.
 
     Raises:
         ValueError: naming place and field, for a row without one of the two, or one that is not a text.
@@ -82,7 +82,7 @@ def labelled_rows(
         for number, (place, sentence, _) in enumerate(window):
             if len(sentence.split()) < _FEWEST_WORDS:
                 continue
-            drawn = random.Random(f"{seed}:{place}")
+            drawn = random.Random(f"{seed}:{sentence}")  # not by place: a path differs between machines
             kind, asked = drawn.choice(options.kinds), None
             if kind == "title":
                 asked = title
