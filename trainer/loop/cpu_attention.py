@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from transformers import PreTrainedModel, TrainingArguments
 
 # Tokens of a text up to which it was measured to be faster (`benchmarks/cpu_attention.py`).
-_LONGEST = 128
+_LONGEST = 160
 
 
 @contextmanager

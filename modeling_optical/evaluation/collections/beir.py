@@ -21,10 +21,14 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from transformers.utils import logging
+
 from ...files.lines import json_lines
 from .collection import Collection, assemble, read_queries
 from .files import HubFiles, Layout, LocalFiles, Request, no_queries, unpacked_bytes
 from .judgements import judgement_lines
+
+logger = logging.get_logger(__name__)
 
 POOLED = "pooled"
 """The split that searches the documents of all languages at once."""
@@ -60,14 +64,37 @@ def _from_folder(request: Request, root: Path) -> Collection:
         qrels = [only]  # labelled data that has no test part
     if not qrels:
         raise FileNotFoundError(f"collection {folder}: no judgements; one of {', '.join(candidates)} is needed.")
+    queries = list(_texts(json_lines(queries_file), with_title=False))
+    judgements = [line for file in (qrels if pooled else qrels[:1]) for line in judgement_lines(file, beir=True)]
+    if len({identifier for _, identifier, _ in queries}) < len(queries) == len(judgements):
+        queries, judgements = _paired_by_line(queries, judgements)
     return assemble(
         f"{request.name}-{POOLED}" if pooled else request.name,
         language,
         read_corpus=lambda: (text for file in corpora for text in _texts(json_lines(file), with_title=True)),
         corpus_bytes=unpacked_bytes(corpora),
-        queries=read_queries(_texts(json_lines(queries_file), with_title=False)),
-        judgements=(line for file in (qrels if pooled else qrels[:1]) for line in judgement_lines(file, beir=True)),
+        queries=read_queries(queries),
+        judgements=judgements,
         parallel=pooled or (shared is not None and not own),
+    )
+
+
+def _paired_by_line(
+    queries: list[tuple[str, str, str]], judgements: list[tuple[str, str, str, str]]
+) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str, str]]]:
+    """Queries whose ids repeat, each with an id of its own, where each judgement has the id of the query on the same line.
+
+    Exports that keep only the end of longer ids look like that. Anything else stays as it is, and is refused as a repeated id.
+    """
+    pairs = list(zip(queries, judgements, strict=True))
+    if any(query[1] != judgement[1] for query, judgement in pairs):
+        return queries, judgements
+    logger.warning(
+        f"{queries[0][0]}: query ids repeat. Each judgement has the id of the query on its line, so they are paired by line."
+    )
+    return (
+        [(place, f"{query}@{number}", text) for number, ((place, query, text), _) in enumerate(pairs, 1)],
+        [(place, f"{query}@{number}", *rest) for number, (_, (place, query, *rest)) in enumerate(pairs, 1)],
     )
 
 

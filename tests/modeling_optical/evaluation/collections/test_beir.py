@@ -129,6 +129,22 @@ def test_empty_documents_are_counted_in_a_warning(tmp_path: Path, caplog: pytest
     assert "collection animals: 1 documents have no text" in caplog.text
 
 
+def test_query_ids_that_repeat_are_paired_with_the_judgements_by_line(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    queries = lines([{"_id": "0", "text": "mbweha"}, {"_id": "0", "text": "mbwa"}, {"_id": "1", "text": "mbweha"}])
+    qrels = "query-id\tcorpus-id\tscore\n0\td1\t1\n0\td2\t1\n1\td1\t1\n"
+    root = folder(tmp_path, {"queries.sw.train.jsonl": queries, "qrels.train.tsv": qrels})
+    with caplog.at_level(logging.WARNING):
+        collection = load_collection(root, "sw", split="train")
+    assert collection.queries == {"0@1": "mbweha", "0@2": "mbwa", "1@3": "mbweha"}
+    assert collection.qrels == {"0@1": {"d1": 1}, "0@2": {"d2": 1}, "1@3": {"d1": 1}}
+    assert "queries.sw.train.jsonl:1: query ids repeat" in caplog.text
+
+    for other in ("0\td1\t1\n1\td1\t1\n0\td2\t1\n", "0\td1\t1\n1\td1\t1\n"):  # another order; a judgement less
+        (root / "qrels.train.tsv").write_text("query-id\tcorpus-id\tscore\n" + other)
+        with pytest.raises(ValueError, match=r"queries\.sw\.train\.jsonl:2: the id '0' appears twice"):
+            load_collection(root, "sw", split="train")
+
+
 @pytest.mark.parametrize("file", ["corpus.jsonl", "queries.sw.jsonl"])
 @pytest.mark.parametrize(
     ("line", "message"),
