@@ -82,13 +82,26 @@ def test_of_equals_the_one_nearest_to_the_start_is_taken(bert):
 def test_the_sentence_tells_what_was_chosen():
     candidates = [Candidate("start", 1.0, 0.4), Candidate("last", 0.0, 0.5), Candidate("last", 0.25, 0.6)]
     found = str(Selection(candidates[2], candidates, 1200))
-    assert found == (
-        "Chosen on 1,200 held-out pairs: 25% of the start and 75% of the last weights (0.600; start 0.400, last weights 0.500)."
-    )
+    assert found == ("Chosen on 1,200 held-out pairs: 25% of the start and 75% of the last weights (0.600; start 0.400).")
+
+
+def test_only_the_shares_that_are_named_are_compared(bert):
+    student = load_checkpoint(bert)
+    start = {name: value.clone() for name, value in student.state_dict().items()}
+
+    class Score:
+        bitext = range(3)
+
+        def __call__(self, model):
+            return 0.5
+
+    found = select_weights(student, start, [], Score(), SelectionOptions(shares=[0.5]))
+    assert [(one.weights, one.share) for one in found.candidates] == [("start", 1.0), ("last", 0.5)]
 
 
 @pytest.mark.parametrize(("key", "message"), [
     ("selection.shares=[2]", "selection.shares is"),
+    ("selection.shares=[1]", "that is the start alone"),
     ("selection.checkpoints=-1", "selection.checkpoints is -1"),
     ("data.held_out=0", "held-out bitext: set data.held_out above 0"),
 ])  # fmt: skip
