@@ -83,13 +83,12 @@ class Run(FolderRun[Recipe, Report]):
                 )
 
     def prepare(self) -> None:
-        if (first := self.recipe.teacher_recipe) is not None:
-            self.say(f"The teacher, by {self.recipe.teacher.recipe}:")
-            RetrievalRun(first)()
-        resolve_model_path(self.recipe.teacher.model)
+        if self.recipe.teacher.recipe is None:
+            resolve_model_path(self.recipe.teacher.model)
 
     def work(self) -> Report:
         data = self.stage("data", lambda: load_data(self.recipe, self.say))
+        self._make_teacher()  # after the data: a mistake there should not cost the training of a teacher
         teacher = self._load_teacher().to(self.state.device)
         if self.state.is_main_process:
             warn_if_swapped(data.sample, teacher.processor.tokenizer, self.recipe.teacher.language)
@@ -139,6 +138,12 @@ class Run(FolderRun[Recipe, Report]):
             yield "prealigned", load_checkpoint(self.trained_from, precision=self.precision)
         for name in self.systems:
             yield name, load_checkpoint(self.student_folder(name), precision=self.precision)
+
+    def _make_teacher(self) -> None:
+        """The teacher that the recipe names by a recipe, if it is not there."""
+        if (first := self.recipe.teacher_recipe) is not None:
+            self.say(f"The teacher, by {self.recipe.teacher.recipe}:")
+            RetrievalRun(first)()
 
     def _load_teacher(self) -> Teacher:
         """The teacher, with all that any system's transport asks of its tokens."""

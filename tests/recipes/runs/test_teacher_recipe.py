@@ -60,3 +60,9 @@ def test_the_written_recipe_is_read_again(asked):
 def test_the_teachers_folder_may_be_named(asked):
     recipe = Recipe.load(asked / "recipe.yaml", [f"teacher.output={asked / 'elsewhere'}"])
     assert recipe.teacher.model == str(asked / "elsewhere" / "model")
+
+
+def test_a_collection_that_is_not_there_is_told_before_a_teacher_is_trained(asked, capsys):
+    assert main(["run", str(asked / "recipe.yaml"), "evaluation.collections=[{path: gone}]"]) != 0
+    assert "gone" in capsys.readouterr().err
+    assert not (asked / "made").exists()
