@@ -92,7 +92,9 @@ class Selection:
                 f"Nothing that training gave beats the start on {self.pairs:,} held-out pairs (start {start.score:.3f}, "
                 f"trained {max(c.score for c in self.candidates[1:]):.3f}): the student is the start, unchanged."
             )
-        return f"Chosen on {self.pairs:,} held-out pairs: {self.chosen} ({self.chosen.score:.3f}; start {start.score:.3f})."
+        last = next((c for c in self.candidates if (c.weights, c.share) == ("last", 0.0)), None)
+        beside = f"start {start.score:.3f}" + (f", last weights {last.score:.3f}" if last else "")
+        return f"Chosen on {self.pairs:,} held-out pairs: {self.chosen} ({self.chosen.score:.3f}; {beside})."
 
     def to_dict(self) -> dict[str, Any]:
         """As it is stored."""

@@ -82,7 +82,11 @@ def test_of_equals_the_one_nearest_to_the_start_is_taken(bert):
 def test_the_sentence_tells_what_was_chosen():
     candidates = [Candidate("start", 1.0, 0.4), Candidate("last", 0.0, 0.5), Candidate("last", 0.25, 0.6)]
     found = str(Selection(candidates[2], candidates, 1200))
-    assert found == ("Chosen on 1,200 held-out pairs: 25% of the start and 75% of the last weights (0.600; start 0.400).")
+    assert found == (
+        "Chosen on 1,200 held-out pairs: 25% of the start and 75% of the last weights (0.600; start 0.400, last weights 0.500)."
+    )
+    del candidates[1]  # `shares` may leave the last weights themselves out
+    assert str(Selection(candidates[1], candidates, 1200)).endswith("(0.600; start 0.400).")
 
 
 def test_only_the_shares_that_are_named_are_compared(bert):
