@@ -114,7 +114,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 evaluator.record(system, collection, found)
             else:
                 not_run.append(found)
-    measure_rivals(evaluator, rivals, collections, device())
+    measure_rivals(evaluator, rivals, collections, device(), options.precision)
     file, rows = evaluator.write_results(keep=True), evaluator.rows
     others = [name for name in options.reference if name != "dense"]  # that is the same model
     answers = verdicts(evaluator, metrics[0], [*rivals.rivals, *others], systems.name or "")

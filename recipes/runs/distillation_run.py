@@ -105,7 +105,10 @@ class Run(FolderRun[Recipe, Report]):
         if not self.state.is_main_process:
             return Report([], "", [])
         report = self.stage(
-            "evaluation", lambda: evaluate_systems(self.recipe, self.folder, data, teacher.model, self._systems(teacher.model))
+            "evaluation",
+            lambda: evaluate_systems(
+                self.recipe, self.folder, data, teacher.model, self._systems(teacher.model), self.precision
+            ),
         )
         self.say(report.finish(self.recipe, self.folder, self.record(data.report.to_dict())))
         self.push("optical")

@@ -142,7 +142,7 @@ class _Measured:
 def _measure_students(study: Study, cell: Cell, sets: list[CaptionedImages], measured: _Measured) -> None:
     recipe, places = distillation_recipe(study, cell), Places(study.root)
     for system in ("optical", *recipe.baselines):
-        student = load_checkpoint(places.student(cell, system))
+        student = load_checkpoint(places.student(cell, system), precision=recipe.precision)
         for captioned in sets:
             measured.add(system, captioned, student, captioned.texts, recipe.student.max_length)
 
@@ -152,7 +152,7 @@ def _measure_references(
 ) -> None:
     recipe = distillation_recipe(study, cell)
     length = recipe.student.max_length
-    teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments())
+    teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments())
     if english.image_of == captioned.image_of and english.images == captioned.images:
         measured.add("ceiling", captioned, teacher, english.texts, length)
     else:

@@ -164,7 +164,9 @@ class _Search:
     def __init__(self, recipe: Recipe, device: str):
         self._own_documents = recipe.student.encodes_documents
         self._evaluator = Evaluator(batch_size=recipe.evaluation.batch_size)
-        self.teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments()).to(device)
+        self.teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments()).to(
+            device
+        )
 
     def answer(self, model: OpticalModel) -> Answer:
         """Encodes queries with the model and searches the collection's documents."""
@@ -189,7 +191,7 @@ def _systems(
 
         def load(system: str = system) -> Answer:
             gc.collect()
-            return search.answer(load_checkpoint(places.student(cell, system)).to(device))
+            return search.answer(load_checkpoint(places.student(cell, system), precision=recipe.precision).to(device))
 
         yield system, load
 

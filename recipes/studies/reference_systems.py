@@ -37,7 +37,7 @@ def measure_references(study: Study, cell: Cell) -> None:
     recipe = distillation_recipe(study, cell)
     folder = Places(Path(study.output).expanduser()).cell(cell)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments()).to(device)
+    teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments()).to(device)
     untrained = (
         teacher if recipe.student.start == "teacher" else load_start(recipe, teacher.config.vector_dim).eval().to(device)
     )

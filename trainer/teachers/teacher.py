@@ -145,7 +145,7 @@ class Teacher:
     ) -> Teacher:
         """Loads a teacher as `load_checkpoint` does; the other arguments as for the class."""
         return cls(
-            load_checkpoint(name, **kwargs),
+            load_checkpoint(name, precision=precision, **kwargs),
             max_length,
             max_document_length=max_document_length,
             weigh_tokens_by=weigh_tokens_by,

@@ -67,7 +67,7 @@ class Report:
 
 
 def evaluate_systems(
-    recipe: Recipe, folder: Path, data: Data, teacher: OpticalModel, systems: Iterable[tuple[str, OpticalModel]]
+    recipe: Recipe, folder: Path, data: Data, teacher: OpticalModel, systems: Iterable[tuple[str, OpticalModel]], precision: str
 ) -> Report:
     """Evaluates systems, and the teacher as their ceiling, on all collections of a run; writes results and run files.
 
@@ -77,6 +77,7 @@ def evaluate_systems(
         data: of the run.
         teacher: encodes the documents where the student does not, on the device where all run.
         systems: name and model, loaded one after the other.
+        precision: of the rivals.
     """
     collections = [*data.collections, *held_out_collections(recipe, data)]
     evaluator = Evaluator(folder, [*recipe.evaluation.metrics, UNJUDGED], batch_size=recipe.evaluation.batch_size)
@@ -96,7 +97,7 @@ def evaluate_systems(
                 examples = _examples(collection, found, recipe.evaluation.examples)
         del model
         gc.collect()
-    measure_rivals(evaluator, recipe.evaluation, data.collections, teacher.device, data.sample, student_runs)
+    measure_rivals(evaluator, recipe.evaluation, data.collections, teacher.device, precision, data.sample, student_runs)
     for collection in data.ceilings:
         evaluator.measure("ceiling", teacher, collection)
     evaluator.rows += answerer.ceilings()

@@ -32,6 +32,7 @@ def measure_rivals(
     evaluation: EvaluationRecipe,
     collections: Iterable[Collection],
     device: object,
+    precision: str,
     pairs: Dataset | None = None,
     student_runs: Mapping[tuple[str, str], Run] | None = None,
 ) -> None:
@@ -41,13 +42,13 @@ def measure_rivals(
         evaluator: takes the runs.
         evaluation: the recipe's part.
         collections: the collections to search.
-        device: where the rivals run.
+        device, precision: where and in what the rivals run: as the student does.
         pairs: training pairs, from which the table of translations is learnt.
         student_runs: collection and language to the student's run, for `fused`.
     """
     collections = list(collections)
     for name, rival in evaluation.rivals.items():
-        model = load_rival(rival).to(device)
+        model = load_rival(rival, precision).to(device)
         if rival.scoring == "maxsim":
             for collection in collections:
                 evaluator.measure(name, model, collection)
@@ -88,14 +89,14 @@ def _dense_runs(model: OpticalModel, collections: Sequence[Collection], batch_si
             yield one, {query: found[f"{n} {query}"] for query in one.queries}
 
 
-def load_rival(rival: RivalRecipe) -> OpticalModel:
+def load_rival(rival: RivalRecipe, precision: str = "auto") -> OpticalModel:
     """The rival's model, with its prompts and its pooling.
 
     Raises:
         ValueError: if one vector per text is asked for, and neither its files nor the recipe say how its tokens are pooled.
     """
     settings: dict[str, Any] = rival.config() | rival.load_arguments()
-    model: OpticalModel = load_checkpoint(rival.model, backend="torch", **settings)
+    model: OpticalModel = load_checkpoint(rival.model, backend="torch", precision=precision, **settings)
     if rival.max_length is None and model.config.query_expansion == "none":
         model.config.query_length = model.config.document_length  # our default of 32 tokens is for late interaction
     if rival.scoring == "pooled" and model.config.pooled_dim is None and model.projection is None:

@@ -30,7 +30,7 @@ def test_every_rival_is_measured_on_every_collection_and_described(bert, tmp_pat
     pairs = Dataset.from_dict({"source": ["cat", "dog"] * 3, "target": ["paka", "mbwa"] * 3, "language": ["sw"] * 6})
     evaluator = Evaluator(tmp_path, ["RR@10"])
     found = {("tiny", "sw"): {"q": {"d0": 1.0}}}
-    measure_rivals(evaluator, own, [collection(), collection("other")], torch.device("cpu"), pairs, found)
+    measure_rivals(evaluator, own, [collection(), collection("other")], torch.device("cpu"), "fp32", pairs, found)
     systems = {(row.system, row.collection) for row in evaluator.rows}
     names = ("averaged", "tokens", "bm25", "structured_queries")
     assert systems == {(s, c) for s in names for c in ("tiny", "other")} | {("fused", "tiny")}
@@ -39,8 +39,9 @@ def test_every_rival_is_measured_on_every_collection_and_described(bert, tmp_pat
 
 
 def test_a_prompt_and_a_pooling_of_the_recipe_reach_the_rival(bert):
-    rival = load_rival(RivalRecipe(model=bert, pooling="mean", query_prompt="query: "))
-    plain = load_rival(RivalRecipe(model=bert, pooling="mean"))
+    rival = load_rival(RivalRecipe(model=bert, pooling="mean", query_prompt="query: "), "fp32")
+    plain = load_rival(RivalRecipe(model=bert, pooling="mean"), "fp32")
+    assert plain.precision == "fp32"
     assert rival.config.query_prompt == "query: "
     torch.testing.assert_close(rival.encode_pooled("cat"), plain.encode_pooled("query: cat"))
 
@@ -70,10 +71,10 @@ def test_a_corpus_that_languages_share_is_encoded_once_with_the_same_runs(bert, 
     own = EvaluationRecipe(rivals={"averaged": RivalRecipe(model=bert, pooling="mean")})
     somali = Collection("tiny", "so", CORPUS, {"q": "vector", "r": "sat"}, QRELS)
     together, apart = Evaluator(tmp_path / "together", ["RR@10"]), Evaluator(tmp_path / "apart", ["RR@10"])
-    measure_rivals(together, own, [collection(), somali], torch.device("cpu"))
+    measure_rivals(together, own, [collection(), somali], torch.device("cpu"), "fp32")
     assert len(calls) == 1
     for one in (collection(), somali):
-        measure_rivals(apart, own, [one], torch.device("cpu"))
+        measure_rivals(apart, own, [one], torch.device("cpu"), "fp32")
     assert together.values == apart.values
     for name in ("averaged.tiny.sw.trec", "averaged.tiny.so.trec"):
         ranked = [list(found) for found in (read_run(tmp_path / part / "runs" / name)["q"] for part in ("together", "apart"))]
