@@ -94,7 +94,7 @@ def _paired_by_line(
     )
     return (
         [(place, f"{query}@{number}", text) for number, ((place, query, text), _) in enumerate(pairs, 1)],
-        [(place, f"{query}@{number}", *rest) for number, (_, (place, query, *rest)) in enumerate(pairs, 1)],
+        [(place, f"{query}@{number}", document, grade) for number, (_, (place, query, document, grade)) in enumerate(pairs, 1)],
     )
 
 
