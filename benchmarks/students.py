@@ -30,7 +30,7 @@ from recipes.studies.statistics.non_inferiority import mean_difference
 
 FOLDER = Path(__file__).parent / "students"
 KEPT = ("AP@100", "nDCG@10", "RR@10", "Success@1")
-SHOWN = {"sw": "TyDi QA"}  # collections of which a folder has the name of its language
+SHOWN = {"tydiqa_goldp": "TyDi QA"}
 METRICS = {"flores200_articles": "AP@100", "flores200": "Success@1"}
 RIVALS = {
     "bm25": "BM25",
