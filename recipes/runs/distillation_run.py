@@ -318,6 +318,11 @@ class Run(FolderRun[Recipe, Report]):
         return InverseDocumentFrequencies.load(file)
 
 
+def load_teacher(recipe: Recipe) -> OpticalModel:
+    """The teacher's model, which encodes in the run's precision."""
+    return load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments())
+
+
 def load_start(recipe: Recipe, dim: int) -> OpticalModel:
     """The student before training: a copy of the teacher, or another backbone, projected to the teacher's dimension `dim`.
 
@@ -327,6 +332,7 @@ def load_start(recipe: Recipe, dim: int) -> OpticalModel:
     copied = own.start == "teacher"
     name = recipe.teacher.model if copied else own.start
     settings: dict[str, Any] = own.config | (recipe.teacher if copied else own).load_arguments()
+    settings["precision"] = recipe.precision
     set_seed(recipe.seed)
     student = load_checkpoint(name, **settings)
     if student.projection is None and "embedding_dim" not in settings and student.config.vector_dim != dim:

@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modeling_optical import load_checkpoint
 from trainer import describe_objectives
 
 from ..speed import in_words, speed_of_this_machine
 from .data import Data, load_data
-from .distillation_run import Run, load_start
+from .distillation_run import Run, load_start, load_teacher
 from .progress import examples_seen, expected_stages, mean_tokens
 from .recipe.distillation import Recipe
 from .run_folder import check_own_folder, student_of
@@ -38,7 +37,7 @@ def describe_run(recipe: Recipe) -> str:
     untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()
     if first is not None and untrained:  # it has the size of what it starts from
         recipe = replace(recipe, teacher=replace(recipe.teacher, model=first.model.start))
-    teacher = load_checkpoint(recipe.teacher.model, **recipe.teacher.load_arguments())
+    teacher = load_teacher(recipe)
     warn_if_swapped(data.sample, teacher.get_processor().tokenizer, recipe.teacher.language)
     student = load_start(recipe, teacher.config.vector_dim)
     systems = {name: recipe.baseline(name) for name in recipe.baselines} | {"optical": recipe}

@@ -27,7 +27,7 @@ from modeling_optical.evaluation.references import translate
 from modeling_optical.files.json_files import write_json
 
 from ..checked_yaml import unknown_key
-from ..runs.distillation_run import load_start
+from ..runs.distillation_run import load_start, load_teacher
 from .cells import Cell, Places, cells_of, distillation_recipe, tested_languages
 from .image_text_source import ImageTextSource
 from .reference_systems import COLLECTIONS, NOT_RUN
@@ -152,7 +152,7 @@ def _measure_references(
 ) -> None:
     recipe = distillation_recipe(study, cell)
     length = recipe.student.max_length
-    teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments())
+    teacher = load_teacher(recipe)
     if english.image_of == captioned.image_of and english.images == captioned.images:
         measured.add("ceiling", captioned, teacher, english.texts, length)
     else:

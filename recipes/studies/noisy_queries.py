@@ -23,7 +23,7 @@ from recipes.studies.query_noise import NoisyQueries, add_noise
 from trainer.vocabulary import word_translations
 
 from ..runs.data import in_languages, load_data
-from ..runs.distillation_run import load_start
+from ..runs.distillation_run import load_start, load_teacher
 from ..runs.recipe.distillation import Recipe
 from .cells import Cell, Places, cells_of, distillation_recipe
 from .reporting.results_table import NOISE, NOISE_COUNTS, write_frame
@@ -164,9 +164,7 @@ class _Search:
     def __init__(self, recipe: Recipe, device: str):
         self._own_documents = recipe.student.encodes_documents
         self._evaluator = Evaluator(batch_size=recipe.evaluation.batch_size)
-        self.teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments()).to(
-            device
-        )
+        self.teacher = load_teacher(recipe).to(device)
 
     def answer(self, model: OpticalModel) -> Answer:
         """Encodes queries with the model and searches the collection's documents."""

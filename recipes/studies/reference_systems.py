@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical import OpticalModel
 from modeling_optical.evaluation import Collection, Evaluator, NotRun, save_run
 from modeling_optical.evaluation.references import bm25, check_bm25, translate
 from modeling_optical.files.atomic_write import write_text
 
 from ..runs.causal_run import answer_all, load_causal
-from ..runs.distillation_run import load_start
+from ..runs.distillation_run import load_start, load_teacher
 from ..runs.recipe.causal import CausalRecipe
 from ..runs.recipe.distillation import Recipe
 from ..runs.reporting.answering import QuestionAnswerer
@@ -37,7 +37,7 @@ def measure_references(study: Study, cell: Cell) -> None:
     recipe = distillation_recipe(study, cell)
     folder = Places(Path(study.output).expanduser()).cell(cell)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    teacher = load_checkpoint(recipe.teacher.model, precision=recipe.precision, **recipe.teacher.load_arguments()).to(device)
+    teacher = load_teacher(recipe).to(device)
     untrained = (
         teacher if recipe.student.start == "teacher" else load_start(recipe, teacher.config.vector_dim).eval().to(device)
     )
