@@ -106,9 +106,9 @@ class HeldOutRetrieval:
 
     A target searches the sources of its language. Its score is a mean: RR@10 of its source; where it has a clause of 3 to 8
     words that can be told apart, RR@10 of its source with this clause as the query; where documents are known, AP@100 of the
-    other sentences of its document. A good start finds nearly every translation; clauses and neighbours still tell
-    weights apart. Scores are averaged within a source of the bitext, then over the sources of a
-    language, then over languages, so neither a large source nor a large language decides alone.
+    other sentences of its document. A good start finds nearly every translation; clauses and neighbours still tell weights
+    apart. Scores are averaged within a source of the bitext, then over the sources of a language, then over languages, so
+    neither a large source nor a large language decides alone.
 
     Args:
         teacher: encodes the sources, or holds their vectors.
@@ -121,7 +121,10 @@ class HeldOutRetrieval:
         self.max_length = max_length
         self._groups: dict[tuple[str, str], list[int]] = {}
         self._vectors: dict[tuple[str, str], torch.Tensor] = {}
+        self._clauses: dict[int, str] = {}
         for row, pair in enumerate(bitext):
+            if (short := shorten(pair["source"], pair["target"], _CLAUSE)) is not None:
+                self._clauses[row] = short[1]
             kind = "document" if pair["kind"] == "document" else "query"
             self._groups.setdefault((pair["language"], kind), []).append(row)
             if (pair["source"], kind) not in self._vectors:
@@ -144,9 +147,7 @@ class HeldOutRetrieval:
         vectors = student.encode(pairs["target"], kind, max_length=self.max_length, show_progress_bar=False)
         documents = [self._vectors[source, kind] for source in sources]
         positions, scores = search(vectors, documents, k=100)
-        clauses = {
-            row: short[1] for row, pair in enumerate(pairs) if (short := shorten(pair["source"], pair["target"], _CLAUSE))
-        }
+        clauses = {number: self._clauses[row] for number, row in enumerate(rows) if row in self._clauses}
         own: dict[str, dict[str, int]] = {}
         others: dict[str, dict[str, int]] = {}
         found: dict[str, dict[str, float]] = {}

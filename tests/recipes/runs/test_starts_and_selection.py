@@ -66,7 +66,8 @@ def test_the_student_gets_the_weights_that_score_best(bert, tmp_path, best):
     assert found.chosen.share == {"start": 1.0, "mean": 0.5}.get(best, 0.0)
 
 
-def test_of_equals_the_one_nearest_to_the_start_is_taken(bert):
+def selection_of_equals(bert, options):
+    """What is chosen where all weights score the same."""
     student = load_checkpoint(bert)
     start = {name: value.clone() for name, value in student.state_dict().items()}
 
@@ -76,7 +77,11 @@ def test_of_equals_the_one_nearest_to_the_start_is_taken(bert):
         def __call__(self, model):
             return 0.5
 
-    assert select_weights(student, start, [], Score(), SelectionOptions()).chosen.weights == "start"
+    return select_weights(student, start, [], Score(), options)
+
+
+def test_of_equals_the_one_nearest_to_the_start_is_taken(bert):
+    assert selection_of_equals(bert, SelectionOptions()).chosen.weights == "start"
 
 
 def test_the_sentence_tells_what_was_chosen():
@@ -90,16 +95,7 @@ def test_the_sentence_tells_what_was_chosen():
 
 
 def test_only_the_shares_that_are_named_are_compared(bert):
-    student = load_checkpoint(bert)
-    start = {name: value.clone() for name, value in student.state_dict().items()}
-
-    class Score:
-        bitext = range(3)
-
-        def __call__(self, model):
-            return 0.5
-
-    found = select_weights(student, start, [], Score(), SelectionOptions(shares=[0.5]))
+    found = selection_of_equals(bert, SelectionOptions(shares=[0.5]))
     assert [(one.weights, one.share) for one in found.candidates] == [("start", 1.0), ("last", 0.5)]
 
 
