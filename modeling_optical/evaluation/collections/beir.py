@@ -82,7 +82,7 @@ def _from_folder(request: Request, root: Path) -> Collection:
 def _paired_by_line(
     queries: list[tuple[str, str, str]], judgements: list[tuple[str, str, str, str]]
 ) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str, str]]]:
-    """Queries whose ids repeat, each with an id of its own, where each judgement has the id of the query on the same line.
+    """Queries whose ids repeat, each with a separate id, where each judgement has the id of the query on the same line.
 
     Exports that keep only the end of longer ids look like that. Anything else stays as it is, and is refused as a repeated id.
     """
