@@ -17,10 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modeling_optical.files.atomic_write import replacing_folder
-
 from .image_text_source import EmojiPictures
-from .synthetic.data import places_in
 from .synthetic.images import SPLIT, write_clip
 
 _FONT_SIZE = 109  # the only one that bitmap fonts such as Noto Color Emoji have
@@ -35,24 +32,18 @@ class _Emoji:
     picture: bytes
 
 
-def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiPictures) -> dict[str, str | None]:
-    """Writes pictures, captions in Multi30k's layout and the joint space, unless they are there.
+def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiPictures) -> None:
+    """Writes pictures, captions in Multi30k's layout and the joint space, as `images`, `multi30k` and `clip` in the folder.
 
     Args:
         folder: where.
         languages: of the captions, beside English.
         options: font, names, sizes.
 
-    Returns:
-        The names `clip`, `multi30k` and `images` of a study's `paths`.
-
     Raises:
         FileNotFoundError: without the font or the names. ImportError: without Pillow.
         ValueError: if the font draws fewer emoji than requested.
     """
-    places = places_in(folder, "clip", "multi30k", "images")
-    if folder.is_dir():
-        return places
     found = _drawn_emoji(options, ["en", *languages])
     if len(found) < options.pictures * 2:
         raise ValueError(
@@ -61,22 +52,20 @@ def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiP
         )
     random.Random(0).shuffle(found)
     tested, learnt = found[: options.pictures], found[options.pictures :]
-    with replacing_folder(folder) as scratch:
-        (scratch / "images").mkdir()
-        for emoji in tested:
-            (scratch / "images" / f"{emoji.identifier}.png").write_bytes(emoji.picture)
-        raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
-        splits.mkdir(parents=True)
-        raw.mkdir()
-        (splits / f"{SPLIT}.txt").write_text("".join(f"{emoji.identifier}.png\n" for emoji in tested), encoding="utf-8")
-        for code in ("en", *languages):
-            for part, own in ((SPLIT, tested), ("train", learnt)):
-                with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
-                    stream.write("".join(f"{emoji.names[code]}\n" for emoji in own))
-        texts = [[emoji.names["en"], ", ".join(emoji.keywords)] for emoji in found]
-        pictures = [emoji.picture for emoji in found]
-        write_clip(scratch / "clip", pictures, texts, size=options.size, steps=options.training_steps, layers=options.layers)
-    return places
+    (folder / "images").mkdir(parents=True)
+    for emoji in tested:
+        (folder / "images" / f"{emoji.identifier}.png").write_bytes(emoji.picture)
+    raw, splits = (folder / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
+    splits.mkdir(parents=True)
+    raw.mkdir()
+    (splits / f"{SPLIT}.txt").write_text("".join(f"{emoji.identifier}.png\n" for emoji in tested), encoding="utf-8")
+    for code in ("en", *languages):
+        for part, own in ((SPLIT, tested), ("train", learnt)):
+            with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
+                stream.write("".join(f"{emoji.names[code]}\n" for emoji in own))
+    texts = [[emoji.names["en"], ", ".join(emoji.keywords)] for emoji in found]
+    pictures = [emoji.picture for emoji in found]
+    write_clip(folder / "clip", pictures, texts, size=options.size, steps=options.training_steps, layers=options.layers)
 
 
 def _drawn_emoji(options: EmojiPictures, languages: Sequence[str]) -> list[_Emoji]:

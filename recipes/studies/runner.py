@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gc
 import json
 import os
@@ -21,11 +20,10 @@ from typing import Any
 
 import torch
 
-from modeling_optical.evaluation.questions import ACCURACY
 from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.json_files import write_json
 
-from ..checked_yaml import PACKAGE_FOLDER, build, read_values, substitute
+from ..checked_yaml import PACKAGE_FOLDER, build, read_values
 from ..runs.causal_run import CausalRun
 from ..runs.distillation_run import Run
 from ..runs.recipe.causal import CausalRecipe
@@ -34,18 +32,14 @@ from ..runs.recipe.retrieval import RetrievalRecipe
 from ..runs.retrieval_run import RetrievalRun
 from ..runs.run_folder import differing_keys
 from .cells import STAGES, AnyRecipe, Cell, Places, cells_of, recipe_of, source_of
-from .emoji_pictures import write_emoji_pictures
 from .image_text_cells import check_image_text, measure_image_text, prepare_images
-from .image_text_source import EmojiPictures
+from .made_data import made_data
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
 from .reporting.results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
 from .reporting.write_report import check_report, write_report
-from .study import ALL_LANGUAGES, Study
-from .synthetic.data import write_synthetic_data
-from .synthetic.images import write_synthetic_images
-from .synthetic.questions import write_synthetic_questions
+from .study import Study
 
 _WEIGHTS = ("student", "start", "baselines", "model", "checkpoints", "teacher_cache")
 _RUNS: dict[type, Any] = {Recipe: Run, CausalRecipe: CausalRun, RetrievalRecipe: RetrievalRun}
@@ -64,18 +58,9 @@ class StudyRun:
         if jobs < 1:
             raise ValueError(f"--jobs is {jobs}; it must be at least 1.")
         self.study, self.jobs, self.places = study, jobs, Places(study.root)
-        languages = [code for code in study.languages if code != ALL_LANGUAGES]
-        if study.synthetic_data:
-            study.paths |= write_synthetic_data(study.root / "synthetic", languages)
-            if ACCURACY in study.metrics:
-                study.paths |= write_synthetic_questions(study.root / "synthetic_questions", languages)
-        if study.synthetic_images is not None:
-            study.paths |= write_synthetic_images(study.root / "synthetic_images", languages, study.synthetic_images)
-        if study.emoji_pictures is not None:
-            names = {f"paths.{name}": path for name, path in study.paths.items()}
-            options = build(EmojiPictures, substitute(dataclasses.asdict(study.emoji_pictures), names), "emoji_pictures")
-            others = [code for code in languages if code != "en"]
-            study.paths |= write_emoji_pictures(study.root / "emoji_pictures", others, options)
+        self._made = made_data(study)
+        for made in self._made:
+            study.paths |= made.paths
         self.cells = cells_of(study)
         self.recipes = {cell: recipe_of(study, cell) for cell in self.cells}
         # Where there are several GPUs, each job has a different one.
@@ -90,6 +75,8 @@ class StudyRun:
             ValueError, FileNotFoundError: before anything is computed, for an error in the study or its data; also if no cell
                 succeeded.
         """
+        for made in self._made:
+            made.make()
         self._check()
         write_text(self.places.root / "study.yaml", self.study.to_yaml())
         print(self.plan(), flush=True)

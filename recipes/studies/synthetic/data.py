@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from modeling_optical import OpticalModel
-from modeling_optical.files.atomic_write import replacing_folder, write_text
+from modeling_optical.files.atomic_write import write_text
 from modeling_optical.files.json_files import write_json_lines
 
 _TEXT = """river stone bird morning teacher window market bread garden winter letter bridge doctor summer mountain kitchen
@@ -27,22 +27,12 @@ _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _PAIRS, _DOCUMENTS, _QUERIES = 60, 24, 24
 
 
-def write_synthetic_data(folder: Path, languages: Sequence[str]) -> dict[str, str | None]:
-    """Writes it, unless it is there, and gives the names `teacher`, `bitext` and `collections` of a study's `paths`."""
-    places = places_in(folder, "teacher", "bitext", "collections")
-    if folder.is_dir():
-        return places
-    with replacing_folder(folder) as scratch:
-        _write_teacher(scratch / "teacher")
-        generator = random.Random(0)
-        write_bitext(scratch / "bitext" / "tiny", languages, _PAIRS, generator)
-        _write_collection(scratch / "collections" / "tiny", languages, generator)
-    return places
-
-
-def places_in(folder: Path, *names: str) -> dict[str, str | None]:
-    """Names of a study's `paths` to what lies in the folder."""
-    return {name: str(folder / name) for name in names}
+def write_synthetic_data(folder: Path, languages: Sequence[str]) -> None:
+    """Writes it, as `teacher`, `bitext` and `collections` in the folder."""
+    _write_teacher(folder / "teacher")
+    generator = random.Random(0)
+    write_bitext(folder / "bitext" / "tiny", languages, _PAIRS, generator)
+    _write_collection(folder / "collections" / "tiny", languages, generator)
 
 
 def write_bitext(folder: Path, languages: Sequence[str], pairs: int, generator: random.Random) -> None:
@@ -106,6 +96,5 @@ def write_backbone(folder: Path) -> None:
     sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48}
     with seeded():
         backbone = BertModel(BertConfig(vocab_size=len(pieces), max_position_embeddings=64, **sizes))
-    with replacing_folder(folder) as scratch:
-        backbone.save_pretrained(scratch)
-        tokenizer.save_pretrained(scratch)
+    backbone.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

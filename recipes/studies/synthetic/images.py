@@ -20,10 +20,8 @@ from tokenizers import pre_tokenizers
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from transformers.utils import logging
 
-from modeling_optical.files.atomic_write import replacing_folder
-
 from ..image_text_source import SyntheticImages
-from .data import cipher, places_in, seeded, write_backbone
+from .data import cipher, seeded, write_backbone
 
 _COLOURS = {"red": "#d62728", "green": "#2ca02c", "blue": "#1f4fd8", "yellow": "#f2d024", "black": "#101010",
             "white": "#f8f8f8"}  # fmt: skip
@@ -36,40 +34,35 @@ _BATCH = 64
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
 
-def write_synthetic_images(folder: Path, languages: Sequence[str], options: SyntheticImages) -> dict[str, str | None]:
-    """Writes them, unless they are there, and gives the names `clip`, `student`, `multi30k` and `images` of a study's `paths`.
+def write_synthetic_images(folder: Path, languages: Sequence[str], options: SyntheticImages) -> None:
+    """Writes them, as `clip`, `student`, `multi30k` and `images` in the folder.
 
     Captions are in Multi30k's layout, in English and in `languages`.
 
     Raises:
         ValueError: if more pictures are requested than there are.
     """
-    places = places_in(folder, "clip", "student", "multi30k", "images")
-    if folder.is_dir():
-        return places
     scenes = list(itertools.product(itertools.product(_COLOURS, _SHAPES), repeat=2))
     if options.pictures + options.training_pictures > len(scenes):
         raise ValueError(f"synthetic_images: there are {len(scenes)} different pictures; make fewer.")
     random.Random(0).shuffle(scenes)
     tested, trained = scenes[: options.pictures], scenes[options.pictures :][: options.training_pictures]
     codes = ["en", *(language for language in languages if language != "en")]
-    with replacing_folder(folder) as scratch:
-        (scratch / "images").mkdir()
-        for number, scene in enumerate(tested):
-            (scratch / "images" / f"{number}.png").write_bytes(_drawn(scene))
-        raw, splits = (scratch / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
-        splits.mkdir(parents=True)
-        raw.mkdir()
-        (splits / f"{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
-        for number, code in enumerate(codes):
-            for part, own in ((SPLIT, tested), ("train", trained)):
-                captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]
-                with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
-                    stream.write("".join(f"{caption}\n" for caption in captions))
-        texts = [[_caption(scene)] for scene in trained]
-        write_clip(scratch / "clip", [_drawn(scene) for scene in trained], texts, size=_SIZE, steps=options.training_steps)
-        write_backbone(scratch / "student")
-    return places
+    (folder / "images").mkdir(parents=True)
+    for number, scene in enumerate(tested):
+        (folder / "images" / f"{number}.png").write_bytes(_drawn(scene))
+    raw, splits = (folder / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
+    splits.mkdir(parents=True)
+    raw.mkdir()
+    (splits / f"{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
+    for number, code in enumerate(codes):
+        for part, own in ((SPLIT, tested), ("train", trained)):
+            captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]
+            with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
+                stream.write("".join(f"{caption}\n" for caption in captions))
+    texts = [[_caption(scene)] for scene in trained]
+    write_clip(folder / "clip", [_drawn(scene) for scene in trained], texts, size=_SIZE, steps=options.training_steps)
+    write_backbone(folder / "student")
 
 
 _Scene = tuple[tuple[str, str], ...]  # the left shape and the right one, each colour and form

@@ -13,27 +13,20 @@ from datasets import Dataset
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from modeling_optical.files.atomic_write import replacing_folder
-
-from .data import cipher, places_in, seeded, sentence, write_bitext
+from .data import cipher, seeded, sentence, write_bitext
 
 _SUBJECTS = ("virology", "nutrition", "philosophy", "astronomy")
 _PAIRS, _QUESTIONS_OF_A_SUBJECT = 40, 6
 
 
-def write_synthetic_questions(folder: Path, languages: Sequence[str]) -> dict[str, str | None]:
-    """Writes it, unless it is there, and gives the names `mixed_bitext`, `questions` and `causal` of a study's `paths`."""
-    places = places_in(folder, "mixed_bitext", "questions", "causal")
-    if folder.is_dir():
-        return places
-    with replacing_folder(folder) as scratch:
-        generator = random.Random(1)
-        for kind in ("domain", "general"):
-            write_bitext(scratch / "mixed_bitext" / kind, languages, _PAIRS, generator)
-        for split in ("test", "dev"):
-            _write_questions(scratch / "questions", languages, split, generator)
-        _write_causal(scratch / "causal")
-    return places
+def write_synthetic_questions(folder: Path, languages: Sequence[str]) -> None:
+    """Writes it, as `mixed_bitext`, `questions` and `causal` in the folder."""
+    generator = random.Random(1)
+    for kind in ("domain", "general"):
+        write_bitext(folder / "mixed_bitext" / kind, languages, _PAIRS, generator)
+    for split in ("test", "dev"):
+        _write_questions(folder / "questions", languages, split, generator)
+    _write_causal(folder / "causal")
 
 
 def _write_questions(folder: Path, languages: Sequence[str], split: str, generator: random.Random) -> None:

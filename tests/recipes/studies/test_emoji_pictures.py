@@ -39,17 +39,18 @@ def options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmojiPictures:
 
 
 def test_tested_pictures_have_captions_in_every_language_and_none_of_them_is_learnt_from(tmp_path, options):
-    places = emoji_pictures.write_emoji_pictures(tmp_path / "out", ["sw"], options)
-    english, swahili = (load_captions(places["multi30k"], code) for code in ("en", "sw"))
-    files = open_image_files(places["images"])
+    out = tmp_path / "out"
+    emoji_pictures.write_emoji_pictures(out, ["sw"], options)
+    english, swahili = (load_captions(out / "multi30k", code) for code in ("en", "sw"))
+    files = open_image_files(out / "images")
     assert english.images == swahili.images
     assert sorted(english.images) == sorted(files.names)
     assert len(english.images) == 4
     assert [text.replace("animal", "mnyama") for text in english.texts] == swahili.texts
-    learnt = emoji_pictures.gzip.open(f"{places['multi30k']}/data/task1/raw/train.en.gz", "rt").read().splitlines()
+    learnt = emoji_pictures.gzip.open(out / "multi30k/data/task1/raw/train.en.gz", "rt").read().splitlines()
     assert len(learnt) == COUNT - 1 - 4, "one has no picture; sequences and names in one language alone are left out"
     assert not set(learnt) & set(english.texts)
-    vectors = ImageVectors(tmp_path / "vectors", places["clip"])
+    vectors = ImageVectors(tmp_path / "vectors", str(out / "clip"))
     assert vectors.build(files, files.names, show_progress_bar=False) == 4
     assert vectors.of(files, files.names).shape == (4, 32)
 

@@ -15,7 +15,7 @@ from recipes.studies.reporting.results_table import StudyResults
 from recipes.studies.reporting.write_report import write_report
 from recipes.studies.study import load_study
 
-from .conftest import STUDIES
+from .conftest import STUDIES, make_data
 from .test_reports import written
 
 FILE = STUDIES["image_text"]
@@ -108,7 +108,7 @@ def test_what_cannot_work_is_told_before_anything_is_computed(tmp_path, capsys, 
 
 def test_an_image_that_is_missing_is_told_before_anything_is_computed(tmp_path, capsys):
     output = tmp_path / "out"
-    assert main(["study", FILE, "--profile", "smoke", "--output", str(output), "--plan"]) == 0
+    make_data(FILE, output)
     (output / "synthetic_images/images/3.png").unlink()
     assert main(["study", FILE, "--profile", "smoke", "--output", str(output)]) == 2
     assert "1 of 24 are missing, such as 3.png" in capsys.readouterr().err
