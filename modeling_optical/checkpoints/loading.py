@@ -213,6 +213,8 @@ def _load_own(
     files: CheckpointFiles, model_class: type[OpticalModel], given: dict[str, Any], kwargs: dict[str, Any]
 ) -> OpticalModel:
     stored = model_class.config_class.from_pretrained(files.path, **files.given).embedding_dim
+    if stored is None and given.get("embedding_dim") is not None:
+        return _with_projection(_load_own(files, model_class, {}, kwargs), files.path, given)
     if given.get("embedding_dim", stored) != stored:
         raise ValueError(
             f"{files.name!r} has token vectors of embedding_dim={stored}, which cannot become {given['embedding_dim']}: leave "
@@ -221,3 +223,10 @@ def _load_own(
     model = model_class.from_pretrained(files.path, **given, **kwargs)
     model.get_processor()
     return model.eval()
+
+
+def _with_projection(model: OpticalModel, path: str, given: dict[str, Any]) -> OpticalModel:
+    """A model whose token vectors are hidden states, with a projection that starts random, as around a plain encoder."""
+    own = model.config.to_dict()
+    settings = {name: own[name] for name in SETTINGS if name in own and name != "backbone_config"}
+    return model.around_backbone(model.backbone, model.get_processor().tokenizer, path, **(settings | given))

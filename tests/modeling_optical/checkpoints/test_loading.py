@@ -79,6 +79,20 @@ def test_settings_stay_as_stored_and_can_be_replaced():
     assert replaced.processor.skiplist_token_ids == set()
 
 
+def test_a_model_without_a_projection_takes_one_as_an_encoder_does(bert, tmp_path):
+    encoder = load_checkpoint(bert, query_length=9)
+    encoder.save_pretrained(tmp_path)
+    wanted = {"embedding_dim": 6, "pooling_mode": "mean", "project_pooled": True}
+    model = load_checkpoint(str(tmp_path), **wanted)
+    assert model.config.query_length == 9
+    assert torch.equal(model.get_input_embeddings().weight, encoder.get_input_embeddings().weight)
+    assert model.encode_query("kitabu").shape[-1] == 6
+    assert model.encode_pooled(["kitabu"]).shape == (1, 6)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="embedding_dim=6, which cannot become 7"):
+        load_checkpoint(str(tmp_path), embedding_dim=7)
+
+
 def test_a_recipe_takes_a_foreign_teacher(tmp_path):
     teacher = Teacher.from_pretrained(copy("stanford", tmp_path / "colbert"), max_length=24)
     assert teacher.dim == 8
