@@ -8,7 +8,7 @@ from pathlib import Path
 from weakref import WeakKeyDictionary
 
 from ..text_encoding import TextEncoder
-from .collections import Collection, Corpus
+from .collections import Collection, Corpus, same_corpus
 from .metrics import METRICS, UNJUDGED, per_query
 from .results import ResultRow, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
@@ -23,7 +23,8 @@ Run = dict[str, dict[str, float]]
 class Evaluator:
     """Measures systems on collections.
 
-    A corpus is encoded once for each model that reads it, as long as the model lives.
+    A corpus is encoded once for each model that reads it, as long as the model lives. Collections of several languages that
+    have the same documents share them.
 
     Args:
         folder: where `runs/` and `results.json` are written. None: nothing is written.
@@ -49,7 +50,6 @@ class Evaluator:
         self.rows: list[ResultRow] = []
         self.values: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
         self._one_answer: set[tuple[str, str]] = set()
-        # A corpus is compared by identity; holding it keeps its identity from passing to another one.
         self._encoded: WeakKeyDictionary[TextEncoder, list[tuple[Corpus, EncodedDocuments]]] = WeakKeyDictionary()
 
     def measure(
@@ -123,7 +123,7 @@ class Evaluator:
     def _documents(self, model: TextEncoder, corpus: Corpus) -> EncodedDocuments:
         held = self._encoded.setdefault(model, [])
         for known, documents in held:
-            if known is corpus:
+            if same_corpus(known, corpus):
                 return documents
         while held and sum(len(known) for known, _ in held) + len(corpus) > self.held:
             held.pop(0)

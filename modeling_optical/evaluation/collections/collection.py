@@ -142,6 +142,13 @@ def texts_of(corpus: Corpus, identifiers: Container[str]) -> dict[str, str]:
     return {identifier: text for identifier, text in corpus.items() if identifier in wanted}
 
 
+def same_corpus(one: Corpus, other: Corpus) -> bool:
+    """Whether two corpora have the same documents in the same order. A streamed one is the same as itself alone."""
+    if one is other:
+        return True
+    return isinstance(one, dict) and isinstance(other, dict) and one == other and list(one) == list(other)
+
+
 def read_queries(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Query id to text from (place, id, text).
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -174,9 +175,9 @@ class Recipe(RunRecipe):
             values[key] = values[key] | change
         return build(Recipe, values, "")
 
-    @property
+    @cached_property
     def teacher_recipe(self) -> RetrievalRecipe | None:
-        """The recipe that makes the teacher, with this recipe's paths; None if the teacher is there."""
+        """The recipe that makes the teacher, with this recipe's paths, read once; None if the teacher is there."""
         if self.teacher.recipe is None:
             return None
         overrides = [f"paths.{name}={json.dumps(folder)}" for name, folder in self.paths.items()]

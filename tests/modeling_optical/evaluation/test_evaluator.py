@@ -33,6 +33,16 @@ def test_a_small_corpus_is_encoded_once_and_a_large_one_every_time(model, encode
     assert encoded == [23, 23, 23]
 
 
+def test_languages_that_have_the_same_documents_share_their_vectors(model, encoded):
+    evaluator = Evaluator()
+    first, second = (evaluator.retrieve(model, QUERIES, corpus, k=5) for corpus in (CORPUS, dict(CORPUS)))
+    assert encoded == [23]
+    assert first == second
+    evaluator.retrieve(model, QUERIES, dict(reversed(CORPUS.items())))
+    evaluator.retrieve(model, QUERIES, dict(CORPUS) | {next(iter(CORPUS)): "another text"})
+    assert encoded == [23, 23, 23], "another order or another text is another corpus"
+
+
 def test_no_corpus_is_taken_for_another_one(model, encoded):
     evaluator = Evaluator()
     for number in range(4):

@@ -69,7 +69,7 @@ def test_a_corpus_that_languages_share_is_encoded_once_with_the_same_runs(bert, 
     calls = []
     monkeypatch.setattr(rivals, "dense", lambda *arguments, **options: calls.append(arguments) or dense(*arguments, **options))
     own = EvaluationRecipe(rivals={"averaged": RivalRecipe(model=bert, pooling="mean")})
-    somali = Collection("tiny", "so", CORPUS, {"q": "vector", "r": "sat"}, QRELS)
+    somali = Collection("tiny", "so", dict(CORPUS), {"q": "vector", "r": "sat"}, QRELS)
     together, apart = Evaluator(tmp_path / "together", ["RR@10"]), Evaluator(tmp_path / "apart", ["RR@10"])
     measure_rivals(together, own, [collection(), somali], torch.device("cpu"), "fp32")
     assert len(calls) == 1
