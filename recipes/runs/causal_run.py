@@ -16,8 +16,8 @@ from modeling_optical.files.atomic_write import write_text
 from trainer import CausalDistillationArguments, CausalDistillationTrainer
 
 from ..speed import Speed, Work
-from .data import Data, load_data
-from .progress import examples_seen, relative_length, relative_size
+from .data import Data, examples_seen, load_data
+from .progress import relative_length, relative_size
 from .provenance import data_files
 from .recipe.causal import CausalModelRecipe, CausalRecipe
 from .skeleton import FolderRun

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from datasets import Dataset, IterableDataset
 from transformers.utils import logging
 
 from modeling_optical.evaluation import Collection
+from modeling_optical.evaluation.collections import by_corpus
 from modeling_optical.evaluation.questions import QuestionSet
 from trainer.bitext import (
     BitextReport,
@@ -48,7 +50,8 @@ class DataReport:
 
     Attributes:
         training_pairs: distinct pairs that are trained on.
-        training_pairs_by_language: the same by language.
+        training_pairs_in_updates: how many of them the updates go through, where these are fewer.
+        training_pairs_by_language: all of them by language.
         training_pairs_by_group: pairs drawn from each group of a mixture.
         training_pairs_with_repetitions: pairs of an epoch in which small languages are repeated.
         short_pairs: pairs that were cut from others and added.
@@ -62,6 +65,7 @@ class DataReport:
     """
 
     training_pairs: int = 0
+    training_pairs_in_updates: int | None = None
     training_pairs_by_language: dict[str, int] = field(default_factory=dict)
     training_pairs_by_group: dict[str, int] = field(default_factory=dict)
     training_pairs_with_repetitions: int | None = None
@@ -95,8 +99,8 @@ class Data:
     """Bitext and collections of a run.
 
     Attributes:
-        train: the training pairs.
-        sample: training pairs in memory: `train` itself, or a part of it where it is a stream.
+        train: the training pairs, after `for_updates` as many as the updates go through.
+        sample: all training pairs, in memory; of a stream a part.
         held_out: pairs that are never trained on.
         collections: test collections with queries in the student's languages.
         ceilings: the same with queries in the teacher's language.
@@ -230,6 +234,37 @@ def _word_tables(pairs: Dataset) -> dict[str, dict[str, str]]:
     return {language: word_translations(own["source"], own["target"]) for language, own in by_language(pairs).items()}
 
 
+def examples_seen(training: Mapping[str, Any], examples: int, *, batch_size: int = 32, epochs: float = 3.0) -> float:
+    """How many examples a training goes through.
+
+    Args:
+        training: arguments that a recipe names.
+        examples: of the training data.
+        batch_size, epochs: where it names none.
+    """
+    updates = training.get("max_steps", -1)
+    if updates > 0:
+        batch = training.get("per_device_train_batch_size", batch_size)
+        return batch * training.get("gradient_accumulation_steps", 1) * updates
+    return training.get("num_train_epochs", epochs) * examples
+
+
+def for_updates(data: Data, recipe: Recipe, processes: int = 1) -> Data:
+    """The data with no more training pairs than updates go through, so that the teacher encodes no text in vain.
+
+    Vocabulary and translations are still made from all pairs (`sample`). All systems of a run train on the same pairs: as many
+    as the longest training goes through, drawn at random by the recipe's seed.
+    """
+    if data.train is not data.sample:
+        return data  # a stream
+    trainings = (recipe.training, *(recipe.baseline(name).training for name in recipe.baselines))
+    seen = math.ceil(processes * max(examples_seen(training, len(data.sample)) for training in trainings))
+    if seen >= len(data.sample):
+        return data
+    report = dataclasses.replace(data.report, training_pairs_in_updates=seen)
+    return dataclasses.replace(data, train=drawn(data.sample, seen, recipe.seed), report=report)
+
+
 def by_language(pairs: Dataset) -> dict[str, Dataset]:
     """Language to its pairs, in their order."""
     rows: dict[str, list[int]] = {}
@@ -251,14 +286,13 @@ def near_duplicate_index(
     if options is None or not (collections or questions):
         return None
     index = NearDuplicateIndex(options)
-    corpora: set[int] = set()
-    for collection in collections:
-        for identifier, text in collection.queries.items():
-            index.add(text, f"query {identifier} of {collection.name}")
-        if options.documents and id(collection.corpus) not in corpora:
-            corpora.add(id(collection.corpus))
-            for identifier, text in collection.corpus.items():
-                index.add(text, f"document {identifier} of {collection.name}")
+    for sharing in by_corpus(collections):
+        for collection in sharing:
+            for identifier, text in collection.queries.items():
+                index.add(text, f"query {identifier} of {collection.name}")
+        if options.documents:
+            for identifier, text in sharing[0].corpus.items():
+                index.add(text, f"document {identifier} of {sharing[0].name}")
     for own in questions:
         for question in own.questions:
             for text in (question.text, *(question.choices if options.documents else ())):

@@ -43,7 +43,7 @@ from trainer.vocabulary import (
     vocabulary_provenance,
 )
 
-from .data import Data, load_data, load_prealignment
+from .data import Data, for_updates, load_data, load_prealignment
 from .lora import check_lora, with_lora
 from .progress import expected_stages
 from .provenance import data_files
@@ -87,7 +87,9 @@ class Run(FolderRun[Recipe, Report]):
             resolve_model_path(self.recipe.teacher.model)
 
     def work(self) -> Report:
-        data = self.stage("data", lambda: load_data(self.recipe, self.say))
+        data = for_updates(self.stage("data", lambda: load_data(self.recipe, self.say)), self.recipe, self.state.num_processes)
+        if (seen := data.report.training_pairs_in_updates) is not None:
+            self.say(f"The updates see {seen:,} pairs, drawn at random: the teacher encodes no others.")
         self._make_teacher()  # after the data: a mistake there should not cost the training of a teacher
         teacher = self._load_teacher().to(self.state.device)
         if self.state.is_main_process:
@@ -214,7 +216,7 @@ class Run(FolderRun[Recipe, Report]):
                     cache.build(
                         [
                             source
-                            for part in (data.sample, data.held_out)
+                            for part in (data.train, data.held_out)
                             for source, own in zip(part["source"], part["kind"], strict=True)
                             if own in (kind, "both")
                         ],
@@ -231,14 +233,14 @@ class Run(FolderRun[Recipe, Report]):
         """Trains the start on text of the teacher's language with itself; all systems start from the result."""
         if self.trained_already("prealigned"):
             return
-        texts = load_prealignment(self.recipe, data)
+        recipe, texts = self.recipe.prealignment(), load_prealignment(self.recipe, data)
+        alone = replace(data, train=texts, sample=texts, held_out=texts.select([]))
+        alone = for_updates(alone, recipe, self.state.num_processes)
         if not isinstance(vectors, Teacher):
             with self.state.main_process_first():
                 if self.state.is_main_process:
-                    vectors.build(texts["source"], "query")
+                    vectors.build(alone.train["source"], "query")
             vectors.refresh()
-        recipe = self.recipe.prealignment()
-        alone = replace(data, train=texts, sample=texts, held_out=texts.select([]))
         self._train("prealigned", recipe, alone, vectors, start=self.start_folder)
 
     def _train(self, name: str, recipe: Recipe, data: Data, vectors: TeacherOfTexts, start: Path | None = None) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 from trainer import describe_objectives
 
 from ..speed import in_words, speed_of_this_machine
-from .data import Data, load_data
+from .data import Data, examples_seen, for_updates, load_data
 from .distillation_run import Run, load_start, load_teacher
-from .progress import examples_seen, expected_stages, mean_tokens
+from .progress import expected_stages, mean_tokens
 from .recipe.distillation import Recipe
 from .run_folder import check_own_folder, student_of
 from .sides import warn_if_swapped
@@ -32,7 +32,7 @@ def describe_run(recipe: Recipe) -> str:
     Run.check_training(recipe)
     folder = Path(recipe.output).expanduser()
     check_own_folder(folder)
-    data = load_data(recipe, print)
+    data = for_updates(load_data(recipe, print), recipe)
     first = recipe.teacher_recipe
     untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()
     if first is not None and untrained:  # it has the size of what it starts from
@@ -71,7 +71,7 @@ def _sizes(recipe: Recipe, data: Data, student: Any, systems: int) -> dict[str, 
     kept = recipe.training.get("save_total_limit") or _KEPT
     sizes = {"start and students": 4.0 * weights * (systems + 1), "checkpoints": float(_CHECKPOINT) * weights * kept * systems}
     if not recipe.teacher.live:
-        sources = [*data.sample["source"], *data.held_out["source"]]
+        sources = [*data.train["source"], *data.held_out["source"]]
         tokens = mean_tokens(sources[:500]) * len(sources)
         sizes["teacher vectors"] = tokens * student.config.vector_dim * _BYTES[recipe.teacher.cache_dtype]
     return sizes

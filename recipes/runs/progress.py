@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from ..speed import BUSY, Speed, Work, in_words
-from .data import Data
+from .data import Data, examples_seen
 from .recipe.distillation import Recipe
 
 # Tokens of the texts that the speed was measured with, and tokens a word in English and in languages that are cut finer.
@@ -78,21 +78,6 @@ def relative_length(texts: Sequence[str]) -> float:
     return mean_tokens(texts) / _MEASURED_TOKENS
 
 
-def examples_seen(training: Mapping[str, Any], examples: int, *, batch_size: int = 32, epochs: float = 3.0) -> float:
-    """How many examples a training goes through.
-
-    Args:
-        training: arguments that a recipe names.
-        examples: of the training data.
-        batch_size, epochs: where it names none.
-    """
-    updates = training.get("max_steps", -1)
-    if updates > 0:
-        batch = training.get("per_device_train_batch_size", batch_size)
-        return batch * training.get("gradient_accumulation_steps", 1) * updates
-    return training.get("num_train_epochs", epochs) * examples
-
-
 def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, done: Container[str]) -> dict[str, float]:
     """Seconds of each stage of a distillation that follows the reading of its data.
 
@@ -105,7 +90,7 @@ def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, don
     """
     size = relative_size(backbone)
     unit = relative_length([*data.sample[:_SAMPLE]["source"], *data.sample[:_SAMPLE]["target"]])
-    sources = 0 if recipe.teacher.live else len(data.sample) + len(data.held_out)
+    sources = 0 if recipe.teacher.live else len(data.train) + len(data.held_out)
     expected = {"teacher vectors": Work(unit * sources, 0, 2.0, size).seconds(speed)}
     first = {} if recipe.student.prealign is None else {"prealigned": recipe.prealignment().training}
     systems = first | {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}

@@ -17,7 +17,8 @@ from trainer.objectives import describe_retrieval_objectives
 from trainer.retrieval.labelled_evaluation import labelled_collection
 
 from ..speed import Speed, Work
-from .progress import examples_seen, relative_length, relative_size
+from .data import examples_seen
+from .progress import relative_length, relative_size
 from .provenance import file_fingerprint
 from .recipe.evaluation import check_distinct
 from .recipe.retrieval import RetrievalRecipe

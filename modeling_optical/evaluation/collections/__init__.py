@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from . import africlirmatrix, afriqa, beir, belebele, ciral, miracl, mteb, multi30k, trec, xtreme_r
-from .collection import Collection, Corpus, StreamedCorpus, same_corpus, texts_of
+from .collection import Collection, Corpus, StreamedCorpus, by_corpus, same_corpus, texts_of
 from .files import CollectionLayout, Request, find_layout
 
 LAYOUTS: list[CollectionLayout] = [
@@ -25,7 +25,7 @@ LAYOUTS: list[CollectionLayout] = [
 ]
 """In the order in which a folder is tried; you may add to them (docs/extending.md)."""
 
-__all__ = ["LAYOUTS", "Collection", "Corpus", "StreamedCorpus", "load_collection", "same_corpus", "texts_of"]
+__all__ = ["LAYOUTS", "Collection", "Corpus", "StreamedCorpus", "by_corpus", "load_collection", "same_corpus", "texts_of"]
 
 
 def load_collection(

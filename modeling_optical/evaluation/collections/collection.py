@@ -149,6 +149,18 @@ def same_corpus(one: Corpus, other: Corpus) -> bool:
     return isinstance(one, dict) and isinstance(other, dict) and one == other and list(one) == list(other)
 
 
+def by_corpus(collections: Iterable[Collection]) -> list[list[Collection]]:
+    """The collections in groups of those that have the same documents, in the order of the first of each."""
+    groups: list[list[Collection]] = []
+    for collection in collections:
+        own = next((group for group in groups if same_corpus(group[0].corpus, collection.corpus)), None)
+        if own is None:
+            groups.append([collection])
+        else:
+            own.append(collection)
+    return groups
+
+
 def read_queries(records: Iterable[tuple[str, str, str]]) -> dict[str, str]:
     """Query id to text from (place, id, text).
 

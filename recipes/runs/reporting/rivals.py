@@ -10,7 +10,7 @@ from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import Collection, Evaluator
-from modeling_optical.evaluation.collections import same_corpus
+from modeling_optical.evaluation.collections import by_corpus
 from modeling_optical.evaluation.references import bm25, dense
 from modeling_optical.evaluation.structured_queries import fused_by_rank, structured_queries
 from trainer.vocabulary import word_translation_table
@@ -79,14 +79,7 @@ def measure_rivals(
 
 def _dense_runs(model: OpticalModel, collections: Sequence[Collection], batch_size: int) -> Iterator[tuple[Collection, Run]]:
     """Each collection's run by one vector per text; a corpus that several of them share is encoded once."""
-    sharing: list[list[Collection]] = []
-    for collection in collections:
-        together = next((known for known in sharing if same_corpus(known[0].corpus, collection.corpus)), None)
-        if together is None:
-            sharing.append([collection])
-        else:
-            together.append(collection)
-    for together in sharing:
+    for together in by_corpus(collections):
         # Queries of several languages may have the same ids.
         asked = {f"{n} {query}": text for n, one in enumerate(together) for query, text in one.queries.items()}
         found = dense(model, asked, model, together[0].corpus, batch_size=batch_size)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from datasets import IterableDataset
 
-from recipes.runs.data import load_data, near_duplicate_index
+from recipes.runs.data import for_updates, load_data, near_duplicate_index
 from recipes.runs.recipe.distillation import Recipe
 
 LEAK = "the quick brown fox jumps over the lazy dog near the river"
@@ -50,6 +50,20 @@ def test_a_pair_that_repeats_a_test_text_is_dropped_and_reported(folder: Path):
     assert "(like document d1 of animals)" in said
     data, _ = load(folder, "data.near_duplicates=null")
     assert LEAK in [*data.train["source"], *data.held_out["source"]]
+
+
+def test_the_teacher_encodes_no_more_pairs_than_the_longest_training_sees(folder: Path):
+    short = "training={max_steps: 5, per_device_train_batch_size: 8}"
+    given = recipe(folder, short, "baselines={longer: {training: {max_steps: 9}}}")
+    data = load_data(given, lambda text: None)
+    own, twice = for_updates(data, given), for_updates(data, given, processes=2)
+    assert (len(own.train), len(twice.train)) == (72, 144)
+    assert own.report.to_dict()["training pairs in updates"] == 72
+    assert set(own.train["target"]) < set(twice.train["target"]) < set(data.train["target"])
+    assert set(own.train["language"]) == {"sw", "so"}
+    assert own.sample is data.sample, "vocabulary and translations are made from all pairs"
+    assert for_updates(data, recipe(folder, "training={max_steps: 9000}")) is data
+    assert for_updates(data, recipe(folder, "training={num_train_epochs: 1}")) is data
 
 
 def test_few_pairs_of_a_language_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
