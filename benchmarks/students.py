@@ -6,7 +6,8 @@
     python benchmarks/students.py runs/students
 
 Writes students/results.json (the rows of all runs, and the means over seeds) and the table of students/README.md, between its
-marks. The difference to the best rival is tested with seeds and queries both as samples.
+marks. What the folder has no run of stays as it was. The difference to the best rival is tested with seeds and queries both as
+samples.
 """
 
 from __future__ import annotations
@@ -57,13 +58,22 @@ def main() -> None:
         of_student = list(own)
         rows += _rows(of_student, student)
         lines += _lines(of_student, student)
-    (FOLDER / "results.json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    file = FOLDER / "results.json"
+    again = {_measured(row) for row in rows}
+    kept = (
+        [row for row in json.loads(file.read_text(encoding="utf-8")) if _measured(row) not in again] if file.is_file() else []
+    )
+    rows = sorted([*kept, *rows], key=lambda row: (row["student"], row["seed"]))
+    file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them", "seeds"]
-    table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines]) + "\n"
     page = FOLDER / "README.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else "".join(MARKS)
     before, rest = text.split(MARKS[0])
-    page.write_text(before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1], encoding="utf-8")
+    there, after = rest.split(MARKS[1])
+    by_place = {_place(line): line for line in [*there.splitlines()[2:], *lines]}
+    shown = [by_place[place] for place in sorted(by_place)]
+    table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *shown]) + "\n"
+    page.write_text(before + MARKS[0] + table + MARKS[1] + after, encoding="utf-8")
     print(table)
 
 
@@ -73,6 +83,17 @@ def _name(folder: Path) -> tuple[str, str]:
     if found is None:
         raise SystemExit(f"{folder}: a folder is called STUDENT, STUDENT-seed-N or STUDENT-COLLECTIONS.")
     return found["student"], found["seed"] or "0"
+
+
+def _measured(row: dict[str, Any]) -> tuple[str, str, str]:
+    """Whose measurement a row of the results is, and on what."""
+    return row["student"], row["collection"], row["language"]
+
+
+def _place(line: str) -> tuple[str, str]:
+    """Student and collection of a line of the table, in its order."""
+    student, collection = (cell.strip() for cell in line.split("|")[1:3])
+    return student, collection.lower()
 
 
 def _rows(folders: list[Path], student: str) -> Iterator[dict[str, Any]]:
@@ -85,8 +106,8 @@ def _rows(folders: list[Path], student: str) -> Iterator[dict[str, Any]]:
                 yield {"student": student, "seed": seed} | asdict(row)
                 values[row.system, row.language, row.collection, row.metric].append(row.value)
     for (system, language, collection, metric), own in values.items():
-        row = {"system": system, "language": language, "collection": collection, "metric": metric}
-        yield {"student": student, "seed": "mean"} | row | {"value": round(sum(own) / len(own), 6), "seeds": len(own)}
+        place = {"system": system, "language": language, "collection": collection, "metric": metric}
+        yield {"student": student, "seed": "mean"} | place | {"value": round(sum(own) / len(own), 6), "seeds": len(own)}
 
 
 def _lines(folders: list[Path], name: str) -> Iterator[str]:
