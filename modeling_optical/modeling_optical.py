@@ -90,6 +90,10 @@ class OpticalDistillationOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
+PARTS = ("backbone", "projection", "pooled_projection")
+"""The parts of a model that have weights."""
+
+
 class OpticalPreTrainedModel(PreTrainedModel):
     """Weight initialisation and the loading interface of all models of this family."""
 
@@ -127,7 +131,7 @@ class OpticalPreTrainedModel(PreTrainedModel):
         model, info = super().from_pretrained(pretrained_model_name_or_path, *args, output_loading_info=True, **kwargs)
         check_finite(str(pretrained_model_name_or_path), model)
         if strict and not with_info:
-            check_weights(str(pretrained_model_name_or_path), info, ("backbone", "projection", "pooled_projection"))
+            check_weights(str(pretrained_model_name_or_path), info, PARTS)
         # Later reads of the repository use the same arguments; a saved config must not hold a token.
         if getattr(model, "_hf_peft_config_loaded", False):  # they are the adapter's; the processor is the base model's
             given = {key: value for key, value in given.items() if key not in ("revision", "subfolder")}

@@ -9,9 +9,9 @@ from typing import Any, Literal, overload
 import torch
 
 from ..configuration_optical import SETTINGS
-from ..modeling_optical import OpticalModel
+from ..modeling_optical import PARTS, OpticalModel
 from ..precision import check_precision
-from ..pretrained import check_finite, split_arguments
+from ..pretrained import check_finite, check_weights, split_arguments
 from ..text_encoding import TextEncoder
 from .adapters import ADAPTER_FILE, with_adapter
 from .backends import check_backend, with_backend
@@ -214,7 +214,7 @@ def _load_own(
 ) -> OpticalModel:
     stored = model_class.config_class.from_pretrained(files.path, **files.given).embedding_dim
     if stored is None and given.get("embedding_dim") is not None:
-        return _with_projection(_load_own(files, model_class, {}, kwargs), files.path, given)
+        return _load_with_new_projection(files, model_class, given, kwargs)
     if given.get("embedding_dim", stored) != stored:
         raise ValueError(
             f"{files.name!r} has token vectors of embedding_dim={stored}, which cannot become {given['embedding_dim']}: leave "
@@ -225,8 +225,13 @@ def _load_own(
     return model.eval()
 
 
-def _with_projection(model: OpticalModel, path: str, given: dict[str, Any]) -> OpticalModel:
-    """A model whose token vectors are hidden states, with a projection that starts random, as around a plain encoder."""
-    own = model.config.to_dict()
-    settings = {name: own[name] for name in SETTINGS if name in own and name != "backbone_config"}
-    return model.around_backbone(model.backbone, model.get_processor().tokenizer, path, **(settings | given))
+def _load_with_new_projection(
+    files: CheckpointFiles, model_class: type[OpticalModel], given: dict[str, Any], kwargs: dict[str, Any]
+) -> OpticalModel:
+    """A model whose checkpoint has no projection, with one that starts random; every other weight must be there."""
+    model, info = model_class.from_pretrained(files.path, output_loading_info=True, **given, **kwargs)
+    if kwargs.get("strict", True):
+        missing = set(info["missing_keys"]) - {"projection.weight"}
+        check_weights(files.name, info | {"missing_keys": missing}, PARTS)
+    model.get_processor()
+    return model.eval()

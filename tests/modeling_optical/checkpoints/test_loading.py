@@ -129,6 +129,19 @@ def test_a_sentence_encoder_keeps_its_pooled_vector(backbone, tmp_path, mode, de
     np.testing.assert_allclose(np.linalg.norm(vectors[0], axis=1), 1, atol=1e-5)
 
 
+def test_a_projection_that_is_added_leaves_the_trained_layers_of_the_pooled_vector(backbone, tmp_path):
+    sentence_encoder(backbone, tmp_path / "st", "cls", dense=True)
+    ours = load_checkpoint(tmp_path / "st")
+    ours.save_pretrained(tmp_path / "ours")
+    projected = load_checkpoint(tmp_path / "ours", embedding_dim=6)
+    assert projected.encode_query(DOCUMENTS)[0].shape[1] == 6
+    assert torch.equal(projected.encode_pooled(DOCUMENTS), ours.encode_pooled(DOCUMENTS))
+    weights = load_file(tmp_path / "ours/model.safetensors")
+    save_file({k: v for k, v in weights.items() if not k.startswith("pooled_projection")}, tmp_path / "ours/model.safetensors")
+    with pytest.raises(ValueError, match="lacks 2 weights, which would start random: pooled_projection"):
+        load_checkpoint(tmp_path / "ours", embedding_dim=6)
+
+
 def test_a_model_without_pooling_has_no_pooled_vector(bert):
     with pytest.raises(ValueError, match="pooling_mode is null"):
         load_checkpoint(bert).encode_pooled(["a"], "query")
