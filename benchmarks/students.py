@@ -60,20 +60,19 @@ def main() -> None:
         lines += _lines(of_student, student)
     file = FOLDER / "results.json"
     again = {_measured(row) for row in rows}
-    kept = (
-        [row for row in json.loads(file.read_text(encoding="utf-8")) if _measured(row) not in again] if file.is_file() else []
-    )
+    before = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    kept = [row for row in before if _measured(row) not in again]
     rows = sorted([*kept, *rows], key=lambda row: (row["student"], row["seed"]))
     file.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
     head = ["student", "collection", "metric", *RIVALS.values(), "**student**", "ceiling", "against the best of them", "seeds"]
     page = FOLDER / "README.md"
     text = page.read_text(encoding="utf-8") if page.is_file() else "".join(MARKS)
-    before, rest = text.split(MARKS[0])
+    start, rest = text.split(MARKS[0])
     there, after = rest.split(MARKS[1])
     by_place = {_place(line): line for line in [*there.splitlines()[2:], *lines]}
     shown = [by_place[place] for place in sorted(by_place)]
     table = "\n".join(["| " + " | ".join(head) + " |", "|---" * len(head) + "|", *shown]) + "\n"
-    page.write_text(before + MARKS[0] + table + MARKS[1] + after, encoding="utf-8")
+    page.write_text(start + MARKS[0] + table + MARKS[1] + after, encoding="utf-8")
     print(table)
 
 

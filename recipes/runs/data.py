@@ -257,8 +257,7 @@ def for_updates(data: Data, recipe: Recipe, processes: int = 1) -> Data:
     """
     if data.train is not data.sample:
         return data  # a stream
-    trainings = (recipe.training, *(recipe.baseline(name).training for name in recipe.baselines))
-    seen = math.ceil(processes * max(examples_seen(training, len(data.sample)) for training in trainings))
+    seen = math.ceil(processes * max(examples_seen(own.training, len(data.sample)) for own in recipe.systems.values()))
     if seen >= len(data.sample):
         return data
     report = dataclasses.replace(data.report, training_pairs_in_updates=seen)

@@ -101,9 +101,8 @@ class Run(FolderRun[Recipe, Report]):
         vectors = self.stage("teacher vectors", lambda: self._teacher_vectors(data, teacher))
         if self.recipe.student.prealign is not None:
             self._prealign(data, vectors)
-        for name in self.recipe.baselines:
-            self._train(name, self.recipe.baseline(name), data, vectors)
-        self._train("optical", self.recipe, data, vectors)
+        for name, recipe in self.recipe.systems.items():
+            self._train(name, recipe, data, vectors)
         if not self.state.is_main_process:
             return Report([], "", [])
         report = self.stage(
@@ -128,7 +127,7 @@ class Run(FolderRun[Recipe, Report]):
 
     @property
     def systems(self) -> list[str]:
-        return [*self.recipe.baselines, "optical"]
+        return list(self.recipe.systems)
 
     def files(self) -> dict[str, str]:
         return data_files(self.recipe.data)
@@ -153,7 +152,7 @@ class Run(FolderRun[Recipe, Report]):
     def _load_teacher(self) -> Teacher:
         """The teacher, with all that any system's transport asks of its tokens."""
         recipe = self.recipe
-        transports = [recipe.transport, *(recipe.baseline(name).transport for name in recipe.baselines)]
+        transports = [own.transport for own in recipe.systems.values()]
         return Teacher.from_pretrained(
             recipe.teacher.model,
             max_length=recipe.student.max_length,

@@ -40,7 +40,7 @@ def describe_run(recipe: Recipe) -> str:
     teacher = load_teacher(recipe)
     warn_if_swapped(data.sample, teacher.get_processor().tokenizer, recipe.teacher.language)
     student = load_start(recipe, teacher.config.vector_dim)
-    systems = {name: recipe.baseline(name) for name in recipe.baselines} | {"optical": recipe}
+    systems = recipe.systems
     done = [name for name in ("prealigned", *systems) if (student_of(folder, name) / "config.json").is_file()]
     stages = expected_stages(recipe, data, teacher.config.get_text_config(), speed_of_this_machine(recipe.precision), done)
     lines = [f"Dry run: nothing is trained or written. The run in {folder} would"]

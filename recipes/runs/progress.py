@@ -93,13 +93,13 @@ def expected_stages(recipe: Recipe, data: Data, backbone: Any, speed: Speed, don
     sources = 0 if recipe.teacher.live else len(data.train) + len(data.held_out)
     expected = {"teacher vectors": Work(unit * sources, 0, 2.0, size).seconds(speed)}
     first = {} if recipe.student.prealign is None else {"prealigned": recipe.prealignment().training}
-    systems = first | {name: recipe.baseline(name).training for name in recipe.baselines} | {"optical": recipe.training}
-    for name, training in systems.items():
+    trainings = first | {name: own.training for name, own in recipe.systems.items()}
+    for name, training in trainings.items():
         if name not in done:
             trained = examples_seen(training, len(data.sample))
             expected[f"training {name}"] = Work(0, unit * trained, 5.0, size).seconds(speed)
     queries = len(data.held_out) + sum(len(collection.queries) for collection in data.collections)
     documents = len(data.held_out) + sum(len(collection.corpus) for collection in data.collections)
-    everything = (len(systems) + 2) * queries + documents
+    everything = (len(trainings) + 2) * queries + documents
     expected["evaluation"] = Work(unit * everything, 0, 10.0, size).seconds(speed)
     return expected

@@ -8,7 +8,6 @@ It says something about names of things, nothing about photographs.
 
 from __future__ import annotations
 
-import gzip
 import io
 import json
 import random
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .image_text_source import EmojiPictures
-from .synthetic.images import SPLIT, write_clip
+from .synthetic.images import write_clip, write_multi30k
 
 _FONT_SIZE = 109  # the only one that bitmap fonts such as Noto Color Emoji have
 _CANVAS = (136, 128)
@@ -52,17 +51,11 @@ def write_emoji_pictures(folder: Path, languages: Sequence[str], options: EmojiP
         )
     random.Random(0).shuffle(found)
     tested, learnt = found[: options.pictures], found[options.pictures :]
-    (folder / "images").mkdir(parents=True)
-    for emoji in tested:
-        (folder / "images" / f"{emoji.identifier}.png").write_bytes(emoji.picture)
-    raw, splits = (folder / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
-    splits.mkdir(parents=True)
-    raw.mkdir()
-    (splits / f"{SPLIT}.txt").write_text("".join(f"{emoji.identifier}.png\n" for emoji in tested), encoding="utf-8")
-    for code in ("en", *languages):
-        for part, own in ((SPLIT, tested), ("train", learnt)):
-            with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
-                stream.write("".join(f"{emoji.names[code]}\n" for emoji in own))
+
+    def captions(own: Sequence[_Emoji]) -> dict[str, list[str]]:
+        return {code: [emoji.names[code] for emoji in own] for code in ("en", *languages)}
+
+    write_multi30k(folder, {emoji.identifier: emoji.picture for emoji in tested}, captions(tested), captions(learnt))
     texts = [[emoji.names["en"], ", ".join(emoji.keywords)] for emoji in found]
     pictures = [emoji.picture for emoji in found]
     write_clip(folder / "clip", pictures, texts, size=options.size, steps=options.training_steps, layers=options.layers)

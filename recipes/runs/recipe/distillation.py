@@ -140,6 +140,11 @@ class Recipe(RunRecipe):
     evaluation: EvaluationRecipe = field(default_factory=EvaluationRecipe)
 
     @property
+    def systems(self) -> dict[str, Recipe]:
+        """What is trained from the start, with the recipe of each: the baselines, then `optical`, the student."""
+        return {name: self.baseline(name) for name in self.baselines} | {"optical": self}
+
+    @property
     def trainings(self) -> dict[str, dict[str, Any]]:
         """Key in the recipe to training arguments, of the student and of every baseline."""
         own = {f"baselines.{name}.training": self.baseline(name).training for name in self.baselines}

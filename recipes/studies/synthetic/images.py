@@ -11,7 +11,7 @@ import io
 import itertools
 import random
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,21 +48,39 @@ def write_synthetic_images(folder: Path, languages: Sequence[str], options: Synt
     random.Random(0).shuffle(scenes)
     tested, trained = scenes[: options.pictures], scenes[options.pictures :][: options.training_pictures]
     codes = ["en", *(language for language in languages if language != "en")]
-    (folder / "images").mkdir(parents=True)
-    for number, scene in enumerate(tested):
-        (folder / "images" / f"{number}.png").write_bytes(_drawn(scene))
-    raw, splits = (folder / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
-    splits.mkdir(parents=True)
-    raw.mkdir()
-    (splits / f"{SPLIT}.txt").write_text("".join(f"{number}.png\n" for number in range(len(tested))), encoding="utf-8")
-    for number, code in enumerate(codes):
-        for part, own in ((SPLIT, tested), ("train", trained)):
-            captions = [_caption(scene) if number == 0 else cipher(_caption(scene), number) for scene in own]
-            with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
-                stream.write("".join(f"{caption}\n" for caption in captions))
+
+    def captions(own: Sequence[_Scene]) -> dict[str, list[str]]:
+        english = [_caption(scene) for scene in own]
+        return {code: [cipher(text, n) for text in english] if n else english for n, code in enumerate(codes)}
+
+    write_multi30k(folder, {str(n): _drawn(scene) for n, scene in enumerate(tested)}, captions(tested), captions(trained))
     texts = [[_caption(scene)] for scene in trained]
     write_clip(folder / "clip", [_drawn(scene) for scene in trained], texts, size=_SIZE, steps=options.training_steps)
     write_backbone(folder / "student")
+
+
+def write_multi30k(
+    folder: Path, pictures: Mapping[str, bytes], tested: Mapping[str, Sequence[str]], trained: Mapping[str, Sequence[str]]
+) -> None:
+    """Writes `images` and, in Multi30k's layout, `multi30k` into the folder.
+
+    Args:
+        folder: where.
+        pictures: name of a tested picture to the picture, as PNG.
+        tested: language to the captions of the tested pictures, in their order.
+        trained: language to the captions of the others.
+    """
+    (folder / "images").mkdir(parents=True)
+    for name, picture in pictures.items():
+        (folder / "images" / f"{name}.png").write_bytes(picture)
+    raw, splits = (folder / "multi30k/data/task1" / name for name in ("raw", "image_splits"))
+    splits.mkdir(parents=True)
+    raw.mkdir()
+    (splits / f"{SPLIT}.txt").write_text("".join(f"{name}.png\n" for name in pictures), encoding="utf-8")
+    for part, captions in ((SPLIT, tested), ("train", trained)):
+        for code, texts in captions.items():
+            with gzip.open(raw / f"{part}.{code}.gz", "wt", encoding="utf-8") as stream:
+                stream.write("".join(f"{text}\n" for text in texts))
 
 
 _Scene = tuple[tuple[str, str], ...]  # the left shape and the right one, each colour and form
