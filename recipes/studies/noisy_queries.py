@@ -15,7 +15,6 @@ import torch
 
 from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import Collection, Evaluator, per_query
-from modeling_optical.evaluation.comparison import read_judged_runs
 from modeling_optical.evaluation.references import bm25
 from modeling_optical.evaluation.trec import run_name
 from modeling_optical.files.atomic_write import write_text
@@ -82,8 +81,13 @@ def check_same_noise(study: Study, folder: Path) -> None:
         )
 
 
-def measure_under_noise(study: Study, cell: Cell) -> None:
+def measure_under_noise(study: Study, cell: Cell, clean: pd.DataFrame) -> None:
     """Measures every system of a cell on its collections' queries with every noise; skips systems that are done.
+
+    Args:
+        study: the study.
+        cell: the cell.
+        clean: its values on the queries as they are (`cell_values`).
 
     Raises:
         FileNotFoundError, ValueError: for a collection or a model that cannot be read.
@@ -99,7 +103,10 @@ def measure_under_noise(study: Study, cell: Cell) -> None:
     ]
     tests = [_NoisyTest(collection, _noise_of(study, study.query_noise, collection)) for collection in drawn]
     _write_counts(study, cell, folder, tests)
-    clean = _clean_values(study, folder)
+    before = {
+        (f"{collection}.{language}", system): own.set_index("query")[study.metrics].to_dict()
+        for (collection, language, system), own in clean.groupby(["collection", "language", "system"])
+    }
     device = "cuda" if torch.cuda.is_available() else "cpu"
     search = _Search(recipe, device)
     for system, load in _systems(study, cell, recipe, folder, device, search):
@@ -107,7 +114,7 @@ def measure_under_noise(study: Study, cell: Cell) -> None:
         if file.is_file():
             continue
         answer = load()
-        rows = [row for test in tests for row in test.rows(study, system, answer, clean)]
+        rows = [row for test in tests for row in test.rows(study, system, answer, before[test.name, system])]
         write_frame(file, pd.DataFrame(rows))
 
 
@@ -135,18 +142,14 @@ class _NoisyTest:
         return run_name(self.collection)
 
     def rows(
-        self,
-        study: Study,
-        system: str,
-        answer: Answer,
-        clean: Mapping[tuple[str, str], dict[str, dict[str, float]]],
+        self, study: Study, system: str, answer: Answer, before: Mapping[str, Mapping[str, float]]
     ) -> Iterator[dict[str, Any]]:
-        """A row per query and noise. A query that a noise leaves as it is keeps its clean value.
+        """A row per query and noise. A query that a noise leaves as it is keeps its clean value (`before`: metric, query).
 
         All noisy queries are answered at once, so that a corpus too large to be held is encoded once.
         """
         collection, _, language = self.name.rpartition(".")
-        qrels, before = self.collection.qrels, clean[self.name, system]
+        qrels = self.collection.qrels
         asked = {f"{i} {q}": noisy.texts[q] for i, noisy in enumerate(self.noise) for q in noisy.texts if q in noisy.changed}
         found = answer(self.collection, asked) if asked else {}
         for number, noisy in enumerate(self.noise):
@@ -192,17 +195,6 @@ def _systems(
             return search.answer(load_checkpoint(places.student(cell, system), precision=recipe.precision).to(device))
 
         yield system, load
-
-
-def _clean_values(study: Study, folder: Path) -> dict[tuple[str, str], dict[str, dict[str, float]]]:
-    """(collection with language, system) to metric to query to value, of the queries as they are."""
-    values = {}
-    for judged in read_judged_runs([folder]):
-        for system, run in judged.runs.items():
-            values[judged.collection, system] = per_query(judged.qrels, run, study.metrics)
-        if (judged.collection, "start") not in values and (judged.collection, "floor") in values:
-            values[judged.collection, "start"] = values[judged.collection, "floor"]
-    return values
 
 
 def _write_counts(study: Study, cell: Cell, folder: Path, tests: list[_NoisyTest]) -> None:

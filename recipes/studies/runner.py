@@ -37,7 +37,14 @@ from .made_data import made_data
 from .noisy_queries import check_same_noise, measure_under_noise, prepare_word_translations
 from .prepared_data import prepare_collections
 from .reference_systems import measure_references
-from .reporting.results_table import CELL_RECORD, gather, read_record, read_results_table, write_cell_values
+from .reporting.results_table import (
+    CELL_RECORD,
+    cell_values,
+    gather,
+    read_record,
+    read_results_table,
+    write_cell_values,
+)
 from .reporting.write_report import check_report, write_report
 from .study import Study
 
@@ -229,8 +236,12 @@ def carry_out(study: Study, cell: Cell) -> None:
             _RUNS[type(recipe)](recipe)()
         elif study.image_text is None:
             measure_references(study, cell)
-        measure_under_noise(study, cell)
-        (write_cell_values if study.image_text is None else measure_image_text)(study, cell)
+        if study.image_text is None:
+            values = cell_values(study, cell)
+            measure_under_noise(study, cell, values)
+            write_cell_values(study, cell, values)
+        else:
+            measure_image_text(study, cell)
     except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
         _record(folder, "failed", began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:

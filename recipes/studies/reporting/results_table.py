@@ -37,8 +37,12 @@ _NOISE_COLUMNS = ["student", "seed", "collection", "language", NOISE, "level", "
                   "units", "why_not"]  # fmt: skip
 
 
-def write_cell_values(study: Study, cell: Cell) -> None:
-    """Measures what a cell has found, query by query, and keeps it beside the cell."""
+def cell_values(study: Study, cell: Cell) -> pd.DataFrame:
+    """Measures what a cell has found: a row per system, collection, language and query, a column per metric.
+
+    Raises:
+        ValueError: if the cell has measured nothing.
+    """
     folder = Places(study.root).cell(cell)
     rows: list[dict[str, Any]] = []
     retrieval = [metric for metric in study.metrics if metric != ACCURACY]
@@ -65,7 +69,12 @@ def write_cell_values(study: Study, cell: Cell) -> None:
     if not rows:
         what = "the run has measured nothing on a test collection; set `evaluation.collections` or `evaluation.questions`."
         raise ValueError(f"{folder}: {what}")
-    values = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def write_cell_values(study: Study, cell: Cell, values: pd.DataFrame) -> None:
+    """Keeps the values of a cell beside it, together with those that were measured under noise."""
+    folder = Places(study.root).cell(cell)
     if study.query_noise is not None:
         noisy = [pd.read_parquet(file) for file in sorted((folder / NOISE).glob("*.parquet"))]
         values = pd.concat([values.assign(noise=CLEAN, level=0.0), *noisy], ignore_index=True)
