@@ -77,6 +77,9 @@ class OpticalConfig(PreTrainedConfig):
         teacher (`str`, *optional*):
             The teacher of the distillation, which also encodes the documents that the model searches: Hub id, folder or
             `package:NAME/PATH`. It changes no vector.
+        teacher_fingerprint (`str`, *optional*):
+            Fingerprint of the teacher as it encodes documents (`model_fingerprint`), which indexes have, too: it tells whether
+            an index can be searched with the model. It changes no vector.
 
     Raises:
         ValueError: for a value outside the ones named above; the message names the key and the allowed values.
@@ -119,6 +122,7 @@ class OpticalConfig(PreTrainedConfig):
         normalize_pooled: bool = False,
         transport: TransportOptions | dict[str, Any] | None = None,
         teacher: str | None = None,
+        teacher_fingerprint: str | None = None,
         **kwargs: Any,
     ):
         if backbone_config is None:
@@ -153,6 +157,7 @@ class OpticalConfig(PreTrainedConfig):
         self.normalize_pooled = normalize_pooled
         self.transport: TransportOptions = TransportOptions.of(transport)
         self.teacher = teacher
+        self.teacher_fingerprint = teacher_fingerprint
         self.check()
         super().__init__(**kwargs)
 
@@ -191,8 +196,9 @@ class OpticalConfig(PreTrainedConfig):
             if value is not None and (not isinstance(value, str) or not value):
                 kind = "a text" if "prompt" in key else "a token of the vocabulary, such as '[Q]'"
                 raise ValueError(f"{key} is {value!r}; it must be {kind}, or null.")
-        if self.teacher is not None and not isinstance(self.teacher, str):
-            raise ValueError(f"teacher is {self.teacher!r}; it must be the name of a model, or null.")
+        for key, what in (("teacher", "the name of a model"), ("teacher_fingerprint", "64 hexadecimal digits")):
+            if not isinstance(getattr(self, key), str | None):
+                raise ValueError(f"{key} is {getattr(self, key)!r}; it must be {what}, or null.")
         for key in ("attend_to_expansion_tokens", "strip_text", "project_pooled", "normalize_pooled"):
             if not isinstance(getattr(self, key), bool):
                 raise ValueError(f"{key} must be true or false.")

@@ -18,6 +18,7 @@ from .encoding.batching import batched
 from .encoding.corpus import CorpusSource, CorpusStream
 from .encoding.encoded_corpus import EncodedCorpus, Encoder, encode_corpus
 from .encoding.token_pooling import pool_tokens
+from .files.lines import printable
 from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
 from .indexes.manifest import INDEX_FILE
@@ -206,6 +207,7 @@ class OpticalRetriever:
             # The vectors are stored as precisely as they were encoded.
             index = new_index(folder, encoded.encoder, engine, dtype=encoded.dtype, **settings)
             index.build(encoded.ids(), encoded.vectors(), None if corpus is None else encoded.texts_of(corpus))
+        self._warn_of_another_space(index.encoder)
         self._index = index
         return index
 
@@ -219,7 +221,7 @@ class OpticalRetriever:
         Raises:
             FileNotFoundError: if there is none.
             ValueError: if it was made by another model than `documents`, or its vectors have another dimension than the
-                queries'; both are named.
+                queries'; both are named. If the queries' model is the student of another teacher, a warning says so.
         """
         made_by = IndexManifest.read(Path(path).expanduser()).encoder
         if made_by.dim != self.query_model.config.vector_dim:
@@ -234,8 +236,21 @@ class OpticalRetriever:
                 f"the index {path} was made by {made_by}, not by the documents' model {self.document_encoder}. Give the model "
                 "that made it (documents=…), or make the index again."
             )
+        self._warn_of_another_space(made_by)
         self._index = open_index(path, **settings)
         return self._index
+
+    def _warn_of_another_space(self, made_by: Encoder) -> None:
+        """Warns if the student of another teacher is to search: the dimension may fit, and the scores mean nothing."""
+        config, reads = self.query_model.config, made_by.fingerprint
+        if None in (config.teacher_fingerprint, reads) or reads == config.teacher_fingerprint:
+            return
+        if reads != Encoder.of(self.query_model).fingerprint:  # a student may have encoded the documents itself
+            logger.warning(
+                f"the query model was distilled from {printable(config.teacher or 'another model')}, and the index was made by "
+                f"{printable(str(made_by))}. "
+                "If the two do not encode alike, the scores mean nothing: make the index with the student's teacher."
+            )
 
     def add(self, corpus: CorpusSource, *, batch_size: int = 32) -> int:
         """Encodes documents and adds them to the open index, a thousand at a time.

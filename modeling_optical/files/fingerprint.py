@@ -11,6 +11,17 @@ import torch
 
 from ..text_encoding import TextEncoder
 
+_CHANGE_NO_VECTOR = (
+    "_name_or_path",
+    "transformers_version",
+    "architectures",
+    "auto_map",
+    "transport",
+    "teacher",
+    "teacher_fingerprint",
+    "dtype",
+)
+
 
 def file_checksum(path: str | os.PathLike) -> str:
     """SHA-256 of a file, 64 hexadecimal digits."""
@@ -39,7 +50,7 @@ def model_fingerprint(model: TextEncoder, use: str) -> str:
     """
     digest = digest_of_weights(model) if model.kept_digest is None else model.kept_digest.copy()
     settings = model.config.to_diff_dict()
-    for key in ("_name_or_path", "transformers_version", "architectures", "auto_map", "transport", "teacher", "dtype"):
+    for key in _CHANGE_NO_VECTOR:
         settings.pop(key, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
     tokenizer = json.loads(model.get_processor().tokenizer.backend_tokenizer.to_str())

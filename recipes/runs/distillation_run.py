@@ -272,6 +272,7 @@ class Run(FolderRun[Recipe, Report]):
             model.load_state_dict(weights)
             model.config.transport = student.config.transport
             model.config.teacher = recorded_name(recipe.teacher.model)
+            model.config.teacher_fingerprint = student.config.teacher_fingerprint
             if selects:
                 chosen = self._select(name, model, before, data, vectors)
                 write_text(folder / SELECTION_FILE, json.dumps(chosen.to_dict(), indent=1) + "\n")

@@ -108,6 +108,27 @@ def test_an_index_made_by_other_weights_is_refused_by_name(bert, teacher, studen
         OpticalRetriever.from_pretrained(other).index(CORPUS, tmp_path / "i")
 
 
+def test_a_student_of_another_teacher_is_told_apart_though_the_dimension_fits(bert, teacher, student, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr("modeling_optical.retriever.logger.warning", said.append)
+    distilled = OpticalModel.from_pretrained(student)
+    distilled.config.teacher = "org/its-teacher"
+    distilled.config.teacher_fingerprint = Encoder.of(load_checkpoint(teacher)).fingerprint
+    distilled = save(distilled, tmp_path / "distilled")
+    right, itself = tmp_path / "of-the-teacher", tmp_path / "of-the-student"
+    OpticalRetriever.from_pretrained(distilled, documents=teacher).index(CORPUS, right)
+    OpticalRetriever.from_pretrained(distilled).index(CORPUS, itself)
+    OpticalRetriever.from_pretrained(distilled, documents=teacher).open(right)
+    assert not said
+    other = make(bert, tmp_path / "another", seed=5)
+    retriever = OpticalRetriever.from_pretrained(distilled, documents=other)
+    retriever.index(CORPUS, tmp_path / "of-another")
+    retriever.open(tmp_path / "of-another")
+    assert len(said) == 2
+    assert "distilled from org/its-teacher, and the index was made by" in said[0]
+    assert "another (dimension 8, fingerprint" in said[0]
+
+
 def test_documents_come_and_go(teacher, tmp_path):
     retriever = OpticalRetriever.from_pretrained(teacher)
     retriever.index(CORPUS, tmp_path / "i", pool_factor=2)

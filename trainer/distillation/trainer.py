@@ -14,6 +14,7 @@ from datasets import Dataset
 from torch import nn
 
 from modeling_optical import OpticalModel
+from modeling_optical.files.fingerprint import model_fingerprint
 
 from ..loop.collapse import CollapseMonitor
 from ..loop.cpu_attention import fast_cpu_attention
@@ -161,6 +162,8 @@ class OpticalTrainer(ObjectiveTrainer):
             raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
         self.teacher = as_teacher(self.teacher, options, self.max_length, self.max_document_length)
         check_inputs(student, args, self.teacher, self.translations, self.max_length)
+        # An index has the fingerprint of the model that made it: whoever opens it can tell whether the student fits.
+        student.config.teacher_fingerprint = model_fingerprint(self.teacher.teacher.model, "document")
         self.objectives = build_objectives(
             args.objectives, ObjectiveContext(student.config.vector_dim, self.languages, args.seed)
         )
