@@ -19,6 +19,7 @@ from ..runs.causal_run import answer_all, load_causal
 from ..runs.distillation_run import load_start, load_teacher
 from ..runs.recipe.causal import CausalRecipe
 from ..runs.recipe.distillation import Recipe
+from ..runs.recipe.evaluation import CollectionSource
 from ..runs.reporting.answering import QuestionAnswerer
 from .cells import Cell, Places, causal_recipe, distillation_recipe
 from .study import References, Study
@@ -51,9 +52,7 @@ def measure_references(study: Study, cell: Cell) -> None:
         collection = source.load(cell.language)
         seen[f"{collection.name}.{cell.language}"] = _fingerprint(collection)
         answers: dict[str, Found | str] = {
-            "ceiling": _ceiling(
-                recipe, teacher, collection, source.load(recipe.teacher.language) if collection.parallel else None, evaluator
-            ),
+            "ceiling": _ceiling(recipe, teacher, collection, _in_teachers_language(recipe, source, collection), evaluator),
             "translation": _translation(study.references, cell.language, teacher, collection, evaluator, device),
             "bm25": _bm25(study.references, collection),
             "floor": evaluator.retrieve(untrained, collection.queries, collection.corpus, reader),
@@ -97,6 +96,16 @@ def _fingerprint(collection: Collection) -> str:
         digest.update(f"{identifier}\t{text}\n".encode())
     digest.update(json.dumps(collection.qrels, sort_keys=True).encode())
     return digest.hexdigest()[:16]
+
+
+def _in_teachers_language(recipe: Recipe, source: CollectionSource, collection: Collection) -> Collection | None:
+    """The collection with the same queries in the teacher's language; None if it has none."""
+    if not collection.parallel:
+        return None
+    try:
+        return source.load(recipe.teacher.language)
+    except FileNotFoundError:
+        return None
 
 
 def _ceiling(
