@@ -19,6 +19,7 @@ from modeling_optical.evaluation.questions import QuestionSet
 from trainer.bitext import (
     BitextReport,
     Cleaning,
+    KeptOut,
     LanguageDetector,
     NearDuplicateIndex,
     NearDuplicateOptions,
@@ -177,7 +178,10 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         report.training_pairs_by_language = dict(counts)
     else:
         if recipe.data.shortened is not None:
-            sample, report.short_pairs = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed)
+            held = [*held_out["source"], *held_out["target"]]
+            sample, report.short_pairs = add_short_pairs(
+                sample, recipe.data.shortened, seed=recipe.seed, kept_out=KeptOut(held, index)
+            )
             say(f"Short pairs added: {report.short_pairs:,}")
         if recipe.data.code_switching is not None:
             tables = _word_tables(sample)
@@ -212,9 +216,9 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
     """
     own, language = recipe.student.prealign, recipe.teacher.language
     assert own is not None
+    index = near_duplicate_index(recipe.data.near_duplicates, [*data.collections, *data.ceilings], data.questions)
     if own.texts:
         sources = [dataclasses.replace(source, target=source.source, language=language) for source in own.texts]
-        index = near_duplicate_index(recipe.data.near_duplicates, [*data.collections, *data.ceilings], data.questions)
         texts, _ = load_bitext(sources, _cleaning(recipe, index))
     else:
         distinct = list(dict.fromkeys(data.sample["source"]))
@@ -225,7 +229,8 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
     if own.max_texts is not None:
         texts = drawn(texts, own.max_texts, recipe.seed)
     if own.shortened is not None:
-        texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed)
+        held = [*data.held_out["source"], *data.held_out["target"]]
+        texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed, kept_out=KeptOut(held, index))
     return _with_lengths(texts)
 
 
@@ -255,9 +260,10 @@ def for_updates(data: Data, recipe: Recipe, processes: int = 1) -> Data:
     Vocabulary and translations are still made from all pairs (`sample`). All systems of a run train on the same pairs: as many
     as the longest training goes through, drawn at random by the recipe's seed.
     """
-    if data.train is not data.sample:
-        return data  # a stream
-    seen = math.ceil(processes * max(examples_seen(own.training, len(data.sample)) for own in recipe.systems.values()))
+    trainings = [own.training for own in recipe.systems.values()]
+    if data.train is not data.sample or any(training.get("max_steps", -1) <= 0 for training in trainings):
+        return data  # a stream, or epochs, which count all pairs
+    seen = math.ceil(processes * max(examples_seen(training, len(data.sample)) for training in trainings))
     if seen >= len(data.sample):
         return data
     report = dataclasses.replace(data.report, training_pairs_in_updates=seen)

@@ -7,7 +7,7 @@ from .mixing import check_temperature, language_shares, mix_languages
 from .mixture import MixtureOptions, check_groups, draw_mixture
 from .near_duplicates import NearDuplicateIndex, NearDuplicateOptions
 from .report import BitextReport
-from .shortening import ShorteningOptions, add_short_pairs, shorten
+from .shortening import KeptOut, ShorteningOptions, add_short_pairs, shorten
 from .sources import BitextSource
 from .splitting import fingerprint, split_bitext
 from .streaming import StreamingOptions, sample_bitext, stream_bitext
@@ -17,6 +17,7 @@ __all__ = [
     "BitextReport",
     "BitextSource",
     "Cleaning",
+    "KeptOut",
     "LanguageDetector",
     "MixtureOptions",
     "NearDuplicateIndex",

@@ -111,12 +111,15 @@ def clean_pairs(sources: Sequence[BitextSource], cleaning: Cleaning, report: Bit
     seen: dict[bytes, None] = {}
     for source in sources:
         label = source.label
-        report.read[label] = report.kept[label] = 0
+        report.read.setdefault(label, 0)  # a file of many languages is a source of each
+        report.kept.setdefault(label, 0)
+        read = kept = 0
         cleaning.note_unchecked(source, report)
         left_out: set[str] = set()
         for place, pair, unreadable in read_pairs(source):
-            if source.max_pairs is not None and report.read[label] >= source.max_pairs:
+            if source.max_pairs is not None and read >= source.max_pairs:
                 break
+            read += 1
             report.read[label] += 1
             if pair is None:
                 report.drop(label, str(unreadable), place)
@@ -131,13 +134,13 @@ def clean_pairs(sources: Sequence[BitextSource], cleaning: Cleaning, report: Bit
             if problem is not None:
                 report.drop(label, problem[0], place + problem[1], pair)
                 continue
+            kept += 1
             report.kept[label] += 1
             yield dict(zip(COLUMNS, (pair[0], pair[1], str(source.language), pair[2], label, source.kind), strict=True))
         _check_left_out(source, left_out)
-        if report.kept[label] == 0:
+        if kept == 0:
             raise ValueError(
-                f"no usable pair in {label} (fields {source.source!r} and {source.target!r}; "
-                f"{report.read[label]} lines read).\n{report}"
+                f"no usable pair in {label} (fields {source.source!r} and {source.target!r}; {read} lines read).\n{report}"
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ import regex
 from datasets import Dataset
 
 from modeling_optical.encoding.normal_forms import comparable
+
+from .near_duplicates import NearDuplicateIndex
 
 # Marks that end a clause, by what they do. Marks of ASCII count before white space or the end only: not those of "3.5".
 _MARKS = {"sentence": ".!?…", "part": ",;", "colon": ":", "dash": "–—"}
@@ -46,6 +48,27 @@ class ShorteningOptions:
             raise ValueError(
                 f"shortened: min_words {self.min_words!r} and max_words {self.max_words!r} must be at least 1, in that order."
             )
+
+
+class KeptOut:
+    """Texts that must not come into training: those of held-out pairs, and those that repeat a test text.
+
+    Args:
+        held_out: texts of either side.
+        near_duplicates: index of the test texts.
+    """
+
+    def __init__(self, held_out: Iterable[str] = (), near_duplicates: NearDuplicateIndex | None = None):
+        self._held_out = {comparable(text) for text in held_out}
+        self._near_duplicates = near_duplicates
+
+    def holds_out(self, text: str) -> bool:
+        """Whether a held-out pair has the text."""
+        return comparable(text) in self._held_out
+
+    def __contains__(self, text: object) -> bool:
+        tests = self._near_duplicates
+        return self.holds_out(str(text)) or (tests is not None and tests.find(str(text)) is not None)
 
 
 def shorten(source: str, target: str, options: ShorteningOptions | None = None, *, seed: int = 0) -> tuple[str, str] | None:
@@ -84,21 +107,28 @@ def shorten(source: str, target: str, options: ShorteningOptions | None = None, 
     return candidates[_number(f"{seed}\0{source}\0{target}") % len(candidates)] if candidates else None
 
 
-def short_rows(rows: Iterable[dict[str, Any]], options: ShorteningOptions, *, seed: int = 0) -> Iterator[dict[str, Any]]:
-    """Short pairs of `options.share` of the rows; each keeps the other columns of the row that it is cut from."""
+def short_rows(
+    rows: Iterable[dict[str, Any]], options: ShorteningOptions, *, seed: int = 0, kept_out: Container[str] = ()
+) -> Iterator[dict[str, Any]]:
+    """Short pairs of `options.share` of the rows; each keeps the other columns of the row that it is cut from.
+
+    A clause may be a text of its own: a short pair with a side in `kept_out` is left out.
+    """
     for row in rows:
         if _number(f"share\0{seed}\0{row['source']}\0{row['target']}") >= options.share * 2**64:
             continue
         found = shorten(row["source"], row["target"], options, seed=seed)
-        if found is not None:
+        if found is not None and not any(text in kept_out for text in found):
             yield row | {"source": found[0], "target": found[1]}
 
 
-def add_short_pairs(bitext: Dataset, options: ShorteningOptions, *, seed: int = 0) -> tuple[Dataset, int]:
-    """The pairs and, behind them, their short ones; and how many these are. Repeated short pairs are left out."""
+def add_short_pairs(
+    bitext: Dataset, options: ShorteningOptions, *, seed: int = 0, kept_out: Container[str] = ()
+) -> tuple[Dataset, int]:
+    """The pairs and, behind them, their short ones; and how many these are. Repeated ones are left out; see `short_rows`."""
     there = {_compared(row) for row in bitext}
     new = []
-    for row in short_rows(bitext, options, seed=seed):
+    for row in short_rows(bitext, options, seed=seed, kept_out=kept_out):
         key = _compared(row)
         if key not in there:
             there.add(key)

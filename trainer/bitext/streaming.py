@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,12 +11,10 @@ from typing import Any
 
 from datasets import Dataset, Features, IterableDataset, Value, interleave_datasets
 
-from modeling_optical.encoding.normal_forms import comparable
-
 from .loading import COLUMNS, Cleaning, clean_pairs
 from .mixing import check_temperature, language_shares
 from .report import BitextReport
-from .shortening import ShorteningOptions, short_rows
+from .shortening import KeptOut, ShorteningOptions, short_rows
 from .sources import BitextSource
 
 _FEATURES = Features({**{name: Value("string") for name in COLUMNS}, "length": Value("int64")})
@@ -90,7 +87,7 @@ def stream_bitext(
         options: see `StreamingOptions`.
         held_out: pairs that are not trained on.
         temperature: see `language_shares`.
-        shortened: short pairs to add, each right behind its long one.
+        shortened: short pairs to add, each right behind its long one; none that repeats a held-out or a test text.
         seed: of order and choice.
 
     Returns:
@@ -100,11 +97,12 @@ def stream_bitext(
     options = options or StreamingOptions()
     if cleaning.remembered is None:
         cleaning = dataclasses.replace(cleaning, remembered=options.remembered)
-    held = frozenset(_key(text) for name in ("source", "target") for text in (held_out[name] if held_out is not None else ()))
+    held = () if held_out is None else (*held_out["source"], *held_out["target"])
+    kept_out = KeptOut(held, cleaning.near_duplicates)
     streams = []
     for language in counts:
         own = [source for source in sources if source.language == language]
-        arguments = {"sources": [own], "cleaning": cleaning, "held": held, "shortened": shortened, "seed": seed}
+        arguments = {"sources": [own], "cleaning": cleaning, "kept_out": kept_out, "shortened": shortened, "seed": seed}
         stream = IterableDataset.from_generator(_rows, features=_FEATURES, gen_kwargs=arguments)
         streams.append(stream.shuffle(seed=seed, buffer_size=options.buffer))
     if len(streams) == 1:
@@ -118,19 +116,15 @@ def stream_bitext(
 def _rows(
     sources: list[list[BitextSource]],
     cleaning: Cleaning,
-    held: frozenset[bytes],
+    kept_out: KeptOut,
     shortened: ShorteningOptions | None,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     # `datasets` takes a list for shards and may hand out a part of it; the sources of a language are one shard.
     for group in sources:
         for row in clean_pairs(group, cleaning, BitextReport()):
-            if _key(row["source"]) in held or _key(row["target"]) in held:
+            if kept_out.holds_out(row["source"]) or kept_out.holds_out(row["target"]):
                 continue
-            short = [] if shortened is None else list(short_rows([row], shortened, seed=seed))
+            short = [] if shortened is None else short_rows([row], shortened, seed=seed, kept_out=kept_out)
             for each in [row, *short]:
                 yield each | {"length": len(each["target"])}
-
-
-def _key(text: str) -> bytes:
-    return hashlib.blake2b(comparable(text).encode(), digest_size=12).digest()
