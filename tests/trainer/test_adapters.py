@@ -75,15 +75,22 @@ def test_an_adapter_that_transformers_puts_in_is_trained_and_loaded_alike(base, 
     assert_close(vectors(load_checkpoint(tmp_path / "saved")), vectors(student))
 
 
-def test_a_run_with_student_lora_saves_a_whole_student(workshop):
+@pytest.mark.parametrize("selects", [False, True])
+def test_a_run_with_student_lora_saves_a_whole_student(workshop, selects):
     recipe = [str(workshop / "recipe.yaml"), *SHORT, "training.max_steps=2", "training.learning_rate=0.05"]
+    if selects:  # among checkpoints, which are adapters
+        recipe += ["selection={checkpoints: 2, shares: [0.0]}", "data.held_out=0.3", "training.save_steps=1"]
     assert main(["run", *recipe, "student.lora={r: 2}"]) == 0
     student = workshop / "run/student"
     assert (workshop / "run/checkpoints/optical/checkpoint-2/adapter_config.json").is_file()
     assert not (student / "adapter_config.json").exists()
     start, loaded = load_checkpoint(workshop / "run/start"), load_checkpoint(student)
     assert torch.equal(start.get_input_embeddings().weight, loaded.get_input_embeddings().weight)
-    assert not torch.equal(vectors(start), vectors(loaded))
+    if selects:
+        compared = {one["weights"] for one in json.loads((student / "selection.json").read_text())["candidates"]}
+        assert compared == {"start", "checkpoint-1", "last"}
+    else:
+        assert not torch.equal(vectors(start), vectors(loaded))
 
 
 def test_a_pushed_adapter_needs_a_base_on_the_hub(base, tmp_path):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 
-from modeling_optical import OpticalModel
+from modeling_optical import OpticalModel, load_checkpoint
 from modeling_optical.evaluation import per_query
 from modeling_optical.late_interaction import search
 
@@ -196,7 +196,7 @@ def select_weights(
     last = {name: value.detach().clone() for name, value in student.state_dict().items()}
     trained: dict[str, Mapping[str, torch.Tensor]] = {}
     for folder in list(checkpoints)[-options.checkpoints :] if options.checkpoints else ():
-        weights = OpticalModel.from_pretrained(folder).state_dict()
+        weights = load_checkpoint(folder).state_dict()  # an adapter is merged into its base
         if any(not torch.equal(weights[name], value.to(weights[name])) for name, value in last.items()):
             trained[folder.name] = weights
     trained["last"] = last
