@@ -34,7 +34,7 @@ class CardInput:
     """Something that a model was made from.
 
     Attributes:
-        role: `teacher`, `start` or `bitext`.
+        role: `teacher`, `start`, `bitext`, `text` (of one language) or `passages`.
         name: Hub id, package, or the last part of a path.
         revision: commit on the Hub, or version of the package.
         license: as its owner or the recipe states it; None if neither does.

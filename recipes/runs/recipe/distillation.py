@@ -235,7 +235,16 @@ class Recipe(RunRecipe):
         if self.student.prealign is not None:
             locate_sources(self.student.prealign.texts, folder)
         self.evaluation.locate(folder)
-        for objectives in (self.objectives, *(b["objectives"] for b in self.baselines.values() if "objectives" in b)):
-            score_kl = objectives.get("score_kl")
-            if isinstance(score_kl, dict) and score_kl.get("passages"):
-                score_kl["passages"] = beside(folder, score_kl["passages"])
+        for score_kl in self._with_passages():
+            score_kl["passages"] = beside(folder, score_kl["passages"])
+
+    def _with_passages(self) -> list[dict[str, Any]]:
+        """The options of `score_kl` that name a file of passages."""
+        own = (self.objectives, *(baseline.get("objectives", {}) for baseline in self.baselines.values()))
+        options = [objectives.get("score_kl") for objectives in own]
+        return [one for one in options if isinstance(one, dict) and one.get("passages")]
+
+    @property
+    def passage_files(self) -> list[str]:
+        """The files of passages that `score_kl` ranks, each once."""
+        return list(dict.fromkeys(str(one["passages"]) for one in self._with_passages()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.files import CheckpointFiles
 from modeling_optical.checkpoints.names import PACKAGE_PREFIX, is_hub_id, shown_name
 from modeling_optical.evaluation import UNJUDGED, ResultRow
+from trainer.bitext import BitextSource
 from trainer.distillation.selection import FILE as SELECTION_FILE
 from trainer.objectives import describe_objectives
 
@@ -90,28 +91,30 @@ def student_card(
         date=record.get("date"),
         symmetric=any(source.kind != "query" for source in recipe.data.bitext),
         rivals=[name for name in dict.fromkeys(row.system for row in rows) if name in usable],
-        training_notes=[*_in_words(recipe, training_log), *selection],
+        training_notes=[*_in_words(recipe, data, training_log, selection), *selection],
         # Annotations are short names of one kind: their number says nothing of other texts.
         fewest_pairs=FEW_PAIRS if recipe.data.bitext else 0,
     )
 
 
-def _in_words(recipe: Recipe, training_log: Sequence[dict[str, Any]]) -> list[str]:
+def _in_words(recipe: Recipe, data: DataReport, training_log: Sequence[dict[str, Any]], selection: Sequence[str]) -> list[str]:
     """The training data and the origin of the weights, for readers who do not know our options."""
     notes = []
     epochs = max((entry["epoch"] for entry in training_log if "epoch" in entry), default=0.0)
+    if data.training_pairs_in_updates is not None:  # what the trainer takes for an epoch
+        epochs *= data.training_pairs_in_updates / (data.training_pairs_with_repetitions or data.training_pairs)
     if 0 < epochs < 0.95:
         notes.append(f"Length: {epochs:.2g} epochs, so training saw {epochs:.0%} of the pairs, each once")
     elif epochs:
         times = "once" if epochs < 1.5 else f"about {epochs:.0f} times"
         notes.append(f"Length: {epochs:.2g} epochs, so training saw each pair {times}")
-    if share := recipe.training.get("start_share"):
+    if (share := recipe.training.get("start_share")) and not selection:
         notes.append(f"Weights: a mean of the model before training ({share:.0%}) and of the trained one ({1 - share:.0%})")
     return notes
 
 
 def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
-    """Teacher, start and bitext of a run, with revisions, licences and sizes."""
+    """Teacher, start and all texts that a run trained on, with revisions, licences and sizes."""
     teacher, own, data = recipe.teacher, recipe.student, recipe.data
     inputs = [_model("teacher", teacher.model, teacher.revision, teacher.license)]
     if own.start != "teacher":
@@ -128,13 +131,19 @@ def card_inputs(recipe: Recipe, record: dict[str, Any]) -> list[CardInput]:
             )
         )
     counts = record["data"].get("bitext", {})
-    for source in data.bitext:
-        name = source.hub or " + ".join(Path(part).name for part in source.label.split(" + "))
-        licence = source.license or (_dataset_licence(source.hub, source.revision) if source.hub else None)
-        read, kept = (counts.get(key, {}).get(source.label) for key in ("read", "kept"))
-        local = source.hub is None or not is_hub_id(source.hub)
-        inputs.append(CardInput("bitext", Path(name).name if local else name, source.revision, licence, read, kept, local))
-    return inputs
+    # A file of many languages is a source of each, and one row here.
+    inputs += [_texts("bitext", source, counts) for source in {source.label: source for source in data.bitext}.values()]
+    if own.prealign is not None:
+        inputs += [_texts("text", source, {}) for source in own.prealign.texts]
+    return inputs + [CardInput("passages", Path(file).name, local=True) for file in recipe.passage_files]
+
+
+def _texts(role: str, source: BitextSource, counts: Mapping[str, Any]) -> CardInput:
+    name = source.hub or " + ".join(Path(part).name for part in source.label.split(" + "))
+    licence = source.license or (_dataset_licence(source.hub, source.revision) if source.hub else None)
+    read, kept = (counts.get(key, {}).get(source.label) for key in ("read", "kept"))
+    local = source.hub is None or not is_hub_id(source.hub)
+    return CardInput(role, Path(name).name if local else name, source.revision, licence, read, kept, local)
 
 
 def recipe_of_card(recipe: Recipe) -> str:

@@ -33,7 +33,7 @@ def push_finished(folder: Path, training: Mapping[str, Any], name: str) -> str |
     """
     if not training.get("push_to_hub"):
         return None
-    api = HfApi(token=training.get("hub_token"))
+    api = HfApi()
     repo_id, private = hub_arguments(training, name)["hub_model_id"], training.get("hub_private_repo")
     with telling_hub_errors(repo_id):
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id  # with the user's name, if it lacks one

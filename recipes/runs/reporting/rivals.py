@@ -9,6 +9,7 @@ from typing import Any
 from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
+from modeling_optical.checkpoints.names import shown_name
 from modeling_optical.evaluation import Collection, Evaluator
 from modeling_optical.evaluation.collections import by_corpus
 from modeling_optical.evaluation.references import bm25, dense
@@ -24,7 +25,7 @@ Run = dict[str, dict[str, float]]
 def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
     """System name to what it is, for reports and cards."""
     kinds = {"pooled": "one vector per text", "maxsim": "MaxSim of its token vectors"}
-    found = {name: f"{rival.model}, {kinds[rival.scoring]}" for name, rival in evaluation.rivals.items()}
+    found = {name: f"{shown_name(rival.model)}, {kinds[rival.scoring]}" for name, rival in evaluation.rivals.items()}
     return found | {name: REFERENCES[name] for name in evaluation.references}
 
 
