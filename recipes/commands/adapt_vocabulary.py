@@ -31,6 +31,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     adapt.add_argument(
         "--target", required=True, action="append", help="field or column of the new language; once, or once per --bitext"
     )
+    adapt.add_argument("--source-language", help="its code (default: --source if that is one, else en)")
     adapt.add_argument("--language", action="append", help="its code (default: --target); once, or once per --bitext")
     adapt.add_argument("--size", type=int, default=8000, help="pieces to learn (default: 8000)")
     adapt.add_argument(
@@ -52,7 +53,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _adapt(options: argparse.Namespace) -> int:
     from modeling_optical import load_checkpoint
     from modeling_optical.files.atomic_write import replacing_folder
-    from trainer.bitext import fingerprint, load_bitext, mix_languages
+    from trainer.bitext import Cleaning, fingerprint, load_bitext, mix_languages
+    from trainer.bitext.languages import expected_scripts
     from trainer.vocabulary import VocabularyOptions, adapt_vocabulary, save_vocabulary_record, vocabulary_provenance
 
     settings = VocabularyOptions(size=options.size, mode=options.mode, prefer=options.prefer, scripts=options.scripts)
@@ -60,7 +62,8 @@ def _adapt(options: argparse.Namespace) -> int:
     output = Path(options.output).expanduser()
     if output.exists() and not options.overwrite:
         raise ValueError(f"{output} exists. Choose another --output, or replace it with --overwrite.")
-    bitext, cleaning = load_bitext(sources)
+    named = options.source if expected_scripts(options.source) else "en"  # a field may have any name
+    bitext, cleaning = load_bitext(sources, Cleaning(source_language=options.source_language or named))
     print(f"Bitext:\n{cleaning}")
     student = load_checkpoint(options.student)
     pairs = mix_languages(bitext, options.temperature)

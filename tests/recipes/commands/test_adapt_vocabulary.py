@@ -45,6 +45,18 @@ def test_several_languages_in_one_vocabulary(folder: Path, capsys, mode: str):
     assert "tokens per word" in capsys.readouterr().out
 
 
+def test_the_language_that_the_student_knows_may_have_another_script(folder: Path, capsys):
+    rows = "".join(f"{ru}\t{text}\n" for ru, text in zip(["поиск работает", "учитель хорош"], SWAHILI[:2], strict=True))
+    (folder / "named.tsv").write_text(f"ru\tsw\n{rows}", encoding="utf-8")
+    (folder / "ru.tsv").write_text(rows, encoding="utf-8")
+    columns = ["--bitext", str(folder / "ru.tsv"), "--source", "0", "--target", "1", "--language", "sw", "--size", "60"]
+    assert adapt(folder, *columns) == 2
+    assert "en text not in Latn" in capsys.readouterr().err
+    assert adapt(folder, *columns, "--source-language", "ru") == 0
+    named = ["--bitext", str(folder / "named.tsv"), "--source", "ru", "--target", "sw", "--size", "60"]
+    assert adapt(folder, *named, "--overwrite") == 0
+
+
 def test_a_folder_that_is_there_is_replaced_only_when_asked(folder: Path, capsys):
     files = ["--bitext", str(folder / "hi.tsv"), "--target", "hi", "--size", "60"]
     assert adapt(folder, *files) == 0
