@@ -13,6 +13,7 @@ from hub_cards.causal_card import CausalCard, write_causal_card
 from modeling_optical.evaluation import ResultRow, format_table, read_results, result_rows, write_results
 from modeling_optical.evaluation.questions import ACCURACY, Answers, QuestionSet, answer_by_likelihood, save_answers
 from modeling_optical.files.atomic_write import write_text
+from modeling_optical.files.json_files import write_json
 from trainer import CausalDistillationArguments, CausalDistillationTrainer
 
 from ..speed import Speed, Work
@@ -20,7 +21,7 @@ from .data import Data, examples_seen, load_data
 from .progress import relative_length, relative_size
 from .provenance import data_files
 from .recipe.causal import CausalModelRecipe, CausalRecipe
-from .skeleton import FolderRun
+from .skeleton import START_RECORD, FolderRun
 
 
 class CausalRun(FolderRun[CausalRecipe, list[ResultRow]]):
@@ -30,12 +31,15 @@ class CausalRun(FolderRun[CausalRecipe, list[ResultRow]]):
     """
 
     arguments_class = CausalDistillationArguments
-    written = ("student", "baselines", "answers")
+    written = ("student", "baselines", "answers", START_RECORD)
     training_defaults: ClassVar[dict[str, Any]] = {"save_total_limit": 1, "per_device_train_batch_size": 16}
 
     def work(self) -> list[ResultRow]:
         recipe = self.recipe
         data = load_data(recipe.bitext_recipe, self.say)
+        with self.state.main_process_first():
+            if self.state.is_main_process and not self.same_data(self.folder / START_RECORD, "bitext", data.report.fingerprint):
+                write_json(self.folder / START_RECORD, {"fingerprint": data.report.fingerprint})
         teacher, tokenizer = load_causal(recipe.model)
         config = teacher.config.get_text_config()
         self.expect(lambda speed: self._expected(data, config, speed))

@@ -59,6 +59,8 @@ from .skeleton import FolderRun
 logger = logging.get_logger(__name__)
 
 _MUCH_UNKNOWN = 0.05
+_FREQUENCIES = {True: "prealigned_token_frequencies.safetensors", False: "token_frequencies.safetensors"}
+"""Before the bitext, the student meets other text; so it counts its tokens there."""
 
 
 class Run(FolderRun[Recipe, Report]):
@@ -68,7 +70,7 @@ class Run(FolderRun[Recipe, Report]):
     """
 
     arguments_class = OpticalTrainingArguments
-    written = ("student", "baselines", "prealigned", "runs", "alignment.png", "token_frequencies.safetensors")
+    written = ("student", "baselines", "prealigned", "runs", "alignment.png", *_FREQUENCIES.values())
     training_defaults: ClassVar[dict[str, Any]] = {"per_device_eval_batch_size": 64, "ddp_find_unused_parameters": False}
 
     @classmethod
@@ -130,7 +132,9 @@ class Run(FolderRun[Recipe, Report]):
         return list(self.recipe.systems)
 
     def files(self) -> dict[str, str]:
-        return data_files(self.recipe.data)
+        prealign = self.recipe.student.prealign
+        texts = [] if prealign is None else [path for source in prealign.texts for path in source.files()]
+        return data_files(self.recipe.data, [*texts, *self.recipe.passage_files])
 
     def _systems(self, teacher: OpticalModel) -> Iterator[tuple[str, OpticalModel]]:
         """Floor, start, baselines and student, loaded one after the other."""
@@ -263,7 +267,7 @@ class Run(FolderRun[Recipe, Report]):
                 max_length=recipe.student.max_length,
                 max_document_length=recipe.student.max_document_length,
                 translations=table,
-                frequencies=self._frequencies(recipe, student, data, vectors),
+                frequencies=self._frequencies(name, recipe, student, data, vectors),
             )
 
         def save(student: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
@@ -307,12 +311,12 @@ class Run(FolderRun[Recipe, Report]):
         return table
 
     def _frequencies(
-        self, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherOfTexts
+        self, name: str, recipe: Recipe, student: OpticalModel, data: Data, vectors: TeacherOfTexts
     ) -> InverseDocumentFrequencies | None:
-        """Token frequencies for the marginals `idf`, counted once per run."""
+        """Token frequencies for the marginals `idf`, counted once for all systems that train on the same text."""
         if recipe.transport.marginals != "idf":
             return None
-        file = self.folder / "token_frequencies.safetensors"
+        file = self.folder / _FREQUENCIES[name == "prealigned"]
         with self.state.main_process_first():
             if self.state.is_main_process and not file.is_file():
                 counted = InverseDocumentFrequencies.count(data.sample, student.get_processor(), vectors.teacher.processor)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import platform
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -58,17 +59,25 @@ def file_fingerprint(path: str | Path) -> str:
     return file_checksum(path)[:16]
 
 
-def data_files(data: DataRecipe) -> dict[str, str]:
-    """Name to fingerprint of the files of bitext and annotations."""
-    files: dict[str, str] = {}
-    for source in data.bitext:
-        for path in source.files():
-            # Files of one name in several folders are several files.
-            several = "*" in source.label or data.mixture is not None
-            files["/".join(Path(path).parts[-2:]) if several else Path(path).name] = file_fingerprint(path)
-    if data.annotations is not None:
-        files[Path(data.annotations.path).name] = file_fingerprint(data.annotations.path)
-    return files
+def data_files(data: DataRecipe, others: Iterable[str] = ()) -> dict[str, str]:
+    """Name to fingerprint of the files of bitext and annotations, and of other files that a run trains on."""
+    paths = [path for source in data.bitext for path in source.files()]
+    annotations = [] if data.annotations is None else [data.annotations.path]
+    return file_fingerprints([*paths, *annotations, *others])
+
+
+def file_fingerprints(paths: Iterable[str | Path]) -> dict[str, str]:
+    """Name to fingerprint of files. A name is the end of the path: as much of it as no other of the files ends in."""
+    parts = {path: path.parts for path in dict.fromkeys(map(Path, paths))}
+    length = dict.fromkeys(parts, 1)
+    while True:
+        names = {path: "/".join(own[-length[path] :]) for path, own in parts.items()}
+        count = Counter(names.values())
+        longer = [path for path, name in names.items() if count[name] > 1 and length[path] < len(parts[path])]
+        if not longer:
+            return {name: file_fingerprint(path) for path, name in names.items()}
+        for path in longer:
+            length[path] += 1
 
 
 def provenance(

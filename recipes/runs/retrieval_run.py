@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,6 +11,7 @@ from typing import Any, ClassVar
 from hub_cards.retriever_card import RetrieverCard, write_retriever_card
 from modeling_optical import OpticalConfig, OpticalModel, load_checkpoint
 from modeling_optical.checkpoints import resolve_model_path
+from modeling_optical.checkpoints.names import shown_name
 from modeling_optical.evaluation import Collection, Evaluator, ResultRow, format_table, read_results
 from modeling_optical.files.atomic_write import write_text
 from trainer import LabelledDataset, RetrievalTrainer, RetrievalTrainingArguments, load_labelled, split_labelled
@@ -19,7 +22,7 @@ from trainer.retrieval.labelled_evaluation import labelled_collection
 from ..speed import Speed, Work
 from .data import examples_seen
 from .progress import relative_length, relative_size
-from .provenance import file_fingerprint
+from .provenance import file_fingerprints
 from .recipe.evaluation import check_distinct
 from .recipe.retrieval import RetrievalRecipe
 from .skeleton import FolderRun
@@ -67,7 +70,8 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         collections = list(self._collections)
         if len(held_out):
             collections.append(labelled_collection(held_out, language=recipe.language))
-        seen = train.fingerprint
+        # Where rows hold ids, the texts lie in files of their own.
+        seen = train.fingerprint if train.holds_texts else hashlib.sha256(json.dumps(self.files()).encode()).hexdigest()[:16]
         # A projection or marker that the backbone lacks is made once.
         own = recipe.model
 
@@ -92,8 +96,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
         return ["trained"]
 
     def files(self) -> dict[str, str]:
-        paths = [source.path for source in self.recipe.data.train if source.path is not None]
-        return {Path(path).name: file_fingerprint(path) for path in paths}
+        return file_fingerprints(path for source in self.recipe.data.train for path in source.files())
 
     def _documents(self) -> OpticalModel | None:
         documents = self.recipe.documents
@@ -167,7 +170,7 @@ class RetrievalRun(FolderRun[RetrievalRecipe, list[ResultRow]]):
             documents=recipe.documents.model if recipe.documents else None,
             objectives=describe_retrieval_objectives(recipe.objectives),
             examples=examples,
-            sources=[source.label if source.path is None else Path(source.path).name for source in recipe.data.train],
+            sources=[shown_name(source.label) for source in recipe.data.train],
             rows=rows,
             versions=record["versions"],
             precision=recipe.training.get("precision", record["precision"]),

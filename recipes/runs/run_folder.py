@@ -38,6 +38,7 @@ RECORD_HEAD = "# The recipe of this run, resolved. Written by modeling-optical.\
 # What may lie in the folder before the run: its lock, and what a study notes of the run.
 _BESIDE = (LOCK_FILE, "log.txt", "cell.json")
 _FULL_DISK = 5_000_000  # bytes
+_SECRETS = ("hub_token", "push_to_hub_token")
 
 
 def student_of(run: Path, system: str) -> Path:
@@ -247,6 +248,11 @@ def check_arguments(kind: type[TrainingArguments], training: Mapping[str, Any], 
     hints = typing.get_type_hints(kind)
     owned = {"output_dir": "output", "objectives": "objectives", "seed": "seed"}
     for key in training:
+        if key in _SECRETS and training[key] is not None:
+            raise ValueError(
+                f"`{where}.{key}` would be written to the run's files and to the model card. Leave it out, and log in with "
+                "`hf auth login` or set the environment variable HF_TOKEN."
+            )
         if key in owned:
             raise ValueError(f"`{where}.{key}` is set by the recipe's own key `{owned[key]}`.")
         if key not in known:

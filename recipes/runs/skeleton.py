@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
-from transformers import PreTrainedModel, set_seed
+from transformers import PreTrainedModel, TrainerCallback, set_seed
 from transformers.utils import logging
 
 from modeling_optical.files.atomic_write import replacing_folder, write_text
@@ -39,13 +39,35 @@ from .run_folder import (
     telling_a_full_disk,
     write_record,
 )
+from .stopwatch import Stopwatch
 
 logger = logging.get_logger(__name__)
 
 PRECISION_FILE = "precision.json"
-_WRITTEN = ("start", "checkpoints", "results.json", "added_results.json", "run.json", "report.md", PRECISION_FILE)
+SECONDS_FILE = "seconds.json"
+_WRITTEN = (
+    "start",
+    "checkpoints",
+    "results.json",
+    "added_results.json",
+    "run.json",
+    "report.md",
+    PRECISION_FILE,
+    SECONDS_FILE,
+)
 START_RECORD = "data.json"
 """Beside a model before training: what it was made for."""
+
+
+class _OnSave(TrainerCallback):
+    """Calls a function after every checkpoint."""
+
+    def __init__(self, then: Callable[[], None]):
+        self._then = then
+
+    def on_save(self, *arguments: Any, **values: Any) -> None:
+        self._then()
+
 
 RecipeT = TypeVar("RecipeT", bound=RunRecipe)
 ResultT = TypeVar("ResultT")
@@ -72,10 +94,9 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         self.overwrite = overwrite
         self.folder = Path(recipe.output).expanduser()
         self.state = process_state()
-        self.seconds: dict[str, float] = {}
+        self.stopwatch = Stopwatch()
         self.precision = "auto"
         self.progress: Progress | None = None
-        self._began = time.monotonic()
 
     def __call__(self) -> ResultT:
         """Runs all stages; only the main process has results.
@@ -84,7 +105,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
             ValueError: if the folder holds something else, or the recipe is wrong. TimeoutError: if another process runs in the
                 folder. OSError: among other errors, if the disk is full; the message names the folder and the remedy.
         """
-        self._began = time.monotonic()
+        self.stopwatch = Stopwatch()
         with telling_a_full_disk(self.folder):
             self.check_training(self.recipe)
             self.prepare()
@@ -94,25 +115,33 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
                 if not self.overwrite and self._is_finished():
                     self.say(f"{self.folder} holds this run, and it is complete. --overwrite starts it afresh.")
                     return self.again()
+                begun = self._has_begun()
                 with self.state.main_process_first():
                     if self.state.is_main_process:
                         claim_folder(
                             self.folder,
                             self.recipe.to_yaml(),
-                            begun=any((self.folder / name).exists() for name in ("start", "checkpoints")),
+                            begun=begun,
                             overwrite=self.overwrite,
                             written=(*self.written, *_WRITTEN),
                         )
-                self._settle_precision()
+                self._settle_precision(begun)
+                if self.state.is_main_process:
+                    self.stopwatch.go_on(self.folder / SECONDS_FILE)
                 result = self.work()
                 self.state.wait_for_everyone()
         return result
 
-    def _settle_precision(self) -> None:
+    def _has_begun(self) -> bool:
+        """Whether a run in this folder has made a model."""
+        made = any((self.folder / name).exists() for name in ("start", "checkpoints"))
+        return made or any(map(self.is_trained, self.systems))
+
+    def _settle_precision(self, begun: bool) -> None:
         """Takes the precision that the run in this folder began with; a run that begins decides and records it."""
         record = self.folder / PRECISION_FILE
         with self.state.main_process_first():
-            if self.state.is_main_process and not record.is_file():
+            if self.state.is_main_process and not (begun and record.is_file()):
                 write_text(record, json.dumps(asdict(choose_precision(self.recipe.precision, self.state.device))) + "\n")
         chosen = Precision(**json.loads(record.read_text(encoding="utf-8")))
         self.say(f"Precision: {chosen}")
@@ -163,7 +192,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         if self.progress is not None:
             self.progress.begin(name)
         result = work()
-        self.seconds[name] = time.monotonic() - began
+        self.stopwatch.keep(name, began)
         return result
 
     def expect(self, expected: Callable[[Speed], Mapping[str, float]]) -> None:
@@ -220,19 +249,31 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
                     f"{self.start_folder} is damaged ({', '.join(damaged)} differs from what was written): made again."
                 )
                 shutil.rmtree(self.start_folder)
-            file = self.start_folder / START_RECORD
-            if file.is_file():
-                if json.loads(file.read_text(encoding="utf-8"))["fingerprint"] != seen:
-                    raise ValueError(
-                        f"the {data} has changed since the run in {self.folder} began. Choose another folder with "
-                        "output=FOLDER, or start afresh with --overwrite."
-                    )
+            if self.same_data(self.start_folder / START_RECORD, data, seen):
                 return
             set_seed(self.recipe.seed)
             with replacing_folder(self.start_folder) as scratch:
                 make(scratch)
                 write_text(scratch / START_RECORD, json.dumps({"fingerprint": seen} | record) + "\n")
                 write_checksums(scratch)
+
+    def same_data(self, record: Path, data: str, seen: str) -> bool:
+        """Whether the run in this folder has begun with the same data; False if it has not begun.
+
+        Args:
+            record: the file that says with which; others as for `prepare_start`.
+
+        Raises:
+            ValueError: if it has begun with other data.
+        """
+        if not record.is_file():
+            return False
+        if json.loads(record.read_text(encoding="utf-8"))["fingerprint"] != seen:
+            raise ValueError(
+                f"the {data} has changed since the run in {self.folder} began. Choose another folder with output=FOLDER, or "
+                "start afresh with --overwrite."
+            )
+        return True
 
     def training_arguments(self, system: str, training: Mapping[str, Any], **own: Any) -> ObjectiveTrainingArguments:
         """Arguments of a system's training: what the recipe says, over what suits this machine and this kind of run."""
@@ -280,15 +321,19 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         last = last_complete_checkpoint(self.checkpoints_folder(system), self.state)
         if last is not None:
             self.say(f"{system}: going on from {last}")
+        part = f"training {system}"
+        trainer.add_callback(_OnSave(lambda: self.stopwatch.keep(part, began)))
         trainer.train(resume_from_checkpoint=last)
         model = trainer.merged()
         weights = trainer.whole_weights(model)
         if self.state.is_main_process:
             with replacing_folder(folder) as scratch:
                 model.save_pretrained(scratch, state_dict=weights) if save is None else save(model, weights, scratch)
+                if "train_runtime" in (last_entry := trainer.state.log_history[-1]):  # it knows of this start alone
+                    last_entry["train_runtime"] += self.stopwatch.before(part)
                 write_text(scratch / "training_log.json", json.dumps(trainer.state.log_history, indent=1) + "\n")
         self.state.wait_for_everyone()
-        self.seconds[f"training {system}"] = time.monotonic() - began
+        self.stopwatch.keep(part, began)
 
     @property
     def hub_name(self) -> str:
@@ -302,8 +347,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
 
     def record(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Writes `run.json` and returns what it holds: recipe, data, fingerprints of its files, versions, machine, seconds."""
-        self.seconds["total"] = time.monotonic() - self._began
         recipe, processes = self.recipe.to_dict(), self.state.num_processes
-        record = provenance(recipe, data, self.files(), self.seconds, self.precision, processes)
+        record = provenance(recipe, data, self.files(), self.stopwatch.seconds, self.precision, processes)
         write_record(self.folder, record)
         return record

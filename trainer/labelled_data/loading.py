@@ -112,6 +112,11 @@ class LabelledDataset(torch.utils.data.Dataset):
         return LabelledDataset(self.rows.select(list(indices)), self.query_texts, self.passage_texts)
 
     @property
+    def holds_texts(self) -> bool:
+        """Whether the rows have the texts themselves, and no ids that stand for them."""
+        return not any(tables is not None for tables in (*self.query_texts, *self.passage_texts))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the rows (ids count as they are)."""
         import pyarrow
@@ -184,13 +189,7 @@ def _stamp(source: LabelledSource) -> str:
     """A text that changes with the data, so that the cache of an older file is not used."""
     if source.hub is not None:
         return load_from_hub(source.hub, source.name, source.split, source.revision)._fingerprint
-    if source.path is not None:
-        paths = [source.path]
-    elif source.collection is not None and os.path.isdir(source.collection):
-        paths = [os.path.join(folder, name) for folder, _, names in os.walk(source.collection) for name in sorted(names)]
-    else:
-        paths = []
-    stats = [os.stat(path) for path in paths]
+    stats = [os.stat(path) for path in source.own_files()]
     # A text: a list among the arguments of a generator would be taken for shards.
     return ",".join(f"{stat.st_size}:{stat.st_mtime_ns}" for stat in stats)
 

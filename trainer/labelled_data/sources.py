@@ -11,6 +11,13 @@ from .running_text import RunningText
 NEGATIVES = ("judged", "random", "bm25")
 
 
+def files_of(place: str | None) -> list[str]:
+    """The file that a path names, or all files below a folder; none for a name on the Hub."""
+    if place is None or not os.path.isdir(place):
+        return [place] if place is not None and os.path.isfile(place) else []
+    return sorted(os.path.join(folder, name) for folder, _, names in os.walk(place) for name in names)
+
+
 @dataclass
 class TextTable:
     """Texts by id, for sources whose rows hold ids.
@@ -41,6 +48,10 @@ class TextTable:
     def label(self) -> str:
         """Short name, for messages."""
         return str(self.path) if self.path else _hub_label(str(self.hub), self.name)
+
+    def files(self) -> list[str]:
+        """The files that it reads here; none on the Hub."""
+        return files_of(self.path or self.hub)
 
 
 @dataclass
@@ -117,6 +128,15 @@ class LabelledSource:
         if self.hub is not None:
             return _hub_label(self.hub, self.name)
         return str(self.path or self.collection)
+
+    def files(self) -> list[str]:
+        """The files that it reads here, those of its tables of texts among them; none on the Hub."""
+        tables = [table for table in (self.query_texts, self.passage_texts) if table is not None]
+        return [*self.own_files(), *(file for table in tables for file in table.files())]
+
+    def own_files(self) -> list[str]:
+        """The files of its rows."""
+        return files_of(self.path or self.hub or self.collection)
 
     def check_file(self) -> None:
         """Raises a FileNotFoundError if the file is not there."""

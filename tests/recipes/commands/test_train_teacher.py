@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import time
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,56 @@ def test_judged_collections_are_labelled_data(workshop):
     arguments = ["--model", str(workshop / "teacher"), "--judged", str(workshop / "tiny"), "--negatives", "random"]
     assert main(["fine-tune", *arguments, "--output", str(workshop / "tuned"), "training.max_steps=1"]) == 0
     assert json.loads((workshop / "tuned" / "run.json").read_text())["data"]["training examples"] == 8
+
+
+def test_a_run_on_other_judgements_or_texts_is_another_run(workshop, capsys):
+    arguments = ["fine-tune", "--model", str(workshop / "teacher"), "--output", str(workshop / "tuned")]
+    judged = [*arguments, "--judged", str(workshop / "tiny"), "--negatives", "random", "training.max_steps=1"]
+    assert main(judged) == 0
+    assert str(workshop) not in (workshop / "tuned" / "model" / "README.md").read_text().split("## Training")[1]
+    with open(workshop / "tiny" / "qrels.tsv", "a") as more:
+        more.write("q0\td1\t1\n")
+    assert main(judged) == 2
+    assert "the labelled data has changed since" in capsys.readouterr().err
+
+    (workshop / "ids.jsonl").write_text("".join(json.dumps({"query": row["query"], "positive_id": "1"}) + "\n" for row in rows()))
+    table = workshop / "passages.jsonl"
+    table.write_text(json.dumps({"id": "1", "text": "good search works"}) + "\n")
+    train_on = "data.train=[{path: ids.jsonl, passage_texts: {path: passages.jsonl}}]"
+    assert train(workshop, train_on, "objectives={contrastive: 1.0}") == 0
+    table.write_text(json.dumps({"id": "1", "text": "another passage"}) + "\n")
+    assert train(workshop, train_on, "objectives={contrastive: 1.0}") == 2
+    assert "the labelled data has changed since" in capsys.readouterr().err
+
+
+def test_a_token_is_refused_since_every_file_of_a_run_would_have_it(workshop, capsys):
+    assert train(workshop, "training.hub_token=hf_secret") == 2
+    said = capsys.readouterr().err
+    assert "`training.hub_token` would be written to the run's files" in said
+    assert "hf_secret" not in said
+    assert not (workshop / "run").exists()
+
+
+def test_a_run_that_was_stopped_counts_the_time_of_all_its_starts(workshop, monkeypatch):
+    from trainer import RetrievalTrainer
+
+    original = RetrievalTrainer.training_step
+
+    def slow(self, *arguments, **keywords):
+        time.sleep(0.5)
+        if self.state.global_step == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **keywords)
+
+    monkeypatch.setattr(RetrievalTrainer, "training_step", slow)
+    assert train(workshop) == 130
+    monkeypatch.setattr(RetrievalTrainer, "training_step", original)
+    assert train(workshop) == 0
+    seconds = json.loads((workshop / "run" / "run.json").read_text())["seconds"]
+    assert seconds["training trained"] > 1.0, "two updates before the checkpoint"
+    assert seconds["total"] >= seconds["training trained"]
+    log = json.loads((workshop / "run" / "model" / "training_log.json").read_text())
+    assert log[-1]["train_runtime"] > 1.0
 
 
 def test_few_examples_are_seen_often_and_many_once():

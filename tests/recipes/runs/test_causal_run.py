@@ -1,7 +1,9 @@
 """The run of a causal language model: what it says on the way, and what goes to the Hub at its end."""
 
 import re
+import shutil
 
+import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -44,3 +46,8 @@ def test_a_causal_run_tells_its_stages_and_pushes_its_student_with_a_card(tmp_pa
     assert {"README.md", "config.json", "model.safetensors", "tokenizer.json"} <= set(push.files)
     assert "org/causal" in push.card
     assert push.left_out == {}
+    # Every system is trained on the same pairs, though the run is stopped between two of them.
+    shutil.rmtree(tmp_path / "run" / "student")
+    (tmp_path / "pairs.tsv").write_text(f"en\ttarget\nthe dog\tmbwa\n{pairs}", encoding="utf-8")
+    with pytest.raises(ValueError, match="the bitext has changed since the run in .* began"):
+        CausalRun(recipe)()

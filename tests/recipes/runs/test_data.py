@@ -7,6 +7,7 @@ import pytest
 from datasets import IterableDataset
 
 from recipes.runs.data import for_updates, load_data, near_duplicate_index
+from recipes.runs.provenance import file_fingerprints
 from recipes.runs.recipe.distillation import Recipe
 
 LEAK = "the quick brown fox jumps over the lazy dog near the river"
@@ -63,7 +64,9 @@ def test_the_teacher_encodes_no_more_pairs_than_the_longest_training_sees(folder
     assert set(own.train["language"]) == {"sw", "so"}
     assert own.sample is data.sample, "vocabulary and translations are made from all pairs"
     assert for_updates(data, recipe(folder, "training={max_steps: 9000}")) is data
-    assert for_updates(data, recipe(folder, "training={num_train_epochs: 1}")) is data
+    for epochs in (0.5, 1):
+        assert for_updates(data, recipe(folder, f"training={{num_train_epochs: {epochs}}}")) is data
+    assert for_updates(data, recipe(folder, short, "baselines={longer: {training: {max_steps: -1}}}")) is data
 
 
 def test_few_pairs_of_a_language_are_told(folder: Path, monkeypatch: pytest.MonkeyPatch):
@@ -117,6 +120,34 @@ def test_short_pairs_are_cut_from_training_pairs_only(folder: Path):
     assert "then it runs" in data.train["source"]
     assert data.held_out["source"][:] == plain.held_out["source"][:]
     assert data.train["length"][:] == [len(text) for text in data.train["target"]]
+
+
+@pytest.mark.parametrize("more", [[], ["data.streaming.sample=500", "teacher.live=true", "training.max_steps=2"]])
+def test_no_short_pair_repeats_a_test_text_or_a_held_out_one(folder: Path, more: list[str]):
+    query = {"_id": "q1", "text": "mbuzi hula nyasi kavu"}
+    (folder / "animals" / "queries.sw.jsonl").write_text(json.dumps(query) + "\n")
+    animals = [f"{kind} {n}" for kind in ("goats", "sheep") for n in range(40)]
+    rows = [{"en": f"{one} drink water", "sw": f"{one} hunywa maji"} for one in animals]
+    rows += [{"en": f"{one} drink water, and then they rest", "sw": f"{one} hunywa maji, na kisha hupumzika"} for one in animals]
+    rows += [{"en": "goats eat dry grass, but not here in town", "sw": f"{query['text']}, lakini si hapa mjini"}]
+    (folder / "sw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    data, _ = load(folder, "data.shortened.share=1.0", "data.shortened.max_words=4", "data.held_out=0.3", *more)
+    seen = {text for row in data.train for text in (row["source"], row["target"])}
+    held = {*data.held_out["source"], *data.held_out["target"]}
+    assert "and then they rest" in seen, "other clauses are cut"
+    assert len(held) > 50
+    assert not seen & held
+    assert query["text"] not in seen
+
+
+def test_every_file_of_training_data_has_a_name_of_its_own(tmp_path: Path):
+    paths = [tmp_path / name for name in ("a/train.jsonl", "b/train.jsonl", "x/en/text.txt", "y/en/text.txt", "other.tsv")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(str(number))
+    found = file_fingerprints([*paths, paths[0]])
+    assert list(found) == ["a/train.jsonl", "b/train.jsonl", "x/en/text.txt", "y/en/text.txt", "other.tsv"]
+    assert len(set(found.values())) == 5
 
 
 def test_a_stream_leaves_out_what_is_held_out_and_what_repeats_a_test(folder: Path):

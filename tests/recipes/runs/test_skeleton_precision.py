@@ -28,6 +28,16 @@ def test_a_run_keeps_the_precision_that_it_began_with_and_says_it_on_record_and_
     assert ", in bf16" in (run / "student" / "README.md").read_text()
 
 
+def test_a_run_that_never_began_settles_no_precision(workshop):
+    command = ["run", str(workshop / "recipe.yaml"), "baselines={}", "evaluation.examples=0", "training.max_steps=1"]
+    pairs = (workshop / "bitext.jsonl").rename(workshop / "elsewhere.jsonl")
+    assert main([*command, "precision=bf16"]) == 2
+    pairs.rename(workshop / "bitext.jsonl")
+    assert main([*command, "precision=fp32"]) == 0
+    assert json.loads((workshop / "run" / "run.json").read_text())["precision"] == "fp32"
+    assert ", in fp32" in (workshop / "run" / "student" / "README.md").read_text()
+
+
 def test_a_wrong_precision_is_an_error_before_anything_is_computed(workshop, capsys):
     assert main(["run", str(workshop / "recipe.yaml"), "precision=half"]) == 2
     assert "precision is 'half'; allowed: auto, bf16, fp16, fp32" in capsys.readouterr().err
