@@ -7,7 +7,14 @@ import os
 from typing import Any
 
 import torch
-from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING, AutoModel, AutoModelForTextEncoding, PreTrainedModel
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_TEXT_ENCODING_MAPPING,
+    MODEL_MAPPING,
+    AutoModel,
+    AutoModelForTextEncoding,
+    PreTrainedModel,
+)
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.utils import logging
 
@@ -28,6 +35,24 @@ def _auto_class(config: Any) -> Any:
             "alone. Use an encoder, or an encoder-decoder of type t5, mt5 or umt5."
         )
     return AutoModel
+
+
+def check_backbone_is_known(config: Any) -> None:
+    """Rejects a backbone whose code came with its checkpoint: that code is not saved along, so nothing could load the folder.
+
+    Args:
+        config: of the backbone.
+
+    Raises:
+        ValueError: naming its type.
+    """
+    kind = config.model_type
+    if kind not in CONFIG_MAPPING or not isinstance(config, CONFIG_MAPPING[kind]):
+        raise ValueError(
+            f"the backbone {type(config).__name__} (model_type {kind!r}) has code of its own, which is not a part of "
+            "transformers: this model encodes, but a saved folder could not be loaded again. Start from a backbone that "
+            "transformers has, or register its classes first (AutoConfig.register, AutoModel.register)."
+        )
 
 
 def _without_pooler(config: Any) -> dict[str, bool]:

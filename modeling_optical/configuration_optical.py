@@ -6,7 +6,8 @@ import math
 from inspect import signature
 from typing import Any, ClassVar
 
-from transformers import AutoConfig, PreTrainedConfig
+import transformers
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
 
 from .transport_options import TransportOptions
 
@@ -132,6 +133,11 @@ class OpticalConfig(PreTrainedConfig):
             model_type = values.pop("model_type", None)
             if model_type is None:
                 raise ValueError("backbone_config needs the key `model_type`, for instance 'bert' or 'xlm-roberta'.")
+            if model_type not in CONFIG_MAPPING:
+                raise ValueError(
+                    f"backbone_config.model_type is {model_type!r}, which transformers {transformers.__version__} does not "
+                    "know. Install a version that knows it, or register its class (AutoConfig.register) first."
+                )
             backbone_config = AutoConfig.for_model(model_type, **values)
         self.backbone_config: PreTrainedConfig = backbone_config
         self.projection_layers = _layers("projection_layers", projection_layers)

@@ -17,7 +17,7 @@ from transformers import AutoConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers import initialization as init
 from transformers.utils import ModelOutput, can_return_tuple, logging
 
-from .backbones import build_backbone, indivisible_modules, load_backbone
+from .backbones import build_backbone, check_backbone_is_known, indivisible_modules, load_backbone
 from .configuration_optical import SETTINGS, OpticalConfig
 from .dense_layers import dense_layers, pool
 from .pipeline_optical import OpticalFeatureExtractionPipeline
@@ -142,7 +142,11 @@ class OpticalPreTrainedModel(PreTrainedModel):
         """Saves weights, configuration, code and the processor, so that the folder is whole; arguments as in transformers.
 
         A model that was made in memory without a processor is saved without one.
+
+        Raises:
+            ValueError: if the backbone's code is not a part of transformers: the folder could not be loaded again.
         """
+        check_backbone_is_known(self.config.backbone_config)
         # With an adapter, only that is saved; the processor is with the base model.
         processor = None if getattr(self, "_hf_peft_config_loaded", False) else self._saved_processor()
         if processor is not None and is_main_process:
@@ -270,7 +274,7 @@ class OpticalModel(TextEncoder, OpticalPreTrainedModel):
         check_tokenizer(tokenizer, len(backbone.get_input_embeddings().weight))
         attention = backbone_config._attn_implementation
         config = cls.config_class(backbone_config=backbone_config, attn_implementation=attention, **config_values)
-        model = cls(config).to(backbone.dtype)
+        model = cls(config).to(device=backbone.device, dtype=backbone.dtype)
         model.backbone = backbone
         markers = [m for m in (config.query_marker, config.document_marker) if m is not None]
         missing = [m for m in markers if m not in tokenizer.get_vocab()]
@@ -501,7 +505,7 @@ class OpticalForDistillation(OpticalModel):
         row_mask, column_mask = token_mask, teacher_mask
         if options.tokens == "content":
             row_mask = content_mask & token_mask  # a document's skip-listed tokens are content and never score
-            column_mask = teacher_mask if teacher_content_mask is None else teacher_content_mask
+            column_mask = teacher_mask if teacher_content_mask is None else teacher_content_mask & teacher_mask
         row_weights, column_weights = output.token_weights, teacher_weights
         if options.marginals == "uniform":
             row_weights = column_weights = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
@@ -18,8 +19,20 @@ from .pretrained import check_tokenizer, hub_arguments, load_tokenizer, refuse_u
 
 _LONE_SURROGATES = re.compile("[\ud800-\udfff]")
 _ENDLESS = 1_000_000
+_FEWEST_TOKENS = 3  # as the configuration's lengths
+# A fast tokenizer keeps in itself where it cuts: of two threads, one would cut the other's texts.
+_tokenizing = threading.Lock()
 _PUNCTUATION = ("P",)
 _PUNCTUATION_AND_SYMBOLS = ("P", "S")
+
+
+def _renew_lock() -> None:
+    global _tokenizing
+    _tokenizing = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):  # a thread that held it does not live on in a forked process
+    os.register_at_fork(after_in_child=_renew_lock)
 
 
 class OpticalProcessor(ProcessorMixin):
@@ -136,25 +149,28 @@ class OpticalProcessor(ProcessorMixin):
         self.config.check()
         length = self.longest(kind, max_length)
         marker = self._marker_id(f"{kind}_marker")
-        if return_offsets and not self.tokenizer.is_fast:
-            raise ValueError(
-                f"{type(self.tokenizer).__name__} does not tell where its tokens stand; a fast tokenizer is needed."
-            )
         if prompt is None:
             prompt = (self.config.query_prompt if kind == "query" else self.config.document_prompt) or ""
+        if (return_offsets or prompt) and not self.tokenizer.is_fast:
+            raise ValueError(
+                f"{type(self.tokenizer).__name__} does not tell where its tokens stand, which "
+                + ("offsets take" if return_offsets else "a prompt takes")
+                + "; a fast tokenizer is needed."
+            )
         texts = [replace_lone_surrogates(text) for text in texts]
-        encoded = self.tokenizer(
-            [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
-            truncation=True,
-            max_length=length - (marker is not None),
-            padding=False,
-            add_special_tokens=True,
-            return_special_tokens_mask=True,
-            return_offsets_mapping=bool(prompt) or return_offsets,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )
+        with _tokenizing:
+            encoded = self.tokenizer(
+                [prompt + (text.strip() if self.config.strip_text else text) for text in texts],
+                truncation=True,
+                max_length=length - (marker is not None),
+                padding=False,
+                add_special_tokens=True,
+                return_special_tokens_mask=True,
+                return_offsets_mapping=bool(prompt) or return_offsets,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+                verbose=False,
+            )
         content = [[not special for special in specials] for specials in encoded["special_tokens_mask"]]
         if prompt:
             content = [
@@ -179,6 +195,8 @@ class OpticalProcessor(ProcessorMixin):
 
     def longest(self, kind: str, max_length: int | None = None) -> int:
         """Tokens of the longest text of a kind, `max_length` instead of the configured length; the backbone's limit holds."""
+        if max_length is not None and max_length < _FEWEST_TOKENS:
+            raise ValueError(f"max_length is {max_length}; it must be at least {_FEWEST_TOKENS}, as special tokens count.")
         if max_length is None:
             max_length = self.config.query_length if kind == "query" else self.config.document_length
             if kind == "query" and self.config.query_expansion == "min" and self.config.expansion_length is None:
@@ -239,7 +257,7 @@ class OpticalProcessor(ProcessorMixin):
 
     def pad(self, features: Sequence[dict[str, list[Any]]]) -> BatchEncoding:
         """Pads on the right to the longest text of the batch; `input_ids` and `attention_mask` int64, the other masks bool."""
-        longest = max(len(feature["input_ids"]) for feature in features)
+        longest = max(1, *(len(feature["input_ids"]) for feature in features))  # of texts without a token, one that nobody sees
         fill = self.tokenizer.pad_token_id if self.tokenizer.pad_token_id is not None else 0
 
         def column(name: str, value: int | bool, dtype: torch.dtype) -> torch.Tensor:

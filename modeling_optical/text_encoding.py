@@ -175,8 +175,12 @@ class TextEncoder:
     ) -> Iterator[tuple[list[int], Any]]:
         """Positions and outputs of batches of texts, the longest first: a batch that does not fit shows at once."""
         refuse_unknown("encode", unknown, [name for name in signature(TextEncoder._outputs).parameters if name != "self"])
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
         if pool is not None or isinstance(device, (list, tuple)):
             raise ValueError(_ONE_DEVICE)
+        if kind == "query":
+            check_expansion(self)
         if device is not None:
             self.to(device)
         if prompt is None and prompt_name is not None:
@@ -190,8 +194,8 @@ class TextEncoder:
             for feature in processor.tokenize(texts[start : start + 1024], kind, max_length, prompt=prompt)
         ]
         order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
-        was_training = self.training
-        if any(module.training for module in self.modules()):  # looked at first: to set it takes longer than a query should
+        training = [module for module in self.modules() if module.training]
+        if training:  # to set it takes longer than a query should
             self.eval()
         try:
             with (
@@ -213,8 +217,23 @@ class TextEncoder:
                     yield chosen, output
                     bar.update(len(chosen))
         finally:
-            if was_training:
-                self.train()
+            for module in training:
+                module.training = True
+
+
+def check_expansion(model: Any) -> None:
+    """Rejects queries with expansion tokens that attention does not see, where flash attention would leave them out.
+
+    Raises:
+        ValueError: saying which attention computes them.
+    """
+    config = model.config
+    attention = getattr(config.get_text_config(), "_attn_implementation", None) or ""
+    if "flash" in attention and config.query_expansion != "none" and not config.attend_to_expansion_tokens:
+        raise ValueError(
+            f"attn_implementation={attention!r} gives no vectors to the query's expansion tokens, which attention does not see "
+            "in this model. Load it with attn_implementation='sdpa'."
+        )
 
 
 def _check_numbers(vectors: torch.Tensor, chosen: Sequence[int], texts: Sequence[str]) -> None:

@@ -23,6 +23,19 @@ def register_targets(model_type: str) -> None:
             known.setdefault(model_type, list(_TARGETS))
 
 
+def refuse_adapter(model: Any) -> None:
+    """Rejects a model that still has an adapter beside its weights, which other packages' files have no place for.
+
+    Raises:
+        ValueError: saying how it is merged.
+    """
+    if any(type(module).__module__.startswith("peft.") for module in model.modules()):
+        raise ValueError(
+            "the model has an adapter beside its weights. Merge it first: model.merge_and_unload() of a PeftModel; or save it, "
+            "and load the folder with load_checkpoint, which merges it."
+        )
+
+
 def with_adapter(model: Any, name: str, given: Mapping[str, Any]) -> Any:
     """A model with an adapter merged into its weights.
 

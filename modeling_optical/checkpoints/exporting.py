@@ -9,6 +9,7 @@ from pathlib import Path
 from ..files.atomic_write import replacing_folder
 from ..modeling_optical import OpticalModel
 from . import onnx
+from .adapters import refuse_adapter
 from .faithfulness import Change, check_changes
 from .formats import pylate, sentence_transformers, stanford
 
@@ -32,7 +33,8 @@ def export_checkpoint(
         The settings that changed; empty if every vector stays as it is.
 
     Raises:
-        ValueError: for an unknown format, a setting that the format cannot say, or a marker that cannot be a prompt.
+        ValueError: for an unknown format, a setting that the format cannot say, a marker that cannot be a prompt, or an adapter
+            that is not merged.
         FileExistsError: if the folder is there.
     """
     if checkpoint_format not in EXPORT_FORMATS:
@@ -45,6 +47,7 @@ def export_checkpoint(
         with replacing_folder(folder) as scratch:
             onnx.write(model, scratch)
         return changes
+    refuse_adapter(model)
     module = {"sentence-transformers": sentence_transformers, "pylate": pylate, "stanford": stanford}[checkpoint_format]
     changes = module.changes(model)
     check_changes(checkpoint_format, changes, nearest=nearest)
@@ -70,6 +73,7 @@ def add_sentence_transformers(model: OpticalModel, folder: str | os.PathLike, *,
     folder = Path(folder)
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"{folder} has no config.json: give a folder that save_pretrained wrote.")
+    refuse_adapter(model)
     changes = sentence_transformers.changes(model)
     check_changes("sentence-transformers", changes, nearest=nearest)
     with replacing_folder(folder) as scratch:

@@ -230,6 +230,7 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
     batch = processor(list(TEXTS[:2]), kind="document")
     # Attention as plain operators: what exporters and runtimes agree on.
     attention = model.config._attn_implementation
+    training = [module for module in model.modules() if module.training]
     model.set_attn_implementation("eager")
     try:
         program = torch.onnx.export(
@@ -246,6 +247,8 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
         )
     finally:
         model.set_attn_implementation(attention)
+        for module in training:
+            module.training = True
     assert program is not None
     program.save(str(folder / GRAPH))
     onnx.checker.check_model(str(folder / GRAPH))

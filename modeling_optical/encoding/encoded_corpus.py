@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
@@ -32,6 +32,7 @@ from .vector_shards import ShardDescription, VectorShard, check_storage_type, is
 logger = logging.get_logger(__name__)
 
 _FORMAT = 1
+_PAUSE = 0.1  # seconds between two looks at what other processes write
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,9 @@ def encode_corpus(
 ) -> EncodedCorpus:
     """Encodes a corpus shard by shard. After a crash, a second call encodes the missing shards and ends with the same bytes.
 
-    Every process reads the whole stream of texts and encodes each `num_processes`-th shard; the first one waits for the others
-    and writes the manifest. Within a shard, texts of similar length share a batch; in the file they keep the corpus's order.
+    Every process reads the whole stream of texts and encodes each `num_processes`-th shard. The first one waits until the
+    others' shards are this corpus's and writes the manifest, for which the others wait. Within a shard, texts of similar length
+    share a batch; in the file they keep the corpus's order.
 
     Args:
         model: encodes, on the device where it is.
@@ -140,34 +142,40 @@ def encode_corpus(
     plan = {"format": _FORMAT, "encoder": asdict(encoder), "kind": kind, "dtype": dtype, "shard_size": shard_size}
     with locked(folder) if rank == 0 else nullcontext():
         _claim(folder, plan, first=rank == 0)
+        manifest = folder / "manifest.json"
+        if num_processes > 1 and rank == 0:
+            manifest.unlink(missing_ok=True)  # it may be that of another corpus, whose shards the others are about to replace
         longest = model.get_processor().longest(kind)
         counts = {"documents": 0, "empty": 0, "cut": 0}
-        names: list[str] = []
+        digests: dict[str, str] = {}  # name of a shard to what it is made of
         with logging.tqdm(desc="Encoding", unit="document", disable=not show_progress_bar or rank != 0) as bar:
             for chunk in batched(CorpusStream(documents), shard_size):
-                number = len(names)
-                names.append(f"shard-{number:06d}.safetensors")
+                number, digest = len(digests), _digest(chunk)
+                name_of_shard = f"shard-{number:06d}.safetensors"
+                digests[name_of_shard] = digest
                 counts["documents"] += len(chunk)
                 counts["empty"] += sum(is_blank(text) for _, text in chunk)
                 counts["cut"] += sum(len(text.split()) > longest for _, text in chunk)
-                if number % num_processes == rank and not shards.is_whole(names[-1], _digest(chunk)):
+                if number % num_processes == rank and not shards.is_whole(name_of_shard, digest):
                     vectors = _encode(model, [text for _, text in chunk], kind, batch_size, pool_factor)
                     # The folder's encoding is another corpus's, or damaged: until this ends, it does not count as one.
-                    (folder / "manifest.json").unlink(missing_ok=True)
-                    shards.write(names[-1], _digest(chunk), [identifier for identifier, _ in chunk], vectors, dtype)
+                    manifest.unlink(missing_ok=True)
+                    shards.write(name_of_shard, digest, [identifier for identifier, _ in chunk], vectors, dtype)
                 bar.update(len(chunk))
         if rank == 0:
-            _wait_for([shards.record(name) for name in names])
-            described = [asdict(shards.describe(name)) for name in names]
-            shards.keep(set(names))
-            write_text(folder / "manifest.json", json.dumps(plan | counts | {"shards": described}, indent=1) + "\n")
+            for number, shard in enumerate(digests):
+                while number % num_processes and shards.fault(shard, digests[shard]):
+                    time.sleep(_PAUSE)  # another process writes it
+            described = [asdict(shards.describe(shard)) for shard in digests]
+            shards.keep(set(digests))
+            write_text(manifest, json.dumps(plan | counts | {"shards": described}, indent=1) + "\n")
             if counts["cut"]:
                 logger.warning(
                     f"at least {counts['cut']} documents have more than the {longest} tokens that the model takes; what "
                     "follows is not searched. Cut long documents into passages, or use a model with a greater document_length."
                 )
         else:
-            _wait_for([folder / "manifest.json"])
+            _wait_until(lambda: _describes(manifest, shards, digests))
     return EncodedCorpus(folder)
 
 
@@ -187,7 +195,7 @@ def _claim(folder: Path, plan: dict[str, Any], first: bool) -> None:
             write_text(place, json.dumps(plan, indent=1) + "\n")
     except OSError as error:
         raise OSError(error.errno, f"the folder {folder} cannot be written: {error.strerror}.") from error
-    _wait_for([place])
+    _wait_until(place.exists)
     there = _read_json(place)
     for key, value in plan.items():
         if there.get(key) != value:
@@ -213,11 +221,19 @@ def _read_json(place: Path) -> dict[str, Any]:
     return values
 
 
-def _wait_for(paths: list[Path]) -> None:
-    """Waits for files that other processes write. The launcher ends all processes when one of them fails."""
-    for path in paths:
-        while not path.exists():
-            time.sleep(0.05)
+def _describes(manifest: Path, shards: ShardFolder, digests: Mapping[str, str]) -> bool:
+    """Whether a manifest is there, and is that of the shards that are made of this."""
+    if not all(path.is_file() for path in (manifest, *map(shards.record, digests))):
+        return False
+    if any(shards.made_of(shard) != digest for shard, digest in digests.items()):
+        return False
+    return _read_json(manifest)["shards"] == [asdict(shards.describe(shard)) for shard in digests]
+
+
+def _wait_until(there: Callable[[], bool]) -> None:
+    """Waits for what other processes write. The launcher ends all processes when one of them fails."""
+    while not there():
+        time.sleep(_PAUSE)
 
 
 class EncodedCorpus:

@@ -89,17 +89,18 @@ class ShardFolder:
         """Whether a shard is there, undamaged, and made of that. If it was begun and is not, a warning names it."""
         if not self.record(name).exists():
             return False
+        if fault := self.fault(name, made_of):
+            logger.warning(f"{self.what}: {self.path / name} {fault}; it is made again.")
+        return not fault
+
+    def fault(self, name: str, made_of: str) -> str:
+        """What a shard lacks, in words; empty if it is there, undamaged, and made of that."""
         try:
             if self.made_of(name) != made_of:
-                fault = "was made of something else"
-            elif self.differs(self.describe(name)):
-                fault = "is missing or damaged"
-            else:
-                return True
+                return "was made of something else"
+            return "is missing or damaged" if self.differs(self.describe(name)) else ""
         except (ValueError, OSError) as error:
-            fault = f"has a damaged record ({error})"
-        logger.warning(f"{self.what}: {self.path / name} {fault}; it is made again.")
-        return False
+            return f"has a damaged record ({error})"
 
     def keep(self, names: set[str]) -> None:
         """Removes all shards but these, and what a killed run left."""

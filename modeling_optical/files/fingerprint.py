@@ -38,6 +38,19 @@ def digest_of_weights(model: Any) -> hashlib._Hash:
     return digest
 
 
+def _tokenizer_settings(tokenizer: Any) -> dict[str, Any]:
+    """All that the ids of a text depend on."""
+    if not tokenizer.is_fast:
+        return {
+            "class": type(tokenizer).__name__,
+            "vocabulary": tokenizer.get_vocab(),
+            "added": [str(token) for token in tokenizer.added_tokens_decoder.values()],
+        }
+    settings: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Padding and truncation are what the last call left there, not a property of the model.
+    return settings | {"padding": None, "truncation": None}
+
+
 def model_fingerprint(model: TextEncoder, use: str) -> str:
     """Hash of everything that a vector depends on: weights, settings, tokenizer, and how they are used.
 
@@ -53,9 +66,7 @@ def model_fingerprint(model: TextEncoder, use: str) -> str:
     for key in _CHANGE_NO_VECTOR:
         settings.pop(key, None)
     digest.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    tokenizer = json.loads(model.get_processor().tokenizer.backend_tokenizer.to_str())
-    # Padding and truncation are what the last call left there, not a property of the model.
-    tokenizer["padding"] = tokenizer["truncation"] = None
+    tokenizer = _tokenizer_settings(model.get_processor().tokenizer)
     digest.update(json.dumps(tokenizer, sort_keys=True).encode())
     digest.update(use.encode())
     return digest.hexdigest()

@@ -4,13 +4,25 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from transformers import AutoConfig, AutoModel, AutoProcessor
+from tokenizers import processors
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    ByT5Tokenizer,
+    T5Config,
+    T5EncoderModel,
+)
 
 from modeling_optical import (
     OpticalConfig,
@@ -23,6 +35,8 @@ from modeling_optical import (
     transport,
     transport_loss,
 )
+from modeling_optical.files.fingerprint import model_fingerprint
+from tests.conftest import bytelevel_tokenizer
 
 TEXTS = ["the cat sat on the mat", "a dog", "", "mwalimu mzuri hutoa vekta ileile kwa tafsiri 😀", "search works in English;"]
 
@@ -149,6 +163,105 @@ def test_a_query_without_scoring_tokens_has_no_vectors_and_scores_nothing(bert):
     model = OpticalModel.from_backbone(bert, embedding_dim=8, scored_query_tokens="content")
     assert model.encode_query([""])[0].shape == (0, 8)
     assert model.similarity(model.encode_query(""), model.encode_document("the cat")).tolist() == [[0.0]]
+
+
+def test_encoding_leaves_every_part_in_the_mode_that_it_had(model):
+    model.train()
+    model.backbone.eval()
+    model.encode_query("cat")
+    assert not any(module.training for module in model.backbone.modules())
+    assert model.projection.training
+    assert model.training
+    model.eval()
+
+
+@pytest.mark.parametrize("given", [{"batch_size": 0}, {"batch_size": -1}, {"max_length": 0}, {"max_length": 2}])
+def test_sizes_that_make_no_sense_are_refused(model, given):
+    with pytest.raises(ValueError, match=f"{next(iter(given))} is .*; it must be at least"):
+        model.encode_query(["a", "b"], **given)
+
+
+def test_threads_that_share_a_model_do_not_cut_each_others_texts(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8, query_length=4, document_length=40)
+    text = "the cat sat on the mat and the dog barked " * 3
+    alone = {kind: len(model.get_processor().tokenize([text], kind)[0]["input_ids"]) for kind in ("query", "document")}
+    assert alone["query"] < alone["document"]
+    kinds = ["query", "document"] * 400
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda kind: len(model.get_processor().tokenize([text], kind)[0]["input_ids"]), kinds))
+    assert found == [alone[kind] for kind in kinds]
+
+
+def test_texts_without_a_token_have_no_vectors_in_a_batch_of_their_own(tmp_path):
+    """Of a tokenizer that puts no special tokens around a text."""
+    tokenizer = bytelevel_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = processors.ByteLevel()
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    BertModel(BertConfig(vocab_size=len(tokenizer), max_position_embeddings=32, **sizes)).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    model = OpticalModel.from_backbone(tmp_path, embedding_dim=8)
+    assert model.encode_query("").shape == (0, 8)
+    assert [len(vectors) for vectors in model.encode_document(["", "the cat", ""], batch_size=1)][::2] == [0, 0]
+
+
+def test_a_tokenizer_in_python_indexes_and_says_that_it_takes_no_prompt():
+    torch.manual_seed(0)
+    tokenizer = ByT5Tokenizer()
+    backbone = T5EncoderModel(T5Config(vocab_size=len(tokenizer), d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2))
+    model = OpticalModel.around_backbone(backbone, tokenizer, "byt5", embedding_dim=8)
+    assert model_fingerprint(model, "document") == model_fingerprint(model, "document") != model_fingerprint(model, "query")
+    assert model.encode_query("paka").shape[1] == 8
+    with pytest.raises(ValueError, match="ByT5Tokenizer does not tell where its tokens stand, which a prompt takes"):
+        model.encode_query("paka", prompt="query: ")
+
+
+def test_a_new_projection_lies_where_the_backbone_does(backbone):
+    encoder = AutoModel.from_pretrained(backbone).to("meta")
+    model = OpticalModel.around_backbone(encoder, AutoTokenizer.from_pretrained(backbone), backbone, embedding_dim=8)
+    assert model.projection.weight.device.type == "meta"
+
+
+def test_flash_attention_is_refused_where_it_gives_other_vectors(bert):
+    model = OpticalModel.from_backbone(bert, embedding_dim=8, query_expansion="fixed", query_length=12)
+    model.config.get_text_config()._attn_implementation_internal = "flash_attention_2"
+    with pytest.raises(ValueError, match=r"no vectors to the query's expansion tokens.*attn_implementation='sdpa'"):
+        model.encode_query("cat")
+    model.config.get_text_config()._attn_implementation_internal = "sdpa"
+    assert model.encode_query("cat").shape == (12, 8)
+
+
+def test_a_backbone_with_code_of_its_own_is_not_saved_where_nothing_could_load_it(bert, tmp_path):
+    class OwnConfig(BertConfig):
+        model_type = "own_bert"
+
+    model = OpticalModel.from_backbone(bert, embedding_dim=8)
+    model.config.backbone_config = OwnConfig.from_dict(model.config.backbone_config.to_dict())
+    with pytest.raises(ValueError, match=r"OwnConfig .*own_bert.*could not be loaded again"):
+        model.save_pretrained(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
+    with pytest.raises(ValueError, match=r"backbone_config\.model_type is 'own_bert', which transformers .* does not know"):
+        OpticalConfig(backbone_config={"model_type": "own_bert"})
+
+
+def test_tokens_that_do_not_score_get_no_mass(model):
+    """A teacher's skip-listed tokens are content, and have no vectors."""
+    batch = model.get_processor()(["the cat sat on the mat"], kind="document")
+    student = OpticalForDistillation(model.config).eval()
+    student.load_state_dict(model.state_dict())
+    batch["token_mask"][0, 2] = False
+    content = batch.pop("content_mask")
+    assert content[0, 2]
+    with torch.no_grad():
+        output = student(**batch)
+        _, plan = student.transport(
+            output,
+            content_mask=content,
+            teacher_vectors=output.token_vectors,
+            teacher_mask=batch["token_mask"],
+            teacher_content_mask=content,
+        )
+    assert plan.plan[0, :, 2].sum() == 0
 
 
 def test_no_projection_leaves_the_hidden_states(backbone):

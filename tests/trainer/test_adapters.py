@@ -10,6 +10,7 @@ from transformers import AutoModel
 
 from hub_cards.publishing import check_folder, plan_push
 from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoint
+from modeling_optical.checkpoints.exporting import add_sentence_transformers, export_checkpoint
 from recipes.cli import main
 from tests.trainer.conftest import make_bitext, make_model
 from trainer import OpticalTrainer, OpticalTrainingArguments, RetrievalTrainer, RetrievalTrainingArguments, Teacher
@@ -91,6 +92,18 @@ def test_a_run_with_student_lora_saves_a_whole_student(workshop, selects):
         assert compared == {"start", "checkpoint-1", "last"}
     else:
         assert not torch.equal(vectors(start), vectors(loaded))
+
+
+@pytest.mark.parametrize("checkpoint_format", ["sentence-transformers", "pylate", "stanford"])
+def test_an_adapter_is_merged_before_an_export(base, tmp_path, checkpoint_format):
+    student = load_checkpoint(base)
+    student.add_adapter(peft.LoraConfig(r=4))
+    for model in (student, with_adapter(base)):
+        with pytest.raises(ValueError, match=r"has an adapter beside its weights\. Merge it first"):
+            export_checkpoint(model, tmp_path / "exported", checkpoint_format)
+    with pytest.raises(ValueError, match="Merge it first"):
+        add_sentence_transformers(student, base)
+    assert not (tmp_path / "exported").exists()
 
 
 def test_a_pushed_adapter_needs_a_base_on_the_hub(base, tmp_path):

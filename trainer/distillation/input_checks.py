@@ -5,6 +5,8 @@ from __future__ import annotations
 from datasets import Dataset, IterableDataset
 
 from modeling_optical import OpticalForDistillation, OpticalProcessor
+from modeling_optical.backbones import check_backbone_is_known
+from modeling_optical.text_encoding import check_expansion
 
 from ..teachers.teacher import TeacherOfTexts
 from ..vocabulary import TranslationTable
@@ -21,6 +23,9 @@ def check_inputs(
 ) -> None:
     """Rejects inputs that cannot be trained on, before anything is computed."""
     owner = teacher.teacher
+    check_backbone_is_known(model.config.backbone_config)  # not when the trained student is to be saved
+    for encoder in (model, owner.model):
+        check_expansion(encoder)
     if owner.model is model:
         raise ValueError("model and teacher are the same object, which would be frozen: load it twice.")
     if owner.dim != model.config.vector_dim:

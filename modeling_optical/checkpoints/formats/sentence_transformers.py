@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,17 +72,32 @@ def transformer_settings(files: CheckpointFiles, folders: list[tuple[str, str]])
     return settings, files.inside(path)
 
 
-def _check_modules(files: CheckpointFiles, folders: Sequence[tuple[str, str]], known: Sequence[str], remedy: str = "") -> None:
-    """Rejects modules behind the Transformer that have no counterpart here.
+def _check_modules(
+    files: CheckpointFiles, folders: Sequence[tuple[str, str]], known: Sequence[str], order: str, remedy: str = ""
+) -> None:
+    """Rejects modules behind the Transformer that have no counterpart here, and those in an order that has none.
+
+    Args:
+        files: the checkpoint.
+        folders: its modules.
+        known: kinds that are read.
+        order: a regular expression of their kinds, in order.
+        remedy: what the message ends in.
 
     Raises:
-        ValueError: naming the first one.
+        ValueError: naming the first unknown one, or the order.
     """
-    unknown = [kind for kind, _ in folders[1:] if kind not in known]
+    kinds = [kind for kind, _ in folders[1:]]
+    unknown = [kind for kind in kinds if kind not in known]
     if unknown:
         raise ValueError(
             f"{files.name!r} has the module {unknown[0]}, which has no counterpart here. Read are Transformer, "
             f"{', '.join(known[:-1])} and {known[-1]}{remedy}."
+        )
+    if re.fullmatch(order, " ".join(kinds)) is None:
+        raise ValueError(
+            f"{files.name!r} has its modules in the order {', '.join(kinds)}, which has no counterpart here: Dense modules "
+            f"stand before Normalize, and behind Pooling where there is one{remedy}."
         )
 
 
@@ -96,7 +112,8 @@ def read(
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
     transformer, subfolder = transformer_settings(files, folders)
-    _check_modules(files, folders, ("Dense", "MultiVectorMask", "Normalize"))
+    order = r"(Dense ?)*(MultiVectorMask ?)?(Normalize ?)?(MultiVectorMask)?"
+    _check_modules(files, folders, ("Dense", "MultiVectorMask", "Normalize"), order)
     if not any(kind == "Normalize" for kind, _ in folders):
         raise ValueError(
             f"{files.name!r} has no Normalize module: its token vectors are not of unit length, and this package's are. "
@@ -168,8 +185,11 @@ def read_sentence_encoder(
     settings = files.json("config_sentence_transformers.json") or {}
     folders = module_folders(files)
     transformer, subfolder = transformer_settings(files, folders)
-    _check_modules(files, folders, ("Pooling", "Dense", "Normalize"), "; checkpoint_format='encoder' reads the backbone alone")
+    alone = "; checkpoint_format='encoder' reads the backbone alone"
+    _check_modules(files, folders, ("Pooling", "Dense", "Normalize"), r"Pooling( Dense)*( Normalize)?", alone)
     dense = [DenseModule(files, path) for kind, path in folders if kind == "Dense"]
+    if any(module.input_name not in (None, "sentence_embedding") for module in dense):
+        raise ValueError(f"{files.name!r} has a Dense module that reads something else than the pooled vector{alone}.")
     prompts = settings.get("prompts") or {}
     pooling = next(path for kind, path in folders if kind == "Pooling")
     query_prompt, document_prompt = _prompt(settings, prompts, _QUERY_PROMPTS), _prompt(settings, prompts, _DOCUMENT_PROMPTS)

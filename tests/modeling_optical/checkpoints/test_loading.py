@@ -244,11 +244,28 @@ def test_a_folder_of_no_known_format_is_named(tmp_path):
         load_checkpoint(folder)
 
 
+def test_modules_in_an_order_without_a_counterpart_are_refused(bert, tmp_path):
+    """Vectors that are made unit vectors before a dense layer are no unit vectors behind it."""
+    sentence_encoder(bert, tmp_path / "st", dense=True)
+    file = tmp_path / "st" / "modules.json"
+    transformer, pooling, dense, normalize = json.loads(file.read_text())
+    for order in ([pooling, normalize, dense], [dense, pooling, normalize], [pooling, normalize, dense, normalize]):
+        file.write_text(json.dumps([transformer, *order]))
+        with pytest.raises(ValueError, match="Dense modules stand before Normalize, and behind Pooling"):
+            load_checkpoint(tmp_path / "st")
+    file.write_text(json.dumps([transformer, pooling, dense, normalize]))
+    settings = tmp_path / "st" / dense["path"] / "config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"module_input_name": "token_embeddings"}))
+    with pytest.raises(ValueError, match="a Dense module that reads something else than the pooled vector"):
+        load_checkpoint(tmp_path / "st")
+
+
 def test_modules_and_settings_without_a_counterpart_are_named(tmp_path):
     folder = copy("sentence-transformers", tmp_path / "model")
     modules = json.loads((folder / "modules.json").read_text())
     for change, message in (
         (modules[:3], "has no Normalize module"),
+        ([modules[0], *modules[2:], modules[1]], "has its modules in the order MultiVectorMask, Normalize, Dense"),
         ([*modules, {"type": "sentence_transformers.sparse.SpladePooling", "path": "4"}], "has the module SpladePooling"),
         (modules[1:], "begins with the module Dense"),
     ):

@@ -156,6 +156,15 @@ def test_several_processes_share_the_shards_and_write_the_same_bytes(saved, tmp_
     encode_corpus(model, texts(25), tmp_path / "two", shard_size=5, name="m", rank=0, num_processes=2)
     assert other.wait(60) == 0
     assert files(tmp_path / "one") == files(tmp_path / "two")
+    # Another corpus into the same folder, with a shard of the old one damaged.
+    (tmp_path / "two" / "shard-000003.safetensors").write_bytes(b"damaged")
+    fewer = dict(list(texts(25).items())[3:])
+    code = code.replace("texts(25)", "dict(list(texts(25).items())[3:])")
+    other = subprocess.Popen([sys.executable, "-c", code, saved, str(tmp_path / "two")], env=environment)
+    encode_corpus(model, fewer, tmp_path / "two", shard_size=5, name="m", rank=0, num_processes=2)
+    assert other.wait(60) == 0
+    encode_corpus(model, fewer, tmp_path / "again", shard_size=5, name="m")
+    assert files(tmp_path / "again") == files(tmp_path / "two")
 
 
 def test_a_damaged_shard_is_found_and_made_again_alone(model, tmp_path):

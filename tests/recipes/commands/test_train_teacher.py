@@ -195,7 +195,8 @@ def test_a_run_on_other_judgements_or_texts_is_another_run(workshop, capsys):
     assert main(judged) == 2
     assert "the labelled data has changed since" in capsys.readouterr().err
 
-    (workshop / "ids.jsonl").write_text("".join(json.dumps({"query": row["query"], "positive_id": "1"}) + "\n" for row in rows()))
+    by_id = [{"query": row["query"], "positive_id": "1"} for row in rows()]
+    (workshop / "ids.jsonl").write_text("".join(json.dumps(row) + "\n" for row in by_id))
     table = workshop / "passages.jsonl"
     table.write_text(json.dumps({"id": "1", "text": "good search works"}) + "\n")
     train_on = "data.train=[{path: ids.jsonl, passage_texts: {path: passages.jsonl}}]"

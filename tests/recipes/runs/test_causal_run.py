@@ -49,5 +49,5 @@ def test_a_causal_run_tells_its_stages_and_pushes_its_student_with_a_card(tmp_pa
     # Every system is trained on the same pairs, though the run is stopped between two of them.
     shutil.rmtree(tmp_path / "run" / "student")
     (tmp_path / "pairs.tsv").write_text(f"en\ttarget\nthe dog\tmbwa\n{pairs}", encoding="utf-8")
-    with pytest.raises(ValueError, match="the bitext has changed since the run in .* began"):
+    with pytest.raises(ValueError, match="the bitext has changed since the run"):
         CausalRun(recipe)()

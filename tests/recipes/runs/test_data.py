@@ -128,7 +128,8 @@ def test_no_short_pair_repeats_a_test_text_or_a_held_out_one(folder: Path, more:
     (folder / "animals" / "queries.sw.jsonl").write_text(json.dumps(query) + "\n")
     animals = [f"{kind} {n}" for kind in ("goats", "sheep") for n in range(40)]
     rows = [{"en": f"{one} drink water", "sw": f"{one} hunywa maji"} for one in animals]
-    rows += [{"en": f"{one} drink water, and then they rest", "sw": f"{one} hunywa maji, na kisha hupumzika"} for one in animals]
+    rest = ", and then they rest", ", na kisha hupumzika"
+    rows += [{"en": f"{one} drink water{rest[0]}", "sw": f"{one} hunywa maji{rest[1]}"} for one in animals]
     rows += [{"en": "goats eat dry grass, but not here in town", "sw": f"{query['text']}, lakini si hapa mjini"}]
     (folder / "sw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data, _ = load(folder, "data.shortened.share=1.0", "data.shortened.max_words=4", "data.held_out=0.3", *more)
