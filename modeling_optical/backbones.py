@@ -47,7 +47,7 @@ def check_backbone_is_known(config: Any) -> None:
         ValueError: naming its type.
     """
     kind = config.model_type
-    if kind not in CONFIG_MAPPING or not isinstance(config, CONFIG_MAPPING[kind]):
+    if kind not in CONFIG_MAPPING or type(config) is not CONFIG_MAPPING[kind]:
         raise ValueError(
             f"the backbone {type(config).__name__} (model_type {kind!r}) has code of its own, which is not a part of "
             "transformers: this model encodes, but a saved folder could not be loaded again. Start from a backbone that "
