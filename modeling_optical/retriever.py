@@ -21,6 +21,8 @@ from .encoding.token_pooling import pool_tokens
 from .files.lines import printable
 from .files.lock import locked
 from .indexes import Index, IndexManifest, new_index, open_index
+from .indexes.engines import runs_on_devices
+from .indexes.index import ENCODING
 from .indexes.manifest import INDEX_FILE
 from .pretrained import hub_arguments
 from .serving.explanation import Explanation, explain
@@ -168,12 +170,12 @@ class OpticalRetriever:
         folder = Path(path).expanduser()
         _check_free(folder, overwrite)
         # An error in the engine, its package or its settings ends the call here, before hours of encoding.
-        new_index(folder, self.document_encoder, engine, dtype=dtype, **settings)
+        new_index(folder, self.document_encoder, engine, dtype=dtype, **settings).check_folder()
         with locked(folder):
             encoded = encode_corpus(
                 self.document_model,
                 corpus,
-                folder / "encoding",
+                folder / ENCODING,
                 dtype=dtype,
                 pool_factor=pool_factor,
                 batch_size=batch_size,
@@ -181,7 +183,7 @@ class OpticalRetriever:
                 name=name,
             )
             index = self.index_encoded(encoded, corpus, folder, engine=engine, overwrite=overwrite, **settings)
-            shutil.rmtree(folder / "encoding")
+            shutil.rmtree(folder / ENCODING)
         return index
 
     def index_encoded(
@@ -354,5 +356,7 @@ def retriever_for_index(
         precision=precision,
         backend=backend,
     )
+    if runs_on_devices(path):
+        settings = {"device": device} | settings
     retriever.open(path, **settings)
     return retriever

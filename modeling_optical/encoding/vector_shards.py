@@ -27,6 +27,12 @@ _FILE_NAME = re.compile(r"[a-z0-9][A-Za-z0-9._-]{0,150}\.safetensors")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
+def largest_value(dtype: str) -> float:
+    """The largest number that vectors of this storage type can have."""
+    half = float(torch.finfo(torch.float16).max)
+    return {"float16": half, "int8": 127 * half}.get(dtype, float(torch.finfo(torch.float32).max))
+
+
 def is_count(value: Any) -> bool:
     """Whether a value out of JSON is a whole number of at least 0."""
     return type(value) is int and 0 <= value < 2**53

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 
 from ..text_encoding import TextEncoder
 from .collections import Collection, Corpus, same_corpus
-from .metrics import METRICS, UNJUDGED, per_query
+from .metrics import METRICS, UNJUDGED, depth_of, per_query
 from .results import ResultRow, read_results, result_rows, write_results
 from .retrieval import EncodedDocuments, encode_corpus_in_memory, retrieve, retrieve_streaming
 from .trec import save_run
@@ -28,13 +28,18 @@ class Evaluator:
 
     Args:
         folder: where `runs/` and `results.json` are written. None: nothing is written.
-        metrics: names as `ir_measures` writes them, and `unjudged@10`.
+        metrics: names as `ir_measures` writes them, and `unjudged@10`. A metric without a depth is of the first `depth`
+            documents.
         batch_size: texts per forward pass.
         held: documents that are kept encoded for a model.
 
     Attributes:
         rows: a row for each system, collection, language and metric measured so far.
         values: (system, collection, language) to metric to query to value.
+        depth: documents per query that a run needs for the metrics; at least 100.
+
+    Raises:
+        ValueError: for an unknown metric.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class Evaluator:
     ):
         self.folder = None if folder is None else Path(folder)
         self.metrics, self.batch_size, self.held = metrics, batch_size, held
+        self.depth = depth_of(metrics)
         self.rows: list[ResultRow] = []
         self.values: dict[tuple[str, str, str], dict[str, dict[str, float]]] = {}
         self._one_answer: set[tuple[str, str]] = set()
@@ -67,7 +73,7 @@ class Evaluator:
         corpus: Corpus,
         documents_model: TextEncoder | None = None,
         *,
-        k: int = 100,
+        k: int | None = None,
     ) -> Run:
         """Exact MaxSim search.
 
@@ -76,7 +82,7 @@ class Evaluator:
             queries: query id to text.
             corpus: the documents.
             documents_model: encodes the documents. None: the same model.
-            k: documents per query.
+            k: documents per query. None: `depth`.
 
         Returns:
             Query id to {document id: score}, best first.
@@ -84,6 +90,7 @@ class Evaluator:
         Raises:
             ValueError: if the two models' vectors differ in dimension.
         """
+        k = self.depth if k is None else k
         documents_model = queries_model if documents_model is None else documents_model
         if len(corpus) > self.held:
             return retrieve_streaming(queries_model, queries, documents_model, corpus, k=k, batch_size=self.batch_size)
@@ -91,7 +98,13 @@ class Evaluator:
         return retrieve(queries_model, queries, encoded, k=k, batch_size=self.batch_size)
 
     def record(self, system: str, collection: Collection, run: Run) -> Run:
-        """Saves a run, measures it and adds its rows; returns the run."""
+        """Saves a run, measures it and adds its rows; returns the run.
+
+        Raises:
+            ValueError: if a system of that name has been measured on the collection already.
+        """
+        if (system, collection.name, collection.language) in self.values:
+            raise ValueError(f"two systems are called {system!r}, on {collection.name} in {collection.language}: rename one.")
         if self.folder is not None:
             save_run(self.folder / "runs", system, collection, run)
         if all(len(grades) == 1 for grades in collection.qrels.values()):

@@ -32,6 +32,30 @@ def ranked(scores: Mapping[str, float]) -> list[str]:
     return sorted(scores, key=lambda document: (scores[document], document), reverse=True)
 
 
+def _measures(metrics: Sequence[str]) -> dict[str, Any]:
+    """Name to measure of `ir_measures`, of all metrics that it computes.
+
+    Raises:
+        ValueError: for a metric that it does not know.
+    """
+    import ir_measures
+
+    try:
+        return {name: ir_measures.parse_measure(name) for name in metrics if name != UNJUDGED}
+    except (NameError, ValueError, SyntaxError, AttributeError) as error:
+        raise ValueError(f"unknown metric in {list(metrics)}: {error}. Known are the names of ir_measures.") from error
+
+
+def depth_of(metrics: Sequence[str]) -> int:
+    """Documents per query that the metrics look at, at least 100.
+
+    Raises:
+        ValueError: for a metric that `ir_measures` does not know.
+    """
+    cutoffs = [measure.params.get("cutoff") for measure in _measures(metrics).values()]
+    return max(100, *(cutoff for cutoff in cutoffs if isinstance(cutoff, int)))
+
+
 def per_query(
     qrels: Mapping[str, Mapping[str, int]],
     run: Mapping[str, Mapping[str, float]],
@@ -52,10 +76,7 @@ def per_query(
     """
     import ir_measures
 
-    try:
-        measures = {name: ir_measures.parse_measure(name) for name in metrics if name != UNJUDGED}
-    except (NameError, ValueError, SyntaxError) as error:
-        raise ValueError(f"unknown metric in {list(metrics)}: {error}. Known are the names of ir_measures.") from error
+    measures = _measures(metrics)
     names: dict[str, list[str]] = {}
     for name, measure in measures.items():
         names.setdefault(str(measure), []).append(name)

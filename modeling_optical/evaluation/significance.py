@@ -131,7 +131,7 @@ def effect_interval(effect: float, queries: int, *, level: float = 0.95) -> tupl
         def above(shift: float) -> float:
             return float(norm.cdf(value * spread - shift).mean()) - share
 
-        width = 10 + abs(value)
+        width = 10 + abs(value) * float(spread[-1])
         return float(brentq(above, value - width, value + width)) / root
 
     tail = (1 - level) / 2

@@ -85,14 +85,22 @@ class Line(NamedTuple):
 # The marks of UTF-32 begin with those of UTF-16, so they come first.
 _FOREIGN_MARKS = {codecs.BOM_UTF32_LE: "UTF-32", codecs.BOM_UTF32_BE: "UTF-32", codecs.BOM_UTF16_LE: "UTF-16",
                   codecs.BOM_UTF16_BE: "UTF-16"}  # fmt: skip
+_PACKED = {
+    b"\x1f\x8b": ("gzip", "Give it a name that ends in .gz, or unpack it: gunzip FILE"),
+    b"BZh": ("bzip2", "Unpack it: bunzip2 FILE"),
+    b"\xfd7zXZ": ("xz", "Unpack it: unxz FILE"),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", "Unpack it: unzstd FILE"),
+    b"PK\x03\x04": ("zip", "Unpack it: unzip FILE"),
+}
+"""First bytes of a packed file to its kind and the remedy."""
 
 
 def read_lines(stream: IO[bytes] | gzip.GzipFile, name: str, encoding: str = "utf-8") -> Iterator[Line]:
     """The lines of a text, also those that are not in the encoding or hold a NUL byte: these have a `problem`.
 
     Raises:
-        ValueError: for a file that begins with the byte order mark of UTF-16 or UTF-32, whose lines end in carriage returns
-            alone, or with a line of more than `MAX_LINE_BYTES`.
+        ValueError: for a file that is packed, that begins with the byte order mark of UTF-16 or UTF-32, whose lines end in
+            carriage returns alone, or with a line of more than `MAX_LINE_BYTES`.
     """
     for number, (place, raw) in enumerate(bounded_lines(stream, name)):
         content = raw.rstrip(b"\r\n")
@@ -110,6 +118,9 @@ def read_lines(stream: IO[bytes] | gzip.GzipFile, name: str, encoding: str = "ut
 
 
 def _check_first(raw: bytes, content: bytes, place: str) -> None:
+    for mark, (kind, remedy) in _PACKED.items():
+        if raw.startswith(mark):
+            raise ValueError(f"{place}: the file is packed ({kind}). {remedy}")
     for mark, encoding in _FOREIGN_MARKS.items():
         if raw.startswith(mark):
             raise ValueError(
@@ -158,7 +169,8 @@ def checked(lines: Iterable[Line]) -> Iterator[tuple[str, str]]:
     """
     for place, text, problem in lines:
         if problem is not None:
-            raise ValueError(f"{place}: {problem}.")
+            remedy = " If it is Latin-1: iconv -f ISO-8859-1 -t UTF-8 FILE > NEW_FILE" if problem.startswith("not ") else ""
+            raise ValueError(f"{place}: {problem}.{remedy}")
         yield place, text
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
+from inspect import signature
 from typing import Any
 
 from ..encoding.encoded_corpus import Encoder
@@ -26,8 +28,9 @@ def new_index(path: str | os.PathLike, encoder: Encoder, engine: str = "exact", 
         **settings: arguments of the engine's class.
 
     Raises:
-        ValueError: for an unknown engine.
+        ValueError: for an unknown engine, or a setting that it has not.
     """
+    _check_settings(engine, _engine(engine), settings)
     return _engine(engine)(path, encoder, **settings)
 
 
@@ -39,10 +42,25 @@ def open_index(path: str | os.PathLike, **settings: Any) -> Index:
         **settings: arguments of the engine's `load`.
 
     Raises:
-        FileNotFoundError, ValueError: if the folder is not an index, is damaged, or was made by an unknown engine.
+        FileNotFoundError, ValueError: if the folder is not an index, is damaged, or was made by an unknown engine; also for a
+            setting that the engine does not take when it is opened.
     """
     path = os.path.expanduser(path)
-    return _engine(IndexManifest.read(path).engine).load(path, **settings)
+    engine = IndexManifest.read(path).engine
+    _check_settings(engine, _engine(engine).load, settings)
+    return _engine(engine).load(path, **settings)
+
+
+def runs_on_devices(path: str | os.PathLike) -> bool:
+    """Whether the engine that made an index folder takes the setting `device`."""
+    return "device" in signature(_engine(IndexManifest.read(os.path.expanduser(path)).engine).load).parameters
+
+
+def _check_settings(engine: str, taken_by: Callable[..., Any], settings: Mapping[str, Any]) -> None:
+    allowed = [name for name in signature(taken_by).parameters if name not in ("path", "encoder")]
+    for name in settings:
+        if name not in allowed:
+            raise ValueError(f"the engine {engine} has no setting {name!r} here; settings: {', '.join(allowed) or 'none'}.")
 
 
 def _engine(name: str) -> type[Index]:

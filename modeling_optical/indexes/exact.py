@@ -18,7 +18,7 @@ from ..encoding.encoded_corpus import Encoder
 from ..encoding.vector_shards import ShardDescription, VectorShard, check_storage_type, is_count, write_shard
 from ..files.fingerprint import file_checksum
 from ..late_interaction import TopDocuments, ragged_maxsim
-from .index import Index
+from .index import SEGMENT, Index
 from .manifest import IndexManifest
 
 # A segment's documents are sorted by length and written at once; building an index holds one segment in memory.
@@ -160,7 +160,7 @@ class ExactIndex(Index):
         super()._sweep()
         named = {description.file for description in self._opened.descriptions}
         for path in [*self.segment_folder.glob("segment-*"), *self.segment_folder.glob(".segment-*")]:
-            if path.name not in named:
+            if SEGMENT.fullmatch(path.name) and path.name not in named:
                 with suppress(PermissionError):  # Windows keeps what another process reads; the next change removes it
                     path.unlink()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import threading
 import uuid
@@ -17,6 +18,7 @@ from transformers.utils import logging
 
 from ..encoding.encoded_corpus import Encoder
 from ..encoding.passages import PassageStore
+from ..encoding.vector_shards import largest_value
 from ..files.atomic_write import sweep_scratch
 from ..files.lock import LOCK_FILE, locked
 from .manifest import INDEX_FILE, PASSAGES, IndexManifest
@@ -25,6 +27,16 @@ logger = logging.get_logger(__name__)
 
 _ATTEMPTS = 10
 _TEXTS_AT_ONCE = 1000
+ENCODING = ".encoding"
+"""Folder, below that of an index, in which its corpus is being encoded."""
+_PASSAGES = re.compile(r"passages(-[0-9a-f]{32})?\.sqlite(-journal|-wal|-shm)?")
+SEGMENT = re.compile(r"\.?segment-[0-9a-f]{32}\.safetensors.*")
+WORDS = re.compile(r"\.?bm25-[0-9a-f]{32}\.safetensors.*")
+# What a first build that was killed may have left in its folder: only that is built over.
+_OWN = re.compile(
+    rf"{re.escape(LOCK_FILE)}|\.?{re.escape(INDEX_FILE)}.*|{_PASSAGES.pattern}|{SEGMENT.pattern}|{WORDS.pattern}|"
+    rf"exact|lance|qdrant|{re.escape(ENCODING)}|\.?(adding\.json|progress\.jsonl?).*"
+)
 Found = TypeVar("Found")
 # What identifies one state of `index.json` on disk: every change puts another file in its place.
 _Signature = tuple[int, int, int, int]
@@ -175,17 +187,33 @@ class Index(ABC):
             shutil.copytree(self.path, path, ignore=shutil.ignore_patterns(LOCK_FILE))
 
     def claim_folder(self) -> None:
-        """Makes the index's folder, unless it holds an index of another engine.
+        """Makes the index's folder; errors as `check_folder`.
 
         Raises:
-            FileExistsError: then.
             OSError: if it cannot be made.
+        """
+        self.check_folder()
+        self.path.mkdir(parents=True, exist_ok=True)
+
+    def check_folder(self) -> None:
+        """Whether the folder is this engine's, or holds nothing but what an index of it may have left unfinished.
+
+        Raises:
+            FileExistsError: if it holds an index of another engine, or files that are not of an index.
         """
         if (self.path / INDEX_FILE).is_file():
             there = IndexManifest.read(self.path).engine
             if there != self.engine:
                 raise FileExistsError(f"{self.path} holds an index of the engine {there!r}. Name another folder, or delete it.")
-        self.path.mkdir(parents=True, exist_ok=True)
+            return
+        others = (
+            sorted(path.name for path in self.path.iterdir() if not _OWN.fullmatch(path.name)) if self.path.is_dir() else []
+        )
+        if others:
+            raise FileExistsError(
+                f"{self.path} is no index and holds other files ({', '.join(others[:5])}{' …' if len(others) > 5 else ''}). "
+                "Name another folder."
+            )
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -355,7 +383,7 @@ class Index(ABC):
         sweep_scratch(self.path / INDEX_FILE)
         for path in self.path.glob("passages*.sqlite*"):
             # A journal goes with its file; one beside a file that stays is SQLite's.
-            if not path.name.startswith(self.manifest.passages):
+            if _PASSAGES.fullmatch(path.name) and not path.name.startswith(self.manifest.passages):
                 path.unlink(missing_ok=True)
 
     def check_queries(self, query_vectors: Sequence[Any], k: int) -> list[np.ndarray]:
@@ -389,6 +417,7 @@ class Index(ABC):
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Pairs of id and vectors, checked one by one. `known` holds the ids that are taken and grows."""
         kept: list[tuple[str, str]] = []
+        largest = largest_value(self.manifest.dtype)
         for number, (identifier, array, text) in enumerate(_together(ids, vectors, texts)):
             _check_id(number, identifier)
             if identifier in known:
@@ -402,6 +431,11 @@ class Index(ABC):
                 )
             if not np.isfinite(array).all():
                 raise ValueError(f"document {identifier!r}: its vectors have values that are not numbers.")
+            if array.size and np.abs(array).max() > largest:
+                raise ValueError(
+                    f"document {identifier!r}: its vectors have values beyond {largest:,}, which {self.manifest.dtype} does "
+                    "not hold. Vectors of unit length are expected."
+                )
             if store is not None and texts is not None:
                 if not isinstance(text, str):
                     raise ValueError(f"document {identifier!r}: its text is {text!r:.80}.")

@@ -16,7 +16,7 @@ from ..encoding.batching import batched
 from ..encoding.encoded_corpus import Encoder
 from ..late_interaction import ragged_maxsim
 from .index import Index
-from .manifest import IndexManifest
+from .manifest import IndexManifest, check_setting
 
 _BATCH = 500
 _VECTORS_PER_LIST = 32_768
@@ -55,6 +55,9 @@ class LanceIndex(Index):
     ):
         if dtype not in ("float16", "float32"):
             raise ValueError(f"lancedb keeps vectors as float16 or float32, not as {dtype!r}.")
+        check_setting("nprobes", nprobes, int)
+        check_setting("refine_factor", refine_factor, int, NoneType)
+        check_setting("candidates", candidates, int)
         super().__init__(path, encoder, dtype)
         self.nprobes = nprobes
         self.refine_factor = refine_factor
@@ -77,9 +80,9 @@ class LanceIndex(Index):
             path,
             manifest.encoder,
             manifest.dtype,
-            nprobes=nprobes or manifest.setting("nprobes", int),
-            refine_factor=refine_factor or manifest.setting("refine_factor", int, NoneType),
-            candidates=candidates or manifest.setting("candidates", int),
+            nprobes=manifest.setting("nprobes", int) if nprobes is None else nprobes,
+            refine_factor=manifest.setting("refine_factor", int, NoneType) if refine_factor is None else refine_factor,
+            candidates=manifest.setting("candidates", int) if candidates is None else candidates,
         )
         index.refresh()
         return index
@@ -163,7 +166,7 @@ class LanceIndex(Index):
         super()._sweep()
         database = self._connect()
         for other in database.list_tables().tables:
-            if other != self.manifest.state["table"]:
+            if _TABLE.fullmatch(other) and other != self.manifest.state["table"]:  # others are somebody else's
                 database.drop_table(other)
 
     def _known(self, ids: Iterable[str]) -> set[str]:

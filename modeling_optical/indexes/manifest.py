@@ -20,6 +20,21 @@ _FORMAT = 1
 _PASSAGES = re.compile(r"passages(-[0-9a-f]{32})?\.sqlite")
 
 
+def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
+    return type(value) in kinds and (not isinstance(value, int) or isinstance(value, bool) or 1 <= value < 2**31)
+
+
+def check_setting(name: str, value: Any, *kinds: type) -> None:
+    """Rejects a setting of an engine that its manifest could not keep.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if not _fits(value, kinds):
+        words = {int: "a whole number of at least 1", bool: "true or false", str: "a text", type(None): "null"}
+        raise ValueError(f"{name} is {value!r:.80}; it must be {' or '.join(words[kind] for kind in kinds)}.")
+
+
 @dataclass
 class IndexManifest:
     """`index.json` of an index folder. It is replaced as a whole, and what it does not name is not part of the index.
@@ -94,6 +109,6 @@ class IndexManifest:
             ValueError: if it has not.
         """
         value = self.state.get(name)
-        if type(value) not in kinds or (isinstance(value, int) and not isinstance(value, bool) and not 1 <= value < 2**31):
+        if not _fits(value, kinds):
             raise ValueError(f"{INDEX_FILE}: state.{name} is {value!r:.80}, which the engine {self.engine} does not know.")
         return value

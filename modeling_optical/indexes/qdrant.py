@@ -24,7 +24,7 @@ from ..encoding.encoded_corpus import Encoder
 from ..files.atomic_write import write_text
 from ..files.lines import parse_json
 from .index import Index, logger
-from .manifest import INDEX_FILE, IndexManifest
+from .manifest import INDEX_FILE, IndexManifest, check_setting
 
 # Point ids have to be UUIDs or whole numbers; the same document always gets the same one, so that an upsert can be repeated.
 _NAMESPACE = uuid.UUID("7e0b8f6a-54d7-4d6c-9d0b-6f1c0f1d2a55")
@@ -93,7 +93,7 @@ class QdrantIndex(Index):
         self._check_package()
         self._state: dict[str, Any] = {
             "url": url,
-            "collection": collection or Path(path).name,
+            "collection": collection or Path(path).name.lstrip("."),
             "shards": shards,
             "replicas": replicas,
             "quantization": quantization,
@@ -101,6 +101,10 @@ class QdrantIndex(Index):
             "hnsw": hnsw,
             "timeout": timeout,
         }
+        for name, kinds in _SETTINGS.items():
+            check_setting(name, self._state[name], *kinds)
+        if not _COLLECTION.fullmatch(f"{self._state['collection']}-{'0' * 8}"):
+            raise ValueError(f"collection is {self._state['collection']!r}; it must not begin with a dot, nor hold / or \\.")
         self._client: Any = None
         self._replaced: str | None = None  # the collection that the build that just ended replaces
 
@@ -304,7 +308,8 @@ class QdrantIndex(Index):
     def _add(
         self, documents: Iterable[tuple[str, np.ndarray]], payloads: Iterable[Mapping[str, Any]] | None = None
     ) -> tuple[dict[str, Any], int]:
-        # Batches arrive one by one: until all have arrived, a file holds their ids and searches skip them.
+        # Batches arrive one by one: until all have arrived, a file holds their ids and searches skip them. After a kill, the
+        # next change takes them back.
         listed = list(documents)
         write_text(self._adding, json.dumps([_point(identifier) for identifier, _ in listed]))
         try:
@@ -320,7 +325,7 @@ class QdrantIndex(Index):
         return self.path / "adding.json"
 
     def _half_added(self) -> list[str]:
-        """Points of a running or interrupted change."""
+        """Points of a running or interrupted change, which are not in the index."""
         try:
             text = self._adding.read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -335,7 +340,9 @@ class QdrantIndex(Index):
         self._adding.unlink(missing_ok=True)
 
     def _remove(self, ids: Sequence[str]) -> tuple[dict[str, Any], int]:
-        self._delete(self._name, [_point(identifier) for identifier in ids])
+        # Batches go one by one: searches skip all of them from here on, and the next change ends what a kill interrupts.
+        write_text(self._adding, json.dumps([_point(identifier) for identifier in ids]))
+        self._take_back()
         return self._state | {"name": self._name}, self._count()
 
     def _delete(self, name: str, points: list[str]) -> None:

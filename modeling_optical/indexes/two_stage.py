@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +22,10 @@ from ..encoding.vector_shards import ShardDescription, VectorShard
 from ..encoding.words import WordIndex, check_bm25, words_version
 from ..files.atomic_write import save_tensors
 from .exact import ExactIndex, Opened
-from .manifest import INDEX_FILE, IndexManifest
+from .index import SEGMENT, WORDS
+from .manifest import INDEX_FILE, IndexManifest, check_setting
 
+_POOLED = re.compile(rf"\.?pooled-{SEGMENT.pattern}")
 _OLD_WORDS = "words.sqlite"  # of indexes made before passages were the index's own
 _TEXTS_AT_ONCE = 1000
 
@@ -59,8 +61,7 @@ class TwoStageIndex(ExactIndex):
     ):
         if candidates not in ("pooled", "bm25"):
             raise ValueError(f"candidates come from 'pooled' or 'bm25', not from {candidates!r}.")
-        if count < 1:
-            raise ValueError(f"count is {count}; at least one candidate is needed.")
+        check_setting("count", count, int)
         if candidates == "bm25":
             check_bm25()
         super().__init__(path, encoder, dtype)
@@ -73,7 +74,7 @@ class TwoStageIndex(ExactIndex):
         """Opens an index folder; `count` replaces the stored one, `verify` is as for `ExactIndex`."""
         manifest = cls._manifest(path)
         candidates, stored = manifest.setting("candidates", str), manifest.setting("count", int)
-        index = cls(path, manifest.encoder, manifest.dtype, candidates=candidates, count=count or stored)
+        index = cls(path, manifest.encoder, manifest.dtype, candidates=candidates, count=stored if count is None else count)
         index._verify = verify
         index.refresh()
         return index
@@ -139,11 +140,10 @@ class TwoStageIndex(ExactIndex):
                 old.rename(self.path / self.manifest.passages)
         (self.segment_folder / INDEX_FILE).unlink(missing_ok=True)
         kept = self._first.stored()
-        stored = [(self.path, "bm25-*"), (self.segment_folder, "pooled-*")]
-        for path in [path for folder, name in stored for dot in ("", ".") for path in folder.glob(dot + name)]:
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path not in kept:
+        stored = [path for path in self.path.iterdir() if WORDS.fullmatch(path.name)]
+        stored += [path for path in self.segment_folder.iterdir() if _POOLED.fullmatch(path.name)]
+        for path in stored:
+            if path not in kept:
                 with suppress(PermissionError):  # Windows keeps what another process reads; the next change removes it
                     path.unlink()
 

@@ -2,14 +2,20 @@
 
 # No `from __future__ import annotations`: FastAPI reads the types of the endpoints, which are made inside a function.
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
+from transformers.utils import logging
+
+from ..indexes import Index
 from ..retriever import OpticalRetriever
 from .batcher import Batcher, SearchFailed, ServerLimits, TooManyRequests
 from .gates import BodyLimit, Gate
+
+logger = logging.get_logger(__name__)
 
 _THIS_MACHINE = ("127.0.0.1", "localhost", "::1")
 
@@ -105,7 +111,7 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
 
     @app.get("/health")
     async def health(response: Response) -> Health:
-        trouble = batcher.trouble() or (None if index.is_there() else "the index was removed")
+        trouble = batcher.trouble() or await asyncio.to_thread(_unreadable, index)
         if trouble is not None:
             response.status_code = 503
         return Health(
@@ -117,6 +123,18 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
         )
 
     return app
+
+
+def _unreadable(index: Index) -> str | None:
+    """The reason why an index cannot be searched now, or None; nothing about this machine's files."""
+    if not index.is_there():
+        return "the index was removed"
+    try:
+        index.refresh()
+    except (OSError, ValueError) as error:
+        logger.error(f"the index cannot be read: {str(error)[:1000]}")
+        return "the index cannot be read"
+    return None
 
 
 def check_serving() -> None:
@@ -183,7 +201,7 @@ def _connection_class(limits: ServerLimits) -> Any:
             surplus = len(self.connections) + 1 - limits.max_connections
             if surplus > 0:
                 for connection in sorted(idle, key=lambda c: c.idle_since)[:surplus]:
-                    connection.transport.close()
+                    connection.end()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -198,7 +216,14 @@ def _connection_class(limits: ServerLimits) -> Any:
             self.loop.call_later(limits.timeout, self._end_if_idle, self.idle_since)
 
         def _end_if_idle(self, since: float) -> None:
-            if self.is_idle() and self.idle_since == since and not self.transport.is_closing():
+            if self.is_idle() and self.idle_since == since:
+                self.end()
+
+        def end(self) -> None:
+            """Ends the connection, and gives up an answer that the client does not read."""
+            if self.transport.get_write_buffer_size():
+                self.transport.abort()
+            else:
                 self.transport.close()
 
     return Connection

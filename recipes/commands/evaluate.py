@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         raise ValueError("there is nothing to measure: give --queries-model, --reference or --rival.")
     if options.translator_languages and len(options.language) > 1:
         raise ValueError("--translator-languages holds for one --language; measure the others by further commands.")
+    _check_names([_name_of_model(options), *options.reference, *rivals.rivals])
     if "bm25" in options.reference:
         from modeling_optical.evaluation.references import check_bm25
 
@@ -129,6 +130,24 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _name_of_model(options: argparse.Namespace) -> str | None:
+    return None if options.queries_model is None else options.system or Path(options.queries_model.rstrip("/")).name
+
+
+def _check_names(names: Sequence[str | None]) -> None:
+    """Rejects two systems of one name: the results of one would take the place of the other's.
+
+    Raises:
+        ValueError: naming it.
+    """
+    known = [name for name in names if name is not None]
+    if twice := next((name for name in known if known.count(name) > 1), None):
+        raise ValueError(
+            f"two systems would be called {twice!r}, and one's results would replace the other's. Name the model of "
+            "--queries-model with --system NAME, or a rival with --rival NAME=MODEL."
+        )
+
+
 class _Systems:
     """The systems to measure; every model is loaded once."""
 
@@ -139,8 +158,7 @@ class _Systems:
     @property
     def name(self) -> str | None:
         """Of the system whose encoders the command names."""
-        options = self._options
-        return None if options.queries_model is None else options.system or Path(options.queries_model.rstrip("/")).name
+        return _name_of_model(self._options)
 
     def named(self) -> dict[str, Callable[[Collection], Run | NotRun]]:
         """System name to what measures it, in the order of the table."""
@@ -166,7 +184,7 @@ class _Systems:
     def _bm25(self, collection: Collection) -> Run:
         from modeling_optical.evaluation.references import bm25
 
-        return bm25(collection.queries, collection.corpus, stemmer=self._options.stemmer)
+        return bm25(collection.queries, collection.corpus, k=self._evaluator.depth, stemmer=self._options.stemmer)
 
     def _dense(self, collection: Collection) -> Run | NotRun:
         from modeling_optical.evaluation.references import dense
@@ -176,7 +194,8 @@ class _Systems:
             return _not_run("dense", collection, "no model (--queries-model)")
         documents = self._load(options.documents_model or options.queries_model)
         queries = self._load(options.queries_model)
-        return dense(queries, collection.queries, documents, collection.corpus, batch_size=options.batch_size)
+        depth = self._evaluator.depth
+        return dense(queries, collection.queries, documents, collection.corpus, k=depth, batch_size=options.batch_size)
 
     def _translation(self, collection: Collection) -> Run | NotRun:
         from modeling_optical.evaluation.references import translate

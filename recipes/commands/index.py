@@ -95,5 +95,7 @@ def engine_settings(words: list[str]) -> dict[str, Any]:
         key, equals, value = word.partition("=")
         if not key or not equals:
             raise ValueError(f"--setting {word!r}: key=value is needed, for instance nprobes=40.")
+        if key in ("device", "precision", "backend", "queries", "documents", "path"):
+            raise ValueError(f"--setting {word!r}: {key} is no setting of an engine; see --help for the options.")
         settings[key.replace("-", "_")] = parse_yaml(value, f"--setting {word!r}: the value is not YAML")
     return settings

@@ -1,10 +1,12 @@
 """All readers of text files keep the same rules of encoding, line ends and quotes; whatever they cannot read they name."""
 
+import bz2
 import codecs
 import csv
 import gzip
 import io
 import json
+import lzma
 import re
 import zipfile
 from collections.abc import Callable
@@ -205,6 +207,15 @@ def test_other_encodings_of_unicode_are_refused_by_name(reader, encoding, rows, 
         assert reader.tolerant
     except ValueError as error:
         assert path.name in str(error)  # noqa: PT017
+
+
+@EVERY
+@pytest.mark.parametrize(("pack", "kind"), [(gzip.compress, "gzip"), (bz2.compress, "bzip2"), (lzma.compress, "xz")])
+def test_packed_files_of_another_name_are_named_with_what_unpacks_them(reader, pack, kind, tmp_path):
+    path = tmp_path / reader.name
+    path.write_bytes(pack(reader.write([("a", "b")]).encode()))
+    with pytest.raises(ValueError, match=rf"{re.escape(reader.name)}:1: the file is packed \({kind}\)\. .*nzip|unxz FILE"):
+        reader.read(path)
 
 
 @EVERY

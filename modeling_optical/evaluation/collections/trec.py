@@ -173,6 +173,7 @@ def _marked_topics(path: Path) -> Iterator[tuple[str, str, str, str, str]]:
         if not number.strip() or not title:
             raise ValueError(f"{place}: a topic needs a number and a title.")
         language = (spoken[1] if spoken else prefix).lower()
+        title = title.removeprefix("Topic:").strip()  # as the old files have it
         yield place, "".join(number.split()), language, title, description.removeprefix("Description:").strip()
 
 
@@ -196,19 +197,25 @@ def _marked_documents(path: Path) -> Iterator[tuple[str, str, str]]:
     encoding = _encoding(path)
     block: list[str] | None = None
     began, size = "", 0
+    found = False
     for place, line in text_lines(path, encoding):
-        if block is None and re.search(r"<DOC>", line, re.IGNORECASE):
-            block, began, size = [], place, 0
-        if block is not None:
-            block.append(line)
-            size += len(line)
+        # A line may end a document and begin others.
+        for piece in re.split(r"(?<=</DOC>)|(?=<DOC[ >])", line, flags=re.IGNORECASE):
+            if block is None and re.match(r"<DOC[ >]", piece, re.IGNORECASE):
+                block, began, size = [], place, 0
+            if block is None:
+                continue
+            block.append(piece)
+            size += len(piece)
             if size > MAX_LINE_BYTES:
                 raise ValueError(f"{began}: the document that begins here has no </DOC> within {MAX_LINE_BYTES} characters.")
-            if re.search(r"</DOC>", line, re.IGNORECASE):
+            if piece.upper().endswith("</DOC>"):
                 yield _marked_document(began, "\n".join(block))
-                block = None
+                block, found = None, True
     if block is not None:
         raise ValueError(f"{began}: the document that begins here has no </DOC>.")
+    if not found:
+        raise ValueError(f"{path}: there is no document in it, between <DOC> and </DOC>.")
 
 
 def _marked_document(place: str, text: str) -> tuple[str, str, str]:

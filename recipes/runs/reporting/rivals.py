@@ -55,7 +55,7 @@ def measure_rivals(
             for collection in collections:
                 evaluator.measure(name, model, collection)
         else:
-            for collection, run in _dense_runs(model, collections, evaluation.batch_size):
+            for collection, run in _dense_runs(model, collections, evaluation.batch_size, evaluator.depth):
                 evaluator.record(name, collection, run)
         del model
         gc.collect()
@@ -63,27 +63,29 @@ def measure_rivals(
     tables: dict[str, dict[str, dict[str, float]]] = {}
     for collection in collections:
         if "bm25" in evaluation.references:
-            evaluator.record("bm25", collection, bm25(collection.queries, collection.corpus))
+            evaluator.record("bm25", collection, bm25(collection.queries, collection.corpus, k=evaluator.depth))
         if pairs is None or not {"structured_queries", "fused"} & set(evaluation.references):
             continue
         language = collection.language
         if language not in tables:
             own = parts.get(language)
             tables[language] = {} if own is None else word_translation_table(own["target"], own["source"])
-        run = structured_queries(collection.queries, collection.corpus, tables[language])
+        run = structured_queries(collection.queries, collection.corpus, tables[language], k=evaluator.depth)
         if "structured_queries" in evaluation.references:
             evaluator.record("structured_queries", collection, run)
         student = (student_runs or {}).get((collection.name, language))
         if "fused" in evaluation.references and student is not None:
-            evaluator.record("fused", collection, fused_by_rank([run, student]))
+            evaluator.record("fused", collection, fused_by_rank([run, student], k=evaluator.depth))
 
 
-def _dense_runs(model: OpticalModel, collections: Sequence[Collection], batch_size: int) -> Iterator[tuple[Collection, Run]]:
+def _dense_runs(
+    model: OpticalModel, collections: Sequence[Collection], batch_size: int, depth: int
+) -> Iterator[tuple[Collection, Run]]:
     """Each collection's run by one vector per text; a corpus that several of them share is encoded once."""
     for together in by_corpus(collections):
         # Queries of several languages may have the same ids.
         asked = {f"{n} {query}": text for n, one in enumerate(together) for query, text in one.queries.items()}
-        found = dense(model, asked, model, together[0].corpus, batch_size=batch_size)
+        found = dense(model, asked, model, together[0].corpus, k=depth, batch_size=batch_size)
         for n, one in enumerate(together):
             yield one, {query: found[f"{n} {query}"] for query in one.queries}
 

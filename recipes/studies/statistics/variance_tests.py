@@ -137,7 +137,7 @@ def detectable_ratio(languages: int, correlation: float, *, power: float = 0.8, 
     def lacking(ratio: float) -> float:
         return pitman_morgan_power(ratio, correlation, languages, level=level) - power
 
-    return float(brentq(lacking, 1.0, 100.0)) if lacking(100.0) > 0 else None
+    return float(brentq(lacking, 1.0 + 1e-9, 100.0)) if lacking(100.0) > 0 else None
 
 
 def _paired(first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -81,6 +81,14 @@ def test_a_large_effect_over_many_queries_has_an_interval():
     assert high - low < 0.3
 
 
+def test_two_queries_with_a_large_difference_have_an_interval():
+    differences = np.array([0.50, 0.52])
+    effect = differences.mean() / differences.std(ddof=1)
+    low, high = effect_interval(effect, 2)
+    assert low < effect < high
+    assert compare_paired([0.90, 0.95], [0.40, 0.43]).queries == 2
+
+
 def test_no_difference_at_all_is_certain_to_be_chance():
     found = compare_paired([0.5] * 4, [0.5] * 4)
     assert (found.difference, found.low, found.high) == (0, 0, 0)

@@ -153,6 +153,92 @@ def test_a_kill_while_an_index_is_built_anew_leaves_the_old_one(tmp_path, encode
     np.testing.assert_allclose(after[1], before[1], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "segment-report.csv", "passages-mine.sqlite", "bm25-baseline/run.trec", "encoding/plan.json", "lance-old"],
+)
+def test_a_folder_with_files_of_somebody_else_is_refused_and_left_alone(tmp_path, encoder, filled, engine, name):
+    own = tmp_path / "i" / name
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(FileExistsError, match=f"is no index and holds other files \\({name.split('/')[0]}\\)"):
+        make(engine, tmp_path / "i", encoder, filled)
+    assert [path.name for path in own.parent.iterdir()] == [own.name]
+    assert own.read_text() == "mine"
+
+
+def test_files_beside_an_index_are_left_alone(tmp_path, encoder, filled, engine):
+    index = make(engine, tmp_path / "i", encoder, filled)
+    names = ["segment-report.csv", "passages-annotated.sqlite", "passages.sqlite.bak", "bm25-baseline/run.trec", "exact/notes"]
+    for name in names:
+        (tmp_path / "i" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "i" / name).write_text("mine")
+    index.remove(list(filled)[:3])
+    index.build(filled, filled.values(), texts(filled))
+    assert {(tmp_path / "i" / name).read_text() for name in names} == {"mine"}
+
+
+SETTINGS = [
+    ("two-stage", "count", 2.5),
+    ("two-stage", "count", 0),
+    ("lancedb", "nprobes", 0),
+    ("lancedb", "refine_factor", 0),
+    ("lancedb", "candidates", 20.0),
+    ("qdrant", "timeout", 30.5),
+    ("qdrant", "hnsw", 0),
+    ("qdrant", "shards", 0),
+]
+
+
+@pytest.mark.parametrize(("engine", "name", "value"), SETTINGS)
+def test_a_setting_that_could_not_be_read_again_is_refused_before_anything_is_encoded(tmp_path, encoder, engine, name, value):
+    with pytest.raises(ValueError, match=rf"{name} is {value!r}; it must be "):
+        new_index(tmp_path / "i", encoder, engine, **{name: value})
+    with pytest.raises(ValueError, match=rf"the engine {engine} has no setting 'foo' here; settings: .*{name}"):
+        new_index(tmp_path / "i", encoder, engine, foo=1)
+
+
+def test_a_folder_whose_name_begins_with_a_dot_may_be_a_qdrant_index(tmp_path, encoder, filled):
+    index = make("qdrant", tmp_path / ".index", encoder, filled)
+    assert len(reopen(index)) == len(filled)
+
+
+def test_an_unknown_setting_is_told_when_an_index_is_opened(tmp_path, encoder, filled):
+    make("exact", tmp_path / "i", encoder, filled)
+    with pytest.raises(ValueError, match="the engine exact has no setting 'count' here; settings: device, max_elements"):
+        open_index(tmp_path / "i", count=3)
+
+
+@pytest.mark.parametrize(("dtype", "factor"), [("float16", 1e5), ("int8", 1e7)])
+def test_a_vector_that_the_storage_cannot_hold_is_refused_by_name(tmp_path, encoder, filled, queries, dtype, factor):
+    index = new_index(tmp_path / "i", encoder, "exact", dtype=dtype)
+    index.build(filled, filled.values())
+    with pytest.raises(ValueError, match=rf"document 'big': its vectors have values beyond .*, which {dtype} does not hold"):
+        index.add(["big"], [np.full((2, DIM), factor, dtype=np.float32)])
+    index.search(queries, 3)
+
+
+def test_a_removal_from_qdrant_that_is_killed_is_whole(tmp_path, encoder, filled, queries, monkeypatch):
+    index = make("qdrant", tmp_path / "i", encoder, filled)
+    gone = list(filled)[:100]
+
+    def killed(name, points):
+        if points:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(index, "_delete", killed)
+        with pytest.raises(KeyboardInterrupt):
+            index.remove(gone)
+    index = reopen(index)
+    assert not index.known(gone)
+    assert len(index) == len(filled) - 100
+    assert not set(gone) & {name for row in index.search(queries, 200)[0] for name in row}
+    index.add(gone[:1], [filled[gone[0]]], texts(gone[:1]))
+    assert index.known(gone) == {gone[0]}
+    assert len(index) == len(filled) - 99
+
+
 def test_an_engine_that_is_not_there_is_named(tmp_path, encoder):
     with pytest.raises(ValueError, match="engines: exact, lancedb, qdrant, two-stage"):
         new_index(tmp_path, encoder, "faiss")

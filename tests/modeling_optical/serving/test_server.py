@@ -204,6 +204,18 @@ def test_health_tells_of_a_stuck_search_and_of_a_worker_that_ended(retriever):
         assert client.get("/health").json()["status"] == "ok"
 
 
+def test_health_tells_of_an_index_that_another_model_made_anew(retriever, bert, tmp_path):
+    index = retriever.current
+    with TestClient(create_app(retriever)) as client:
+        assert client.get("/health").status_code == 200
+        manifest = json.loads((index.path / "index.json").read_text())
+        manifest["encoder"]["fingerprint"] = "0" * 64
+        (index.path / "index.json").write_text(json.dumps(manifest))
+        answer = client.get("/health")
+        assert (answer.status_code, answer.json()["status"]) == (503, "the index cannot be read")
+        assert client.post("/search", json={"queries": ["x"]}).status_code == 503
+
+
 def test_head_is_answered_where_get_is_and_unknown_keys_are_named(retriever):
     with TestClient(create_app(retriever)) as client:
         for path in ("/health", "/docs", "/openapi.json"):

@@ -128,6 +128,47 @@ def test_a_rival_is_measured_beside_the_student_and_the_verdict_names_it(collect
     assert "too few for a verdict" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "others",
+    [["--rival", "NAME"], ["--system", "bm25", "--reference", "bm25"], ["--system", "x", "--rival", "x=NAME"]],
+    ids=["a rival of the same folder", "a reference", "a rival's name"],
+)
+def test_two_systems_of_one_name_are_refused_before_anything_is_encoded(collection, bert, tmp_path, capsys, others):
+    others = [word.replace("NAME", bert) for word in others]
+    arguments = ["--queries-model", bert, "--collection", collection, "--output", str(tmp_path / "out"), *others]
+    assert main(["evaluate", *arguments]) == 2
+    assert "two systems would be called" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_metric_of_a_greater_depth_has_as_many_documents(collection, bert, tmp_path):
+    pytest.importorskip("bm25s", reason="bm25s is not installed")
+    more = [{"_id": f"e{n:03}", "text": f"word number {n}"} for n in range(300)]
+    with open(Path(collection) / "corpus.jsonl", "a") as corpus:
+        corpus.write("".join(json.dumps(one) + "\n" for one in more))
+    output = tmp_path / "out"
+    arguments = ["--collection", collection, "--language", "sw", "--output", str(output), "--metrics", "R@100", "R@400"]
+    systems = [
+        "--queries-model",
+        bert,
+        "--system",
+        "student",
+        "--reference",
+        "dense",
+        "--rival",
+        f"other={{model: {bert}, scoring: maxsim}}",
+    ]
+    assert main(["evaluate", *arguments, *systems]) == 0
+    assert set(values(output, "R@400").values()) == {1.0}, "all documents are found"
+    assert min(values(output, "R@100").values()) < 1.0
+
+
+def test_a_metric_that_nobody_knows_is_told_before_anything_is_encoded(collection, tmp_path, capsys):
+    arguments = ["--queries-model", "no/model", "--collection", collection, "--output", str(tmp_path / "out")]
+    assert main(["evaluate", *arguments, "--metrics", "nDCG10"]) == 2
+    assert "unknown metric in ['nDCG10'" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("given", "message"), [
     (["e5="], "names no model"),
     (["a=model", "a=other"], "there is a rival 'a' already"),

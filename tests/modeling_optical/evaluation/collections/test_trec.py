@@ -90,6 +90,19 @@ def test_documents_in_latin_1_are_read(write):
     assert dict(load_collection(root, "de").corpus.items())["LA010194-0001"] == "Café closes The café closed."
 
 
+def test_documents_end_and_begin_on_any_line(write):
+    joined = '<doc id="x"><DOCNO>LA010194-0001</DOCNO><TEXT>one</TEXT></doc>'
+    joined += "<DOC><DOCNO>LA010194-0002</DOCNO>\n<TEXT>two</TEXT></DOC>"
+    files = CLEF | {"documents/la/la010194": joined + joined.replace("-000", "-100")}
+    found = dict(load_collection(write(files), "de").corpus.items())
+    assert found == {"LA010194-0001": "one", "LA010194-0002": "two", "LA010194-1001": "one", "LA010194-1002": "two"}
+
+
+def test_a_file_of_documents_without_one_is_told(write):
+    with pytest.raises(ValueError, match="there is no document in it, between <DOC> and </DOC>"):
+        dict(load_collection(write(CLEF | {"documents/la/la010194": "nothing here\n"}), "de").corpus.items())
+
+
 @pytest.mark.parametrize(
     "topics",
     [
@@ -97,9 +110,11 @@ def test_documents_in_latin_1_are_read(write):
         "<top>\n<num> C452 </num>\n<EN-title> Rain </EN-title>\n</top>\n",
         "<top>\n<num> Number: C451\n<title> Café closed\n\n<desc> Description:\nFind.\n\n<narr> Narrative:\nn\n</top>\n"
         "<top>\n<num> Number: C452\n<title> Rain\n</top>\n",
+        "<top>\n<num> Number: C451\n<title> Topic: Café closed\n</top>\n"
+        "<top>\n<num> Number: C452\n<title> Topic:  Rain\n</top>\n",
         '<xml><topic number="C451"><title>Café closed</title></topic><topic number="C452"><title>Rain</title></topic></xml>',
     ],
-    ids=["CLEF 2000 to 2003", "TREC without closing tags", "number as attribute"],
+    ids=["CLEF 2000 to 2003", "TREC without closing tags", "TREC's first ones", "number as attribute"],
 )
 def test_topics_are_read_in_every_spelling(write, topics):
     qrels = "C451 0 LA010194-0001 1\nC452 0 LA010194-0002 1\n"
