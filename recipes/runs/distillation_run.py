@@ -18,6 +18,7 @@ from modeling_optical import OpticalForDistillation, OpticalModel, load_checkpoi
 from modeling_optical.checkpoints import resolve_model_path
 from modeling_optical.checkpoints.names import recorded_name
 from modeling_optical.evaluation import read_results
+from modeling_optical.evaluation.references import check_bm25
 from modeling_optical.files.atomic_write import write_text
 from trainer import (
     InverseDocumentFrequencies,
@@ -77,6 +78,8 @@ class Run(FolderRun[Recipe, Report]):
     def check_training(cls, recipe: Recipe) -> None:
         super().check_training(recipe)
         check_lora(recipe.student.lora)
+        if "bm25" in recipe.evaluation.references:
+            check_bm25()
         for key, training in recipe.trainings.items():
             if recipe.data.streaming is not None and training.get("topics") is not None:
                 raise ValueError(

@@ -18,8 +18,8 @@ class OpticalTrainingArguments(ObjectiveTrainingArguments):
 
     Args:
         objectives (`dict[str, float | dict]`, defaults to `{"transport": 1.0}`):
-            Objectives and their weights: `transport`, `pooled_mse`, `token_mse`, `contrastive`, `score_kl`,
-            `language_adversary`, `embedding_adversary`. A weight is a number, or a schedule
+            Objectives and their weights: `transport`, `pooled_mse`, `pooled_vector_mse`, `token_mse`, `contrastive`,
+            `score_kl`, `language_adversary`, `embedding_adversary`. A weight is a number, or a schedule
             `{"initial": …, "final": …, "steps": …}` (linear; steps below 1 are a share of all steps). With options:
             `{"contrastive": {"weight": 1.0, "temperature": 0.05}}`.
         gradient_cache_chunk_size (`int`, *optional*):
