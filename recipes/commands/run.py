@@ -46,7 +46,7 @@ def carry_out(recipe: Recipe, options: argparse.Namespace) -> int:
     from ..runs.dry_run import describe_run
 
     if options.dry_run:
-        print(describe_run(recipe))
+        print(describe_run(recipe, overwrite=options.overwrite))
         return 0
     if options.num_processes > 1 and "LOCAL_RANK" not in os.environ:
         Run.check_training(recipe)  # so that a wrong key fails once, before the processes start

@@ -176,11 +176,7 @@ class Run(FolderRun[Recipe, Report]):
 
         def make(folder: Path) -> None:
             student = load_start(self.recipe, teacher.dim)
-            if student.config.vector_dim != teacher.dim:
-                raise ValueError(
-                    f"the student's token vectors have {student.config.vector_dim} dimensions, the teacher's {teacher.dim}. "
-                    f"Set student.config.embedding_dim={teacher.dim} (a projection of that size)."
-                )
+            check_dimension(student, teacher.dim)
             self._adapt_vocabulary(student, data.sample, seen, teacher, folder)
             unknown = unknown_share(student.get_processor().tokenizer, data.sample["target"][:2000])
             if unknown > _MUCH_UNKNOWN:
@@ -348,6 +344,19 @@ def load_start(recipe: Recipe, dim: int) -> OpticalModel:
         set_seed(recipe.seed)
         student = load_checkpoint(name, embedding_dim=dim, **settings)
     return student
+
+
+def check_dimension(student: OpticalModel, dim: int) -> None:
+    """Rejects a start whose token vectors have another dimension than the teacher's, `dim`.
+
+    Raises:
+        ValueError: naming both and the key.
+    """
+    if student.config.vector_dim != dim:
+        raise ValueError(
+            f"the student's token vectors have {student.config.vector_dim} dimensions, the teacher's {dim}. "
+            f"Set student.config.embedding_dim={dim} (a projection of that size)."
+        )
 
 
 def _copy_vocabulary_record(source: Path, target: Path) -> None:

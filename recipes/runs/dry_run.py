@@ -11,10 +11,10 @@ from trainer import describe_objectives
 
 from ..speed import in_words, speed_of_this_machine
 from .data import Data, examples_seen, for_updates, load_data
-from .distillation_run import Run, load_start, load_teacher
+from .distillation_run import Run, check_dimension, load_start, load_teacher
 from .progress import expected_stages, mean_tokens
 from .recipe.distillation import Recipe
-from .run_folder import check_own_folder, student_of
+from .run_folder import student_of
 from .sides import warn_if_swapped
 
 _BYTES = {"float16": 2, "bfloat16": 2, "float32": 4}
@@ -23,15 +23,19 @@ _CHECKPOINT = 12
 _KEPT = 2  # checkpoints of a training
 
 
-def describe_run(recipe: Recipe) -> str:
+def describe_run(recipe: Recipe, *, overwrite: bool = False) -> str:
     """Reads the data, loads the models and says what the run would do; nothing is written into its folder.
+
+    Args:
+        recipe: the recipe.
+        overwrite: as for the run.
 
     Raises:
         ValueError, FileNotFoundError: whatever the run itself would find wrong before it trains.
     """
     Run.check_training(recipe)
     folder = Path(recipe.output).expanduser()
-    check_own_folder(folder)
+    Run(recipe, overwrite=overwrite).check_folder()
     data = for_updates(load_data(recipe, print), recipe)
     first = recipe.teacher_recipe
     untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()
@@ -40,8 +44,10 @@ def describe_run(recipe: Recipe) -> str:
     teacher = load_teacher(recipe)
     warn_if_swapped(data.sample, teacher.get_processor().tokenizer, recipe.teacher.language)
     student = load_start(recipe, teacher.config.vector_dim)
+    check_dimension(student, teacher.config.vector_dim)
     systems = recipe.systems
-    done = [name for name in ("prealigned", *systems) if (student_of(folder, name) / "config.json").is_file()]
+    there = () if overwrite else ("prealigned", *systems)
+    done = [name for name in there if (student_of(folder, name) / "config.json").is_file()]
     stages = expected_stages(recipe, data, teacher.config.get_text_config(), speed_of_this_machine(recipe.precision), done)
     lines = [f"Dry run: nothing is trained or written. The run in {folder} would"]
     if untrained:

@@ -73,16 +73,9 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
     Raises:
         ValueError: if the folder holds other files, or a run of another recipe (the message names the keys that differ).
     """
-    record = folder / RECORD
     check_own_folder(folder)
-    if record.is_file() and begun and not overwrite:
-        there = parse_yaml(record.read_text(encoding="utf-8"), f"{record} is not a YAML file")
-        differing = differing_keys(there, parse_yaml(recipe, "the recipe is not YAML"))
-        if differing:
-            raise ValueError(
-                f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another "
-                "folder with output=FOLDER (distill: --output), or start afresh with --overwrite."
-            )
+    if begun and not overwrite:
+        check_same_recipe(folder, recipe)
     if overwrite and folder.exists():
         for name in written:
             if (folder / name).is_dir():
@@ -91,7 +84,24 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
                 (folder / name).unlink(missing_ok=True)
     for name in (RECORD, *written):
         sweep_scratch(folder / name)  # what a killed run had begun to write
-    write_text(record, RECORD_HEAD + recipe)
+    write_text(folder / RECORD, RECORD_HEAD + recipe)
+
+
+def check_same_recipe(folder: Path, recipe: str) -> None:
+    """Rejects a folder that holds a run of another recipe.
+
+    Raises:
+        ValueError: naming the keys that differ.
+    """
+    record = folder / RECORD
+    if not record.is_file():
+        return
+    there = parse_yaml(record.read_text(encoding="utf-8"), f"{record} is not a YAML file")
+    if differing := differing_keys(there, parse_yaml(recipe, "the recipe is not YAML")):
+        raise ValueError(
+            f"{folder} holds a run of another recipe (different: {', '.join(differing[:6])}). Choose another folder with "
+            "output=FOLDER (distill: --output), or start afresh with --overwrite."
+        )
 
 
 @contextmanager

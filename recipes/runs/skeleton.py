@@ -30,6 +30,7 @@ from .reporting.hub_push import hub_arguments, push_finished
 from .run_folder import (
     check_arguments,
     check_own_folder,
+    check_same_recipe,
     claim_folder,
     holding,
     is_finished,
@@ -131,6 +132,16 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
                 result = self.work()
                 self.state.wait_for_everyone()
         return result
+
+    def check_folder(self) -> None:
+        """Whether the run could take its folder, as a run does before it begins.
+
+        Raises:
+            ValueError: if the folder holds other files, or a run of another recipe that is not to be overwritten.
+        """
+        check_own_folder(self.folder)
+        if self._has_begun() and not self.overwrite:
+            check_same_recipe(self.folder, self.recipe.to_yaml())
 
     def _has_begun(self) -> bool:
         """Whether a run in this folder has made a model."""

@@ -249,6 +249,20 @@ def test_a_dry_run_says_what_a_run_would_do_and_leaves_nothing(workshop, capsys)
     assert "does not exist" in capsys.readouterr().err
 
 
+def test_a_dry_run_refuses_what_the_run_would_refuse(workshop, capsys):
+    dry = ["run", str(workshop / "recipe.yaml"), "--dry-run"]
+    assert main([*dry, "student.config.embedding_dim=5"]) == 2
+    assert "have 5 dimensions, the teacher's 8" in capsys.readouterr().err
+    assert (
+        main(["run", str(workshop / "recipe.yaml"), "baselines={}", "evaluation.collections=[]", "training.max_steps=1"]) == 0
+    )
+    capsys.readouterr()
+    assert main(dry) == 2
+    assert "holds a run of another recipe (different: " in capsys.readouterr().err
+    assert main([*dry, "--overwrite"]) == 0
+    assert "is there already" not in capsys.readouterr().out
+
+
 def test_a_recipe_reports_to_tensorboard(workshop):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed")
     change = ["baselines={}", "student.vocabulary=null", "evaluation.collections=[]", "training.report_to=tensorboard"]
