@@ -249,9 +249,9 @@ def test_a_dry_run_says_what_a_run_would_do_and_leaves_nothing(workshop, capsys)
     assert "does not exist" in capsys.readouterr().err
 
 
-def test_a_dry_run_refuses_what_the_run_would_refuse(workshop, capsys):
+def test_a_dry_run_refuses_what_the_run_would_refuse(workshop, bert, capsys):
     dry = ["run", str(workshop / "recipe.yaml"), "--dry-run"]
-    assert main([*dry, "student.config.embedding_dim=5"]) == 2
+    assert main([*dry, f"student.start={bert}", "student.config.embedding_dim=5"]) == 2
     assert "have 5 dimensions, the teacher's 8" in capsys.readouterr().err
     assert (
         main(["run", str(workshop / "recipe.yaml"), "baselines={}", "evaluation.collections=[]", "training.max_steps=1"]) == 0
