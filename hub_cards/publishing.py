@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from huggingface_hub import CommitOperationAdd, HfApi, ModelCard, hf_hub_download
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ModelCard, hf_hub_download
 from huggingface_hub.errors import (
     BadRequestError,
     EntryNotFoundError,
@@ -43,6 +43,10 @@ _MODEL = (
 _WRITTEN = re.compile(
     rf"README\.md|LICENSE(\.md|\.txt)?|\.eval_results/[^/]+\.yaml|(0_Transformer/)?({_MODEL})"
     r"|(training_log|vocabulary|projection|modules|config_sentence_transformers)\.json"
+    r"|\d+_(Dense|MultiVectorMask|Normalize|Pooling)/(config\.json|model\.safetensors)"
+)
+_WEIGHTS = re.compile(
+    rf"(0_Transformer/)?({_MODEL})|(vocabulary|projection|modules|config_sentence_transformers)\.json"
     r"|\d+_(Dense|MultiVectorMask|Normalize|Pooling)/(config\.json|model\.safetensors)"
 )
 # A repository that holds no more than this is as good as new.
@@ -231,7 +235,8 @@ def send(
     """Makes the repository if need be and sends everything in one commit; returns its address.
 
     An interrupted push resumes: weights that have arrived are not sent twice. The commit comes last and is complete or absent.
-    In a repository with a card, parts that this package did not write stay (see `merge_card`).
+    In a repository with a card, parts that this package did not write stay (see `merge_card`). Files of the model that was
+    there and that this one has not are deleted: weights in another number of files would be loaded in the place of these.
 
     Args:
         push: what to send.
@@ -260,9 +265,11 @@ def send(
         files = dict(push.files)
         if there and CARD_FILE in there:
             files[CARD_FILE] = merge_card(_card_there(api, push), push.card).encode()
+        of_a_model = {name for name in there or () if push.repo_type == "model" and _WEIGHTS.fullmatch(name)}
+        deleted = [CommitOperationDelete(name) for name in sorted(of_a_model - files.keys())]
         commit = api.create_commit(
             push.repo_id,
-            [CommitOperationAdd(name, content) for name, content in files.items()],
+            [*(CommitOperationAdd(name, content) for name, content in files.items()), *deleted],
             commit_message="Student distilled by optimal transport" if push.repo_type == "model" else "Demo",
             repo_type=push.repo_type,
             revision=revision,

@@ -15,6 +15,11 @@ from .space.engine import SETTINGS_FILE, DemoSettings
 
 SPACE = Path(__file__).parent / "space"
 _OLDEST_GRADIO = "6.0.0"
+_NOTES = [
+    f"the Space installs modeling-optical {__version__} from the package index. While it is not there, make a wheel "
+    "(`pip wheel . --no-deps` in a clone), upload it to the Space, and name the file in requirements.txt instead.",
+    "a Space reads a private model only with a token: set the secret HF_TOKEN in its settings.",
+]
 
 
 def plan_space(model_id: str, settings: DemoSettings, *, licence: str | None = None) -> Push:
@@ -53,7 +58,7 @@ def plan_space(model_id: str, settings: DemoSettings, *, licence: str | None = N
     }
     if settings.corpus is not None:
         files["corpus.jsonl"] = Path(settings.corpus)
-    return Push(repo_id, files, card, repo_type="space")
+    return Push(repo_id, files, card, notes=_NOTES, repo_type="space")
 
 
 def requirements(teacher: str | None) -> str:

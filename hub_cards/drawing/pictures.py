@@ -174,7 +174,9 @@ def _figure(path: str | os.PathLike, size: tuple[float, float], text: str) -> It
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError('pictures need matplotlib: pip install "modeling-optical[plot]"') from error
-    with matplotlib.rc_context({"font.family": fonts_for(text), "svg.hashsalt": "optical"}):
+    # A dollar in a text is a dollar, and begins no formula.
+    style = {"font.family": fonts_for(text), "svg.hashsalt": "optical", "text.parse_math": False}
+    with matplotlib.rc_context(style):
         figure = Figure(figsize=size, dpi=150, layout="constrained")
         yield figure
         with replacing_file(path) as scratch:

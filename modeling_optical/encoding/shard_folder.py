@@ -158,12 +158,12 @@ class KeyedVectors:
             OSError: if the folder cannot be written or the disk is full; finished shards are kept.
         """
         name = f"shard-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}.safetensors"
-        if not self._swept and self.folder.path.is_dir():
-            with locked(self.folder.path):
+        with locked(self.folder.path):  # a sweep would take another process's half written shard for one that was left
+            if not self._swept:
                 # What a killed run left, and what an older version kept behind one manifest for all.
                 self.folder.keep(set(self.folder.names()))
-            self._swept = True
-        self.folder.write(name, self.made_of, keys, arrays, self.dtype, columns=columns or {})
+                self._swept = True
+            self.folder.write(name, self.made_of, keys, arrays, self.dtype, columns=columns or {})
         self._known.add(name)
         self._open.pop(name, None)
         self._places |= {key: (name, row) for row, key in enumerate(keys)}

@@ -75,9 +75,14 @@ def _results(place: Path, recipe: Recipe, system: str | None) -> list[ResultRow]
     """
     from modeling_optical.evaluation import read_results
 
+    from ..runs.run_folder import differing_keys, read_record
+
     file = place / "results.json" if place.is_dir() else place
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist: give the --output of `optical evaluate`, or its results.json.")
+    other = read_record(file.parent)
+    if other is not None and differing_keys(other["recipe"], recipe.to_dict()):
+        raise ValueError(f"{file.parent} is another student's run: give the --output of `optical evaluate` on this student.")
     rows = [_named(row, recipe, [system] if system else ["optical", "student", recipe.name]) for row in read_results(file)]
     if not any(row.system in ("optical", "floor", "start", "ceiling") for row in rows):
         there = ", ".join(sorted({row.system for row in rows}))

@@ -133,15 +133,17 @@ def _notes(judged: Sequence[JudgedRuns], pairs: Sequence[PairOfSystems], shares:
 
 
 def _examples(pair: PairOfSystems, wins: Sequence[QueryDifference], losses: Sequence[QueryDifference]) -> str:
+    from modeling_optical.files.lines import printable
+
     lines = [f"\n## {pair.collection}, {pair.metric}: {pair.first} against {pair.second}"]
     for title, found in ((f"{pair.first} is above", wins), (f"{pair.first} is below", losses)):
         lines.append(f"\n### {title}")
         for one in found:
-            lines.append(f"\n- {one.query}: {_short(one.text)} ({one.first:.3f} and {one.second:.3f})")
-            lines += [f"  - relevant: {identifier} {_short(text)}" for identifier, text in one.relevant]
+            lines.append(f"\n- {printable(one.query)}: {_short(one.text)} ({one.first:.3f} and {one.second:.3f})")
+            lines += [f"  - relevant: {printable(identifier)} {_short(text)}" for identifier, text in one.relevant]
             for system, ranked in ((pair.first, one.found_first), (pair.second, one.found_second)):
                 for rank, (identifier, text, grade) in enumerate(ranked, 1):
-                    lines.append(f"  - {system} {rank}: {identifier} {_short(text)} ({_judged(grade)})")
+                    lines.append(f"  - {system} {rank}: {printable(identifier)} {_short(text)} ({_judged(grade)})")
         if not found:
             lines.append("\nNo query.")
     return "\n".join(lines)
@@ -152,4 +154,8 @@ def _judged(grade: int | None) -> str:
 
 
 def _short(text: str) -> str:
+    """One line of a text, without what would move a terminal's cursor."""
+    from modeling_optical.files.lines import printable
+
+    text = printable(" ".join(text.split()))
     return text if len(text) <= 120 else text[:119] + "…"

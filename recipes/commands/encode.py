@@ -32,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def encoding_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("corpus", help="JSONL file with `_id` and `text`, folder in BEIR's layout, or Hub id")
     parser.add_argument("--model", required=True, help="encodes the documents: folder, Hub id or package:NAME/PATH")
-    parser.add_argument("--dtype", choices=("float16", "int8", "float32"), default="float16", help="as stored (float16)")
+    parser.add_argument("--dtype", choices=("float16", "int8", "float32"), help="as stored (float16)")
     parser.add_argument("--pool-factor", type=int, choices=(2, 3, 4), help="token pooling: keep one vector in 2, 3 or 4")
     parser.add_argument("--batch-size", type=int, default=32, help="documents per forward pass (32)")
     add_encoder_options(parser)
@@ -52,7 +52,7 @@ def _encode(options: argparse.Namespace) -> int:
         corpus_argument(options.corpus),
         options.output,
         kind=options.kind,
-        dtype=options.dtype,
+        dtype=options.dtype or "float16",
         pool_factor=options.pool_factor,
         shard_size=options.shard_size,
         batch_size=options.batch_size,
@@ -71,7 +71,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     """The command's own words again, for the processes that are started."""
     words = ["encode", options.corpus, "--model", options.model, "--output", options.output, "--kind", options.kind]
     words += ["--precision", options.precision, "--backend", options.backend]
-    words += ["--dtype", options.dtype, "--batch-size", str(options.batch_size), "--shard-size", str(options.shard_size)]
+    words += ["--batch-size", str(options.batch_size), "--shard-size", str(options.shard_size)]
+    words += ["--dtype", options.dtype] if options.dtype else []
     words += ["--pool-factor", str(options.pool_factor)] if options.pool_factor else []
     return words + (["--verify"] if options.verify else [])
 

@@ -40,6 +40,10 @@ def _export(options: argparse.Namespace) -> int:
         raise ValueError("--format needs --output FOLDER.")
     if options.int8 and options.format != "onnx":
         raise ValueError("--int8 belongs to --format onnx.")
+    if options.texts is not None and not options.int8:
+        raise ValueError("--texts belongs to --int8: they measure its loss.")
+    if options.also and (options.output is not None or options.overwrite):
+        raise ValueError("--also writes into the model's own folder: for a folder of its own, give --format and --output.")
     from hub_cards.model_card import note_sentence_transformers
     from modeling_optical import load_checkpoint
     from modeling_optical.checkpoints.exporting import add_sentence_transformers, export_checkpoint, folder_bytes

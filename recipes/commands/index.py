@@ -18,9 +18,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     encoding_options(index)
     index.add_argument("--output", required=True, help="folder of the index")
-    index.add_argument(
-        "--engine", choices=("exact", "lancedb", "qdrant", "two-stage"), default="exact", help="see docs/retrieval.md (exact)"
-    )
+    index.add_argument("--engine", choices=("exact", "lancedb", "qdrant", "two-stage"), help="see docs/retrieval.md (exact)")
     index.add_argument(
         "--setting", action="append", default=[], metavar="key=value", help="setting of the engine; may be repeated"
     )
@@ -43,16 +41,22 @@ def _index(options: argparse.Namespace) -> int:
     if options.add:
         if options.encoded:
             raise ValueError("--add encodes the corpus itself: leave --encoded out, or build a new index with it.")
-        retriever.open(options.output, **settings)
+        index = retriever.open(options.output, **settings)
+        there = {"--engine": index.engine, "--dtype": index.manifest.dtype, "--pool-factor": index.encoder.pool_factor}
+        _check_stored(options, there, f"the index {options.output}")
         count = retriever.add(corpus, batch_size=options.batch_size)
         print(f"{count} documents added, {len(retriever.current)} in the index {options.output}")
         return 0
+    engine = options.engine or "exact"
     if options.encoded:
+        encoded = EncodedCorpus(options.encoded)
+        stored = {"--dtype": encoded.dtype, "--pool-factor": encoded.encoder.pool_factor}
+        _check_stored(options, stored, f"the encoded corpus {options.encoded}")
         index = retriever.index_encoded(
-            EncodedCorpus(options.encoded),
+            encoded,
             corpus,
             options.output,
-            engine=options.engine,
+            engine=engine,
             overwrite=options.overwrite,
             **settings,
         )
@@ -60,8 +64,8 @@ def _index(options: argparse.Namespace) -> int:
         index = retriever.index(
             corpus,
             options.output,
-            engine=options.engine,
-            dtype=options.dtype,
+            engine=engine,
+            dtype=options.dtype or "float16",
             pool_factor=options.pool_factor,
             batch_size=options.batch_size,
             name=options.model,
@@ -71,6 +75,18 @@ def _index(options: argparse.Namespace) -> int:
     print(f"{len(index)} documents in the {index.engine} index {options.output}")
     print(_hint(retriever.document_model.config.teacher, options))
     return 0
+
+
+def _check_stored(options: argparse.Namespace, there: dict[str, Any], what: str) -> None:
+    """Rejects an option that asks for something else than what is stored already.
+
+    Raises:
+        ValueError: naming it.
+    """
+    given = {"--engine": options.engine, "--dtype": options.dtype, "--pool-factor": options.pool_factor}
+    for option, stored in there.items():
+        if given[option] not in (None, stored):
+            raise ValueError(f"{option} is {given[option]}, and {what} has {stored}: leave {option} out.")
 
 
 def _hint(teacher: str | None, options: argparse.Namespace) -> str:

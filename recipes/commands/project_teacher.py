@@ -53,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _project(options: argparse.Namespace) -> int:
     from modeling_optical import load_checkpoint
+    from modeling_optical.checkpoints.names import shown_name
     from trainer.teachers.projection import KINDS, fit_projection, project_model, save_projected
     from trainer.text_files import stream_texts
 
@@ -70,7 +71,7 @@ def _project(options: argparse.Namespace) -> int:
     texts = islice(stream_texts(options.texts, field=options.field), options.max_texts)
     projection = fit_projection(model, texts, options.dim, kinds=kinds, batch_size=options.batch_size)
     projected = project_model(model, projection)
-    save_projected(projected, projection, output, source=options.model, kinds=kinds)
+    save_projected(projected, projection, output, source=shown_name(options.model), kinds=kinds)
     print(_spectrum(projection))
     if collection is not None:
         _measure(model, projected, collection, options, output)

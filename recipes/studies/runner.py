@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import json
 import os
@@ -148,6 +149,16 @@ class StudyRun:
         check_same_noise(self.study, folder)
         if self._is_done(cell):
             there = read_record(folder)["recipe"]
+            measured = read_record(folder).get("study", {})  # that of older records is not known
+            now = _measured_by(self.study, cell)
+            differing = [key for key, value in measured.items() if key != "metrics" and now[key] != value]
+            if lacking := [metric for metric in now["metrics"] if metric not in measured.get("metrics", [metric])]:
+                differing.append(f"metrics ({', '.join(lacking)})")
+            if differing:
+                raise ValueError(
+                    f"{folder} was measured with other settings of the study (different: {', '.join(differing)}). Choose "
+                    "another folder with --output, or remove that one to run it again."
+                )
         elif (folder / "start").is_dir() and (folder / "recipe.yaml").is_file():
             there = _plain(read_values(folder / "recipe.yaml")[0])
         else:
@@ -247,7 +258,7 @@ def carry_out(study: Study, cell: Cell) -> None:
     except Exception as error:  # whatever it is, it is recorded with its trace, and the other cells are run
         _record(folder, "failed", began, error=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
     else:
-        _record(folder, "done", began, recipe=_plain(recipe.to_dict()))
+        _record(folder, "done", began, recipe=_plain(recipe.to_dict()), study=_measured_by(study, cell))
     gc.collect()
 
 
@@ -271,6 +282,16 @@ def read_study(folder: Path, overrides: Sequence[str] = ()) -> Study:
     study = build(Study, read_values(file, overrides)[0], "")
     study.output = str(folder)  # it may have been moved
     return study
+
+
+def _measured_by(study: Study, cell: Cell) -> dict[str, Any]:
+    """Settings of the study, beside the cell's recipe, that its values depend on."""
+    settings: dict[str, Any] = {"metrics": study.metrics}
+    if study.image_text is not None:
+        settings["image_text"] = dataclasses.asdict(study.image_text)
+    if cell.stage == "reference":
+        settings["references"] = dataclasses.asdict(study.references)
+    return _plain(settings)
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,20 @@ def test_what_was_written_into_the_card_on_the_hub_stays(hub, student):
     assert "## By hand\n\nkept" in text
 
 
+def test_weights_that_the_new_model_has_not_do_not_stay_to_be_loaded(hub, student):
+    assert main(["push", "--yes", str(student), "org/tiny", "--also", "sentence-transformers"]) == 0
+    hub.model("org/tiny").files["notes.md"] = b"mine"
+    assert "0_Transformer/model.safetensors" in hub.model("org/tiny").files
+    model = OpticalModel.from_pretrained(student)
+    (student / "model.safetensors").unlink()
+    model.save_pretrained(student, max_shard_size="20KB")
+    assert main(["push", "--yes", str(student), "org/tiny", "--update"]) == 0
+    files = set(hub.model("org/tiny").files)
+    assert "model.safetensors.index.json" in files
+    assert not {"model.safetensors", "modules.json", "0_Transformer/model.safetensors", "1_Dense/config.json"} & files
+    assert {"notes.md", "README.md"} <= files
+
+
 def test_a_repository_that_holds_something_is_left_alone_without_update(hub, student, capsys):
     main(["push", "--yes", str(student), "org/tiny"])
     before = dict(hub.model("org/tiny").files)
@@ -265,3 +279,7 @@ def test_a_space_is_pushed_beside_the_model(hub, student):
     files = hub.repositories["space", "org/tiny-demo"].files
     assert set(files) == {".gitattributes", "README.md", "app.py", "requirements.txt", "settings.json", "corpus.jsonl"}
     assert json.loads(files["settings.json"])["students"] == {"sw": "org/tiny"}
+    assert main(["push", "--yes", str(student), "org/tiny", "--space", "--update"]) == 0
+    card = hub.repositories["space", "org/tiny-demo"].files["README.md"].decode()
+    assert card.count("Search in Swahili") == 1
+    assert 'python_version: "3.11"' in card or "python_version: '3.11'" in card

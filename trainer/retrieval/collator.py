@@ -63,7 +63,17 @@ class RetrievalCollator:
         self.seed = seed
         self.with_scores = with_scores
         self.with_texts = with_texts
-        self.epoch = 0
+        # In shared memory, so that workers that outlive an epoch see it change.
+        self._epoch = torch.zeros((), dtype=torch.long).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch whose negatives are drawn."""
+        return int(self._epoch)
+
+    @epoch.setter
+    def epoch(self, number: int) -> None:
+        self._epoch.fill_(number)
 
     def __call__(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         passages: list[str] = []

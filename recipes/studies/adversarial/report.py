@@ -95,7 +95,8 @@ def _curves(document: ReportDocument, panel: NoisyPanel) -> None:
 def _show_summary(document: ReportDocument, panels: Sequence[NoisyPanel]) -> None:
     rows = [
         {"collection": panel.label, "metric": panel.metric, "system": system, "languages": len(clean)}
-        | {"clean": panel.mean(clean), "noisy": panel.mean(panel.noisy(system)), "drop": panel.mean(panel.drop(system))}
+        | {"clean": panel.mean(panel.clean_as_noisy(system) or clean)}
+        | {"noisy": panel.mean(panel.noisy(system)), "drop": panel.mean(panel.drop(system))}
         for panel in panels
         for system in panel.systems
         if (clean := panel.clean(system))

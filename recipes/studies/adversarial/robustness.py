@@ -96,10 +96,15 @@ class NoisyPanel(Panel):
         """Values on the queries as they are."""
         return self._under(system, {language: [(CLEAN, 0.0)] for language in self.languages})
 
+    def clean_as_noisy(self, system: str) -> Tables:
+        """Values on the queries as they are, of those queries alone that were measured under noise, too."""
+        return _as_in(self.clean(system), self.noisy(self.options.main))
+
     def at(self, system: str, kind: str, level: float) -> Tables:
-        """Values under one noise, in the languages in which it counts; level 0 is without it."""
-        condition = (CLEAN, 0.0) if level == 0 else (kind, level)
-        return self._under(system, {language: [condition] for language in self.languages if kind in self.kinds[language]})
+        """Values under one noise, in the languages in which it counts; level 0 is without it, on the same queries."""
+        if level == 0:
+            return _as_in(self.clean(system), self.noisy(system, kind=kind))
+        return self._under(system, {language: [(kind, level)] for language in self.languages if kind in self.kinds[language]})
 
     def noisy(self, system: str, *, place: int | None = None, kind: str | None = None) -> Tables:
         """Means over all noises that count, or over those of one place among the levels of their kind, or of one kind."""
@@ -143,6 +148,13 @@ class NoisyPanel(Panel):
         students = {ALL_LANGUAGES} if self.pooled else {*self.languages}
         trainings = [one for one in self.results.provenance["trainings"] if one["student"] in students]
         return {one["system"]: one for one in trainings if one["student"] == trainings[0]["student"]}
+
+
+def _as_in(first: Tables, second: Tables) -> Tables:
+    """First, in the languages of the second and on the queries that the second has."""
+    both = [language for language in first if language in second]
+    queries = {language: first[language].columns.intersection(second[language].columns) for language in both}
+    return {language: first[language][own] for language, own in queries.items() if len(own)}
 
 
 def less(first: Tables, second: Tables) -> Tables:

@@ -204,7 +204,9 @@ def _answer(
         own = {row["side"]: row["gain"] for row in gains if (row["language"], row["system"]) == (panel.label, options.main)}
         if own:
             apart = own["inside less outside"]
-            helps = "helps" if own["inside"].value > 0 else "harms"
+            helps = "changes nothing that can be told for"
+            if own["inside"].clear:
+                helps = "helps" if own["inside"].value > 0 else "harms"
             where = "about as much there as in the others"
             if apart.clear:
                 where = f"{'more' if (apart.value > 0) == (own['inside'].value > 0) else 'less'} there than in the others"
@@ -220,7 +222,10 @@ def _answer(
             clear = sum(is_significant(row["holm"]) for row in asked)
             low, high = min(row["difference"].value for row in asked), max(row["difference"].value for row in asked)
             raised = sum(is_significant(row["holm"]) and row["difference"].value > 0 for row in asked)
-            first.append(f"on multiple choice there, accuracy rises significantly with {raised} of {len(asked)} domains")
+            first.append(
+                f"on multiple choice there, accuracy rises significantly with {raised} of {len(asked)} domains and falls "
+                f"with {clear - raised}"
+            )
             details.append(
                 f"on multiple choice in {panel.label}, accuracy changes by {low:+.3f} to {high:+.3f}, significantly for "
                 f"{clear} of {len(asked)} domains"

@@ -265,7 +265,8 @@ def _figures(document: ReportDocument, questions: _Questions) -> None:
 
 
 def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row], tests: Sequence[Row]) -> str:
-    options, parts, first = questions.options, [], ""
+    options, parts = questions.options, []
+    first: dict[str, str] = {}
     for system in questions.mains:
         own = {row["side"]: row for row in gains if row["system"] == system}
         name = questions.shown(system)
@@ -273,14 +274,15 @@ def _answer(document: ReportDocument, questions: _Questions, gains: Sequence[Row
             parts.append(f"{name}: the runs do not answer the question, a share is missing")
             continue
         said = [_said(own[side], tests, options.high) for side in _SIDES]
-        first = first or _first(own)
+        first[name] = _first(own)
         between, languages = own[_BETWEEN]["difference"], own[_BETWEEN]["languages"]
         apart = "differ" if between.clear else "are not distinguishable"
         parts.append(f"{name} (languages: {languages}): {'; '.join(said)}; the two effects {apart} ({between.signed})")
     if not first:
         return document.answer("The runs do not answer the question: no student was measured at both shares.", parts)
     lead = f"Mean accuracy from {options.low:.0%} to {options.high:.0%} domain bitext at the same total. "
-    return document.answer(first, parts, lead=lead, between=". ")
+    told = [f"{name}: {sentence}" for name, sentence in first.items()] if len(first) > 1 else list(first.values())
+    return document.answer(" ".join(told), parts, lead=lead, between=". ")
 
 
 def _first(gains: Mapping[str, Row]) -> str:

@@ -235,7 +235,8 @@ def _answer(
             verdict = f"{lower if found.value < 0 else higher} with {main}"
         return f"{verdict} ({found.signed})"
 
-    parts, first = [], ""
+    parts: list[str] = []
+    first: dict[str, str] = {}
     for panel in panels:
         asked = [row for row in comparisons if (row["collection"], row["against"]) == (panel.label, options.against)]
         own = {row["quantity"]: row for row in asked if row["difference"]}
@@ -249,10 +250,11 @@ def _answer(
             text += f"; in a language without bitext it is {said(own[_UNSEEN], 'lower', 'higher')}"
             text += f"; what a language loses without bitext is {said(own[_LOSS], 'smaller', 'larger')}"
         parts.append(text)
-        first = first or _first(main, against, own)
+        first[panel.label] = _first(main, against, own)
     if not parts:
         return document.answer(f"{main} and {against} were not both measured, so the question is not answered.")
-    return document.answer(first, parts, lead=f"{main} against {against}: ", between=". ")
+    told = [f"On {label}: {sentence}" for label, sentence in first.items()] if len(first) > 1 else list(first.values())
+    return document.answer(" ".join(told), parts, lead=f"{main} against {against}: ", between=". ")
 
 
 def _first(main: str, against: str, own: Mapping[str, Row]) -> str:

@@ -27,6 +27,7 @@ _STYLE = {
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "figure.dpi": 150,
+    "text.parse_math": False,
 }
 
 

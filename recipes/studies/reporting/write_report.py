@@ -43,6 +43,8 @@ def check_report(study: Study) -> None:
     _options(study)
     if study.report == "adversarial" and study.query_noise is None:
         raise ValueError("report: adversarial is about noisy queries: set `query_noise.levels`.")
+    if study.report == "low_resource" and any(None in sweep.get("pairs", ()) for sweep in study.sweeps):
+        raise ValueError("sweeps: `pairs: null` has no place on the axis of labelled pairs: name a number.")
     for key in ("main", "against", "plain", "arms"):
         named = study.report_options.get(key)
         for system in named if isinstance(named, list) else [named]:

@@ -219,11 +219,11 @@ def _answer(document: ReportDocument, panel: _Panel, options: VarianceOptions, t
             verdict = "not compared by a test"
         elif p >= LEVEL:
             verdict = "not distinguishable between the two"
-            found["as much"].append(row["collection"])
+            found["as much"].append(where)
         else:
             less = row["difference"] < 0
             verdict = f"{'smaller' if less else 'larger'} with {main}"
-            found["less" if less else "more"].append(row["collection"])
+            found["less" if less else "more"].append(where)
         tested = row["note"] if p is None else f"p {chance(p)} by permutation after Holm"
         details.append(
             f"on {where} the standard deviation of {panel.metric} over {row['languages']} languages is {verdict} "

@@ -33,6 +33,15 @@ def test_a_sentence_and_itself_meet_token_by_token(encoder):
     np.testing.assert_allclose((found.plan * found.costs).sum(), found.cost, atol=1e-5)
 
 
+def test_dollars_in_a_text_are_no_formula(tmp_path):
+    """What lies between two of them would be read as one, and often is none."""
+    texts = "It costs $20, 50% less than $40_a {b}", "Bei ni $20, 50% chini ya $40"
+    alignment = Alignment(["$20", "$40_a"], ["$20", "$40"], np.full((2, 2), 0.25), np.zeros((2, 2)), 0.0, *texts)
+    picture = tmp_path / "plan.svg"
+    draw_alignment(alignment, picture)
+    assert picture.stat().st_size > 1000
+
+
 def test_a_text_without_a_token_is_told(encoder):
     with pytest.raises(ValueError, match="has no token that takes mass: give a sentence with words"):
         align(encoder, encoder, "   ", "the cat")

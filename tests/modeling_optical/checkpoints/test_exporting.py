@@ -120,6 +120,11 @@ def test_the_command_names_what_is_missing(student, tmp_path, capsys):
     folder = str(tmp_path / "student")
     assert main(["export", folder, "--format", "pylate"]) == 2
     assert "--format needs --output" in capsys.readouterr().err
+    for given in (["--also", "sentence-transformers", "--output", "x"], ["--also", "sentence-transformers", "--overwrite"]):
+        assert main(["export", folder, *given]) == 2
+        assert "--also writes into the model's own folder" in capsys.readouterr().err
+    assert main(["export", folder, "--format", "onnx", "--texts", "t.txt", "--output", str(tmp_path / "x")]) == 2
+    assert "--texts belongs to --int8" in capsys.readouterr().err
     assert main(["export", folder, "--format", "pylate", "--int8", "--output", str(tmp_path / "x")]) == 2
     assert "--int8 belongs to --format onnx" in capsys.readouterr().err
     assert main(["export", folder, "--format", "pylate", "--output", str(tmp_path / "x")]) == 0

@@ -1,6 +1,7 @@
 """`optical card`: what a finished run's card takes on later."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -82,6 +83,16 @@ def test_later_results_reach_the_card_beside_the_runs_own_and_stay(run, tmp_path
     assert found["news", 0.7] == {"low": 0.6, "high": 0.8, "queries": 80, "floor": 0.1, "ceiling": 0.9}
     assert "`bm25`" in card_of(run).text
     assert read_results(run / "results.json") == [ROW]
+
+
+def test_results_of_another_students_run_are_refused(run, capsys):
+    other = run.parent / "other-run"
+    shutil.copytree(run, other)
+    record = json.loads((other / "run.json").read_text())
+    record["recipe"]["language"] = "so"
+    (other / "run.json").write_text(json.dumps(record))
+    assert main(["card", str(run), "--add-results", str(other)]) == 2
+    assert "other-run is another student's run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`optical compare` as a user runs it."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,19 @@ def test_run_files_with_texts_show_wins_and_losses_and_write_json(folder, tmp_pa
     assert (pair["result"]["wins"], pair["result"]["ties"], pair["result"]["losses"]) == (0, 4, 4)
     assert pair["result"]["difference"] == pytest.approx(-0.25)
     assert record["examples"][0]["losses"][0]["text"] == "swali 1"
+
+
+def test_texts_give_a_terminal_no_commands_and_stay_on_their_line(folder, tmp_path, capsys):
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text("".join(json.dumps({"_id": key, "text": "one\n\x1b[2J# two | three"}) + "\n" for key in CORPUS))
+    runs = folder / "runs"
+    files = [str(runs / "pooled_mse.emoji.sw.trec"), str(runs / "optical.emoji.sw.trec")]
+    texts = ["--queries", str(runs / "emoji.sw.queries.jsonl"), "--corpus", str(corpus)]
+    assert main(["compare", *files, "--qrels", str(runs / "emoji.sw.qrels"), "--examples", "1", *texts]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\n# two" not in out
+    assert re.search(r"relevant: d1 one .*# two \| three", out)
 
 
 def test_a_single_query_and_equal_runs_are_said_not_tested(tmp_path, capsys):

@@ -259,6 +259,23 @@ def test_without_a_plain_training_beside_them_nothing_is_answered(tmp_path):
     written(tmp_path)
 
 
+def test_clean_values_stand_beside_noisy_ones_of_the_same_queries(tmp_path):
+    """Noise that costs nothing, on queries that are harder than the others: the curve is level."""
+    found = measured(dict.fromkeys(PLAIN, (0.5, 0.0)), np.random.default_rng(3))
+    harder = {f"q{q}" for q in range(COUNT // 4)}
+    for row in found:
+        if row["query"] in harder:
+            row |= {name: row[name] - 0.2 for name in [*METRICS, "AP@20", "Success@1"]}
+    found = [row for row in found if row["noise"] == "clean" or row["query"] in harder]
+    write_report(results(found, tmp_path))
+    summary = pd.read_csv(tmp_path / "report/tables/summary.csv").set_index("system")
+    row = summary.loc["optical"]
+    assert row["clean"] == pytest.approx(row["noisy"], abs=0.03)
+    curve = pd.read_csv(next((tmp_path / "report/figures").glob("robustness_*.csv")))
+    levels = curve[(curve["system"] == "optical") & (curve["noise"] == "typos")].set_index("level")["value"]
+    assert levels.max() - levels.min() < 0.03
+
+
 def test_references_alone_answer_nothing_and_say_so(tmp_path):
     found = pd.DataFrame(measured({"floor": (0.5, 0.1)}, np.random.default_rng(0), 1)).assign(stage="reference", seed=-1)
     assert "No student ended well" in write_report(results(found.to_dict("records"), tmp_path))

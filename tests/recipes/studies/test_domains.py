@@ -38,9 +38,8 @@ def test_gains_inside_and_outside_of_the_domain_are_told_apart(tmp_path: Path):
     provenance = {"versions": {}, "machine": {}, "files": {}, "training pairs": {}}
     answer = write_report(StudyResults(study, pd.DataFrame(found), cells, [], provenance))
     assert answer.startswith("In sw, bitext of one domain helps retrieval in that domain (+")
-    assert (
-        "more there than in the others; on multiple choice there, accuracy rises significantly with 3 of 3 domains." in answer
-    )
+    told = "more there than in the others; on multiple choice there, accuracy rises significantly with 3 of 3 domains and falls"
+    assert f"{told} with 0." in answer
     gains = pd.read_csv(tmp_path / "report/tables/gains.csv").set_index("side")["gain"]
     assert gains["inside"] == pytest.approx(0.2, abs=0.01)
     assert gains["inside less outside"] == pytest.approx(0.15, abs=0.01)

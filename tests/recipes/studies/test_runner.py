@@ -178,6 +178,13 @@ def test_a_run_with_other_settings_is_refused(finished, capsys):
     message = capsys.readouterr().err
     assert "was run with other settings (different: training.max_steps)" in message
     assert "--output" in message
+    before = (finished["variance"] / "study.yaml").read_text()
+    for change, told in (("references.bm25=false", "references"), ("metrics=[nDCG@10, nDCG@3]", "metrics (nDCG@3)")):
+        assert study(finished["variance"], change) == 2
+        assert f"measured with other settings of the study (different: {told})" in capsys.readouterr().err
+    assert study(finished["variance"], "languages.so={group: low}", "sweeps=[{language: [sw, so]}]") == 2
+    assert "was made by other settings or for other languages" in capsys.readouterr().err
+    assert (finished["variance"] / "study.yaml").read_text() == before
 
 
 @pytest.mark.parametrize(

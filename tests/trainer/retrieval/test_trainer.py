@@ -227,6 +227,18 @@ def test_every_epoch_draws_other_negatives_and_every_process_the_same(bert):
     assert not torch.equal(drawn(0), drawn(1))
 
 
+def test_workers_that_outlive_an_epoch_draw_its_negatives(bert):
+    rows = [examples(negatives=8)[i] for i in range(4)]
+    collator = RetrievalCollator(make_model(bert, 0).processor, passages_per_query=3, seed=7)
+    loader = torch.utils.data.DataLoader(rows, batch_size=4, collate_fn=collator, num_workers=1, persistent_workers=True)
+    drawn = []
+    for collator.epoch in range(3):
+        drawn += [batch["passage_keys"].clone() for batch in loader]
+    assert not torch.equal(drawn[0], drawn[1])
+    collator.epoch = 1
+    assert torch.equal(collator(rows)["passage_keys"], drawn[1])
+
+
 def test_held_out_queries_search_among_the_passages_of_all(bert):
     model = make_model(bert, 0)
     rows = [

@@ -5,14 +5,17 @@ import hashlib
 import json
 import pickle
 from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from modeling_optical import OpticalModel
 from modeling_optical.encoding import shard_folder
+from modeling_optical.encoding.shard_folder import KeyedVectors
 from trainer import Teacher, TeacherCache, TeacherOfTexts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -170,6 +173,18 @@ _FALSE = {
     "token.content_mask": torch.zeros(2, 2, dtype=torch.uint8),
     "id_bytes": torch.full((160,), 0xFF, dtype=torch.uint8),
 }
+
+
+def test_writers_at_the_same_time_sweep_nothing_of_each_other(tmp_path):
+    def write(first: int) -> None:
+        for number in range(first, first + 20):  # each as a process that has just begun, which sweeps
+            vectors = KeyedVectors(tmp_path / "c", "cache", made_of="m", dim=4, dtype="float32")
+            vectors.add([f"k{number}"], [np.ones((2, 4), dtype=np.float32)])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write, range(0, 80, 20)))
+    found = KeyedVectors(tmp_path / "c", "cache", made_of="m", dim=4, dtype="float32")
+    assert all(f"k{number}" in found for number in range(80))
 
 
 @pytest.mark.parametrize("name", [*_FALSE, "another dimension", "without a column"])
