@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
+COMMA := ,
 
 # Threads that wait leave their core to others. It holds for everything that starts from here.
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -10,6 +11,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 quickstart: $(VENV)/.quickstart
 	$(BIN)/optical run recipes/quickstart/swahili.yaml $(ARGS)
+	@echo "To use it in this shell: . $(BIN)/activate"
 
 # Two processes of one thread each: most tests wait for one core. Files stay together, they share what they make.
 test: $(VENV)/.test
@@ -61,7 +63,7 @@ $(VENV)/bin/pip:
 
 # A marker for each set of extras: changed requirements install again.
 $(VENV)/.quickstart $(VENV)/.test $(VENV)/.docs $(VENV)/.dev: $(VENV)/.%: $(VENV)/bin/pip setup.py constraints.txt
-	$(BIN)/pip install --quiet --editable ".[$*]" --constraint constraints.txt
+	$(BIN)/pip install --quiet --editable ".[$*$(and $(filter quickstart,$*),$(COMMA)serve)]" --constraint constraints.txt
 	touch $@
 
 clean:

@@ -188,7 +188,7 @@ def render_model_card(card: CardData, folder: str | os.PathLike) -> str:
         inputs_table=_inputs_table(card.inputs),
         licence=f"This model: {card.license}."
         if card.license
-        else "The licence of this model is not chosen yet (`license:` in the recipe).",
+        else Markdown("The licence of this model is not chosen yet: `optical card RUN --license LICENCE`."),
         warnings=warnings(card.license, card.inputs),
         recipe=fenced(card.recipe, "yaml"),
     )

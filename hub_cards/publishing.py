@@ -363,7 +363,7 @@ def _notes(folder: Path, card: str) -> list[str]:
             f"the teacher is a folder of this machine ({teacher}), which is not named on the Hub: push it, too, and name it."
         )
     if ModelCard(card).data.license is None:
-        notes.append("the card names no licence: set `license` in the recipe, or write it into the card's metadata.")
+        notes.append("the card names no licence: `optical card RUN --license cc-by-4.0` adds one, here CC-BY-4.0.")
     if "[!WARNING]" in card:
         notes.append("the card warns about licences of what the model was made from: read its section on licences.")
     return notes

@@ -61,6 +61,7 @@ _COMMANDS = (
 )
 
 _FIRST_PROCESS_SECONDS = 3.0
+_GOES_ON = ("distill", "run", "study", "train-teacher", "fine-tune", "encode", "index", "push")
 _ENDED_BY_SIGPIPE = 141  # as a shell says it
 _OVERRIDE = re.compile(r"[a-z_]+(\.\w+|\[\d+\])*=")
 
@@ -114,7 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _ENDED_BY_SIGPIPE
     except KeyboardInterrupt:
-        print("\noptical: interrupted. Start the same command again to go on where it stopped.", file=sys.stderr)
+        again = " Start the same command again to go on where it stopped." if options.command in _GOES_ON else ""
+        print(f"\noptical: interrupted.{again}", file=sys.stderr)
         return 130
     except BaseException as error:  # the last place: libraries raise many types, and a panic in Rust is not an Exception
         if options.debug or isinstance(error, (SystemExit, GeneratorExit)):

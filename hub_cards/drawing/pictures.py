@@ -73,7 +73,7 @@ def draw_training(log: Sequence[Mapping[str, Any]], path: str | os.PathLike) -> 
     steps = [entry for entry in log if "loss" in entry and "step" in entry]
     if len(steps) < 2:
         return None
-    names = [key for key in steps[0] if key not in _NO_LOSS and not key.endswith("_weight")]
+    names = [key for key in steps[0] if key not in _NO_LOSS and not key.endswith(("_weight", "_accuracy"))]
     evaluated = [entry for entry in log if "eval_loss" in entry and "step" in entry]
     ranks = [name for name in _RANKS if any(name in entry for entry in steps)]
     with _figure(path, (6, 5.2 if ranks else 3.4), "".join(names)) as figure:

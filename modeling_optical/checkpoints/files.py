@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from transformers.utils import cached_file
 
 from ..pretrained import hub_arguments, is_inside, read_json
+from .names import meant_package
 
 
 class CheckpointFiles:
@@ -87,9 +88,10 @@ class CheckpointFiles:
 
     def missing(self, why: str) -> FileNotFoundError:
         """The error of a name that stands for nothing that can be reached."""
+        meant = meant_package(self.name)
         return FileNotFoundError(
             f"model {self.name!r} is neither a folder here nor to be had from the Hub ({why}). "
-            "Check the name and the network, or give a folder."
+            + (f"Did you mean {meant}?" if meant else "Check the name and the network, or give a folder.")
         )
 
     def json(self, file: str) -> dict[str, Any] | None:

@@ -49,8 +49,10 @@ def resolve_model_path(name: str | os.PathLike) -> str:
 def _package_folder(name: str) -> str:
     package, _, inside = name.removeprefix(PACKAGE_PREFIX).partition("/")
     if not package.isidentifier() or not is_inside(inside):
+        meant = meant_package(f"{package.replace('-', '_')}/{inside}")
         raise ValueError(
             f"model {name!r}: package:NAME/PATH needs the name of an installed package, without dots, and a folder inside it."
+            + (f" Did you mean {meant}?" if meant else "")
         )
     place = _installed(package)
     if place is None:
@@ -61,9 +63,19 @@ def _package_folder(name: str) -> str:
     if not (place / inside).is_dir():
         raise FileNotFoundError(
             f"model {name!r}: the package {package!r} has no folder {inside!r}. "
-            f"Folders there: {', '.join(p.name for p in sorted(place.iterdir()) if p.is_dir()) or 'none'}."
+            f"Folders there: {', '.join(_folders(place)) or 'none'}."
         )
     return str(place / inside)
+
+
+def _folders(place: Path) -> list[str]:
+    return [path.name for path in sorted(place.iterdir()) if path.is_dir() and path.name != "__pycache__"]
+
+
+def meant_package(name: str) -> str | None:
+    """`package:…` of a name that lacks these letters, where such a package is installed."""
+    package = name.partition("/")[0]
+    return PACKAGE_PREFIX + name if package.isidentifier() and _installed(package) is not None else None
 
 
 def _installed(package: str) -> Path | None:

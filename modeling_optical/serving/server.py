@@ -33,7 +33,7 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
         ValueError: if no index is open.
     """
     try:
-        from fastapi import FastAPI, HTTPException, Response
+        from fastapi import FastAPI, HTTPException, Request, Response
         from fastapi.exceptions import RequestValidationError
         from fastapi.responses import JSONResponse
         from pydantic import BaseModel, ConfigDict, Field
@@ -87,9 +87,11 @@ def create_app(retriever: OpticalRetriever, limits: ServerLimits | None = None, 
     app.add_middleware(Gate, hosts=hosts)
 
     @app.exception_handler(RequestValidationError)
-    async def refuse(_: Any, error: RequestValidationError) -> JSONResponse:
+    async def refuse(request: Request, error: RequestValidationError) -> JSONResponse:
         # FastAPI's own answer repeats the input, which may be large, or hold what JSON cannot (NaN, half a character).
         faults = [f"{'.'.join(str(part) for part in one['loc'])[:100]}: {one['msg'][:200]}" for one in error.errors()[:5]]
+        if "json" not in request.headers.get("content-type", ""):
+            faults.append("send it as JSON: the header Content-Type: application/json is missing")
         return JSONResponse({"detail": "; ".join(faults).encode("utf-8", "replace").decode()}, status_code=422)
 
     @app.post("/search")

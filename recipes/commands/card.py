@@ -59,6 +59,9 @@ def set_licences(recipe: Recipe, options: argparse.Namespace) -> None:
     Raises:
         ValueError: if there is another number of licences than of sources.
     """
+    for given in (options.license, *(options.bitext_license or [])):
+        if given is not None and given.casefold() in ("licence", "license"):
+            raise ValueError(f"{given} stands for a licence: give its name, such as cc-by-4.0 or apache-2.0.")
     recipe.license = options.license or recipe.license
     given, sources = options.bitext_license or [], recipe.data.bitext
     if len(given) > 1 and len(given) != len(sources):

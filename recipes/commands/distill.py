@@ -61,6 +61,8 @@ def _distill(options: argparse.Namespace) -> int:
         raise ValueError("--target is a column number, so the language is not known: give --language, for instance sw.")
     if len(options.bitext) > 2:
         raise ValueError(f"--bitext takes one file or two, not {len(options.bitext)}.")
+    if options.source == options.target and len(options.bitext) == 1:
+        raise ValueError(f"--source and --target are both {options.source}: name the column of the other language.")
     files = [str(Path(f).expanduser().resolve()) for f in options.bitext]
     source = {
         "path": files if len(files) == 2 else files[0],
@@ -112,5 +114,9 @@ def vocabulary_size(model: str) -> int:
     from transformers import AutoTokenizer
 
     from modeling_optical.checkpoints import resolve_model_path
+    from modeling_optical.checkpoints.files import CheckpointFiles
+    from modeling_optical.checkpoints.loading import detect_format
 
-    return len(AutoTokenizer.from_pretrained(resolve_model_path(model)))
+    path = resolve_model_path(model)
+    detect_format(CheckpointFiles(model, path, {}))  # names a model that is none
+    return len(AutoTokenizer.from_pretrained(path))

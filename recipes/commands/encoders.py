@@ -67,6 +67,19 @@ def say_who_reads(retriever: OpticalRetriever, model: str | None) -> None:
     print(said, file=sys.stderr, flush=True)
 
 
+def say_who_encodes(config: Any, model: str) -> None:
+    """Says, on stderr, that a student encodes documents, which its teacher does unless it was trained to."""
+    from modeling_optical.files.lines import printable
+
+    if config.teacher is not None:
+        print(
+            f"Note: {printable(model)} is a student, and encodes the documents here. Unless it was trained to (`kind: "
+            f"document` in its bitext), its teacher should: {printable(config.teacher)}.",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
 def device() -> str:
     """Where the models run."""
     from modeling_optical.precision import fastest_device

@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .encoders import add_encoder_options, add_rival_option, device, encoder_arguments
+from .encoders import add_encoder_options, add_rival_option, device, encoder_arguments, say_who_encodes
 
 if TYPE_CHECKING:
     from modeling_optical import OpticalModel
@@ -73,7 +73,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     )
 
     from ..runs.recipe.evaluation import EvaluationRecipe, check_distinct, named_rivals
-    from ..runs.reporting.rivals import measure_rivals
+    from ..runs.reporting.rivals import check_rivals, measure_rivals
     from ..runs.reporting.verdict import verdicts
     from ..runs.run_folder import is_run
 
@@ -83,6 +83,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.translator_languages and len(options.language) > 1:
         raise ValueError("--translator-languages holds for one --language; measure the others by further commands.")
     _check_names([_name_of_model(options), *options.reference, *rivals.rivals])
+    check_rivals(rivals)
     if "bm25" in options.reference:
         from modeling_optical.evaluation.references import check_bm25
 
@@ -179,6 +180,8 @@ class _Systems:
 
     def _model(self, collection: Collection) -> Run:
         queries, documents = self._options.queries_model, self._options.documents_model or self._options.queries_model
+        if documents not in self._models:
+            say_who_encodes(self._load(documents).config, documents)
         return self._evaluator.retrieve(self._load(queries), collection.queries, collection.corpus, self._load(documents))
 
     def _bm25(self, collection: Collection) -> Run:

@@ -7,7 +7,7 @@ import shlex
 from typing import Any
 
 from .encode import corpus_argument, encoding_options
-from .encoders import device, encoder_arguments
+from .encoders import device, encoder_arguments, say_who_encodes
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -36,6 +36,7 @@ def _index(options: argparse.Namespace) -> int:
     from modeling_optical.encoding.encoded_corpus import EncodedCorpus
 
     retriever = OpticalRetriever.from_pretrained(options.model, device=device(), **encoder_arguments(options))
+    say_who_encodes(retriever.query_model.config, options.model)
     corpus = corpus_argument(options.corpus)
     settings = engine_settings(options.setting)
     if options.add:

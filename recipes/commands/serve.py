@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 
 from .encoders import add_encoder_options, device, encoder_arguments, say_who_reads
 from .index import engine_settings
@@ -37,6 +38,7 @@ def _serve(options: argparse.Namespace) -> int:
     from modeling_optical.serving.server import ServerLimits, check_serving, serve
 
     check_serving()
+    _check_address(options.host, options.port)
     limits = ServerLimits(
         max_k=options.max_k,
         max_body_bytes=options.max_body_bytes,
@@ -51,6 +53,23 @@ def _serve(options: argparse.Namespace) -> int:
     print(_greeting(len(retriever.current), options), flush=True)
     serve(retriever, host=options.host, port=options.port, limits=limits, allowed_hosts=options.allowed_host)
     return 0
+
+
+def _check_address(host: str, port: int) -> None:
+    """Whether the server could listen, before a model is loaded.
+
+    Raises:
+        ValueError: for a port that there is none of. OSError: if it is in use, or the host is not this machine's.
+    """
+    if not 0 <= port < 2**16:
+        raise ValueError(f"--port is {port}; ports are from 1 to 65535 (0: a free one).")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((host, port))
+        except OSError as error:
+            raise OSError(f"{host}, port {port}: {error.strerror or error}. Choose another with --port or --host.") from error
 
 
 def _greeting(documents: int, options: argparse.Namespace) -> str:

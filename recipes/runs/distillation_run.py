@@ -51,10 +51,11 @@ from .provenance import data_files
 from .recipe.distillation import Recipe
 from .reporting.finished import differs, finished_run, rewrite_card
 from .reporting.report import Report, evaluate_systems
+from .reporting.rivals import check_rivals
 from .reporting.verdict import next_steps
 from .retrieval_run import RetrievalRun
 from .run_folder import checkpoints_of
-from .sides import warn_if_swapped
+from .sides import warn_if_swapped, warn_of_no_code
 from .skeleton import FolderRun
 
 logger = logging.get_logger(__name__)
@@ -90,6 +91,9 @@ class Run(FolderRun[Recipe, Report]):
     def prepare(self) -> None:
         if self.recipe.teacher.recipe is None:
             resolve_model_path(self.recipe.teacher.model)
+        check_rivals(self.recipe.evaluation)
+        for language in self.recipe.languages:
+            warn_of_no_code(language)
 
     def work(self) -> Report:
         data = for_updates(self.stage("data", lambda: load_data(self.recipe, self.say)), self.recipe, self.state.num_processes)

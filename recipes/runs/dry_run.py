@@ -14,6 +14,7 @@ from .data import Data, examples_seen, for_updates, load_data
 from .distillation_run import Run, check_dimension, load_start, load_teacher
 from .progress import expected_stages, mean_tokens
 from .recipe.distillation import Recipe
+from .reporting.rivals import check_rivals
 from .run_folder import student_of
 from .sides import warn_if_swapped
 
@@ -36,6 +37,7 @@ def describe_run(recipe: Recipe, *, overwrite: bool = False) -> str:
     Run.check_training(recipe)
     folder = Path(recipe.output).expanduser()
     Run(recipe, overwrite=overwrite).check_folder()
+    check_rivals(recipe.evaluation)
     data = for_updates(load_data(recipe, print), recipe)
     first = recipe.teacher_recipe
     untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()
@@ -60,6 +62,8 @@ def describe_run(recipe: Recipe, *, overwrite: bool = False) -> str:
         f"{one.name} ({one.language}, {len(one.queries):,} queries, {len(one.corpus):,} documents)" for one in data.collections
     ]
     lines.append(f"  evaluate  {', '.join([*measured, f'{len(data.held_out):,} held-out pairs'])}")
+    if rivals := [*recipe.evaluation.rivals, *recipe.evaluation.references]:
+        lines.append(f"  compare   with {', '.join(rivals)}")
     if recipe.training.get("push_to_hub"):
         lines.append(f"  push      to {recipe.training.get('hub_model_id') or f'{recipe.name}-{recipe.language}'} on the Hub")
     sizes = _sizes(recipe, data, student, len(systems))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import langcodes
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import logging
@@ -20,6 +21,19 @@ _ENGLISH = frozenset(
     ("the", "of", "and", "that", "with", "for", "from", "this", "which", "have", "are", "were", "they", "their")
 )
 _SHARE, _TIMES = 0.08, 4.0
+
+
+def warn_of_no_code(language: str) -> None:
+    """Warns if a language is no code, and names the code where the language is called by its name."""
+    if language == "mul" or langcodes.tag_is_valid(language):
+        return
+    try:
+        meant = f": {language} is {langcodes.find(language).to_tag()!r}"
+    except LookupError:
+        meant = ", such as 'sw'"
+    logger.warning(
+        f"{language!r} is no language code{meant}. The script of its texts is not checked, and the card cannot say what it is."
+    )
 
 
 def warn_if_swapped(pairs: Dataset, tokenizer: PreTrainedTokenizerBase, teacher_language: str) -> None:
@@ -39,9 +53,9 @@ def warn_if_swapped(pairs: Dataset, tokenizer: PreTrainedTokenizerBase, teacher_
     if pieces[0] < _PIECES * pieces[1] and not (english[1] >= _SHARE and english[1] > _TIMES * english[0]):
         return
     logger.warning(
-        f"the sides of the bitext look swapped: the teacher's tokenizer cuts a word of the source into {pieces[0]:.2f} pieces "
+        f"The sides of the bitext look swapped: the teacher's tokenizer cuts a word of the source into {pieces[0]:.2f} pieces "
         f"and one of the target into {pieces[1]:.2f}, as if the target were in the teacher's language ({teacher_language!r}). "
-        "`source` is the teacher's language and `target` yours. First of the pairs: "
+        "`source` is the teacher's language and `target` yours: stop, and swap the two (`--source`, `--target`). First pair: "
         f"source {chosen[0]['source'][:60]!r}, target {chosen[0]['target'][:60]!r}."
     )
 

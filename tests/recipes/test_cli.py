@@ -316,6 +316,35 @@ def test_distill_keeps_the_vocabulary_of_a_multilingual_teacher(workshop, monkey
     assert written["objectives"] == {"pooled_mse": 1.0, "contrastive": 1.0}
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"--target": "0"}, "--source and --target are both 0"),
+        ({"--teacher": "nowhere-model"}, "model 'nowhere-model' is neither a folder here nor to be had from the Hub"),
+        ({"--teacher": "package:safetensors"}, "'package:safetensors' has no config.json, so it is not a model folder"),
+        ({"--teacher": "safetensors/x"}, "Did you mean package:safetensors/x?"),
+        ({"--rival": "nothing/here", "--collection": "collection"}, "model 'nothing/here' is neither a folder here"),
+        ({"--license": "LICENCE"}, "LICENCE stands for a licence"),
+    ],
+)
+def test_what_distill_cannot_work_with_is_told_in_its_own_words_before_anything_is_trained(workshop, capsys, change, message):
+    (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
+    words = {"--teacher": str(workshop / "teacher"), "--bitext": str(workshop / "own.tsv"), "--language": "sw"}
+    words |= {"--source": "0", "--target": "1", "--output": str(workshop / "distilled")} | change
+    if "--collection" in words:
+        words["--collection"] = str(workshop / words["--collection"])
+    assert main(["distill", *(word for pair in words.items() for word in pair)]) == 2
+    assert message in capsys.readouterr().err
+    assert not (workshop / "distilled").exists()
+
+
+def test_a_language_by_its_name_is_told_its_code(workshop, caplog):
+    recipe = [str(workshop / "recipe.yaml"), "baselines={}", "evaluation.collections=[]", "training.max_steps=1"]
+    bitext = "data.bitext=[{path: bitext.jsonl, source: en, target: sw, language: Swahili}]"
+    assert main(["run", *recipe, "language=Swahili", bitext]) == 0
+    assert "'Swahili' is no language code: Swahili is 'sw'" in caplog.text.replace("\n", " ")
+
+
 def test_distill_needs_no_recipe_file(workshop, capsys):
     (workshop / "own.tsv").write_text("".join(f"{r['en']}\t{r['sw']}\n" for r in sentences(40)))
     arguments = ["distill", "--teacher", str(workshop / "teacher"), "--bitext", str(workshop / "own.tsv")]

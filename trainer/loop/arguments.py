@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from transformers import TrainingArguments
 
+from modeling_optical.precision import fastest_device
+
 from .precision import settle_precision
 
 
@@ -59,6 +61,8 @@ class ObjectiveTrainingArguments(TrainingArguments):
     _default_objectives: ClassVar[Mapping[str, float]] = {}
 
     def __post_init__(self) -> None:
+        if fastest_device() == "cpu":
+            self.use_cpu = True  # else transformers takes bf16 for a GPU's, and refuses
         self.precision_was_auto = self.precision == "auto"
         self.precision = settle_precision(self, self.precision)
         self.bf16, self.fp16 = self.precision == "bf16", self.precision == "fp16"

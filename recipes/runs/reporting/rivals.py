@@ -9,7 +9,9 @@ from typing import Any
 from datasets import Dataset
 
 from modeling_optical import OpticalModel, load_checkpoint
-from modeling_optical.checkpoints.names import shown_name
+from modeling_optical.checkpoints.files import CheckpointFiles
+from modeling_optical.checkpoints.loading import detect_format
+from modeling_optical.checkpoints.names import resolve_model_path, shown_name
 from modeling_optical.evaluation import Collection, Evaluator
 from modeling_optical.evaluation.collections import by_corpus
 from modeling_optical.evaluation.references import bm25, dense
@@ -27,6 +29,16 @@ def describe_rivals(evaluation: EvaluationRecipe) -> dict[str, str]:
     kinds = {"pooled": "one vector per text", "maxsim": "MaxSim of its token vectors"}
     found = {name: f"{shown_name(rival.model)}, {kinds[rival.scoring]}" for name, rival in evaluation.rivals.items()}
     return found | {name: REFERENCES[name] for name in evaluation.references}
+
+
+def check_rivals(evaluation: EvaluationRecipe) -> None:
+    """Whether all rivals are to be had, before hours are spent on what they are compared with.
+
+    Raises:
+        FileNotFoundError, ValueError: naming the first that is not.
+    """
+    for rival in evaluation.rivals.values():
+        detect_format(CheckpointFiles(rival.model, resolve_model_path(rival.model), rival.load_arguments()))
 
 
 def measure_rivals(

@@ -4,6 +4,7 @@ import argparse
 import io
 import json
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -123,6 +124,45 @@ def test_an_encoding_made_before_is_indexed_and_documents_are_added(workshop, ca
     index[5] = "other"
     assert main(index) == 2
     assert f"was encoded by {workshop / 'teacher'}" in capsys.readouterr().err
+
+
+def test_a_student_that_encodes_documents_is_told(workshop, capsys):
+    student = OpticalModel.from_pretrained(workshop / "teacher")
+    student.config.teacher = "org/teacher"
+    student.save_pretrained(workshop / "student")
+    index = ["index", str(workshop / "corpus.jsonl"), "--output", str(workshop / "i"), "--model"]
+    assert main([*index, str(workshop / "student")]) == 0
+    assert "is a student, and encodes the documents here" in capsys.readouterr().err
+    assert main([*index, str(workshop / "teacher"), "--overwrite"]) == 0
+    assert "is a student" not in capsys.readouterr().err
+
+
+def test_what_is_stored_is_not_asked_for_otherwise(workshop, capsys):
+    corpus, model = str(workshop / "corpus.jsonl"), str(workshop / "teacher")
+    index = ["index", corpus, "--model", model, "--output", str(workshop / "i")]
+    assert main([*index, "--dtype", "int8"]) == 0
+    for option, value, there in (
+        ("--dtype", "float32", "int8"),
+        ("--engine", "two-stage", "exact"),
+        ("--pool-factor", "2", "None"),
+    ):
+        assert main([*index, "--add", option, value]) == 2
+        assert f"{option} is {value}, and the index {workshop / 'i'} has {there}: leave {option} out" in capsys.readouterr().err
+    assert main(["encode", corpus, "--model", model, "--output", str(workshop / "e")]) == 0
+    again = ["index", corpus, "--model", model, "--output", str(workshop / "j"), "--encoded", str(workshop / "e")]
+    assert main([*again, "--dtype", "int8"]) == 2
+    assert "has float16: leave --dtype out" in capsys.readouterr().err
+
+
+def test_a_port_that_cannot_be_had_is_told_before_a_model_is_loaded(workshop, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["serve", "nowhere", "--port", str(port)]) == 2
+        assert f"127.0.0.1, port {port}: " in capsys.readouterr().err
+    assert main(["serve", "nowhere", "--port", "99999"]) == 2
+    assert "--port is 99999; ports are from 1 to 65535" in capsys.readouterr().err
 
 
 def test_mistakes_are_told(workshop, capsys):

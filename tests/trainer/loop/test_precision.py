@@ -53,6 +53,14 @@ def test_precisions_that_contradict_each_other_are_an_error(given, message, tmp_
         OpticalTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True, **given)
 
 
+def test_arguments_need_no_word_on_the_device(tmp_path, monkeypatch):
+    """Where bf16 is a processor's, transformers would take it for that of a GPU that is not there."""
+    monkeypatch.setenv(VARIABLE, "bf16")
+    monkeypatch.setattr("trainer.loop.arguments.fastest_device", lambda: "cpu")
+    arguments = OpticalTrainingArguments(str(tmp_path))
+    assert (arguments.precision, arguments.use_cpu) == ("bf16", True)
+
+
 def test_training_goes_on_in_the_precision_that_it_began_with(student, teacher, bitext, tmp_path, monkeypatch):
     def trainer(**given):
         arguments = OpticalTrainingArguments(
