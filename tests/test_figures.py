@@ -33,6 +33,7 @@ LABELS = {
     "before training": "start", "after training": "trained", "XQuAD: a question finds its passage": "xquad",
     "articles: a sentence finds the rest of its article": "flores200_articles",
     "Belebele: a question finds its passage": "belebele",
+    "transport alone": "optical", "transport and contrastive": "both",
     "without this training, no bitext": "encoder_floor", "news neighbours": "lafand_neighbours",
     "without this training, pooled MSE, contrastive": "encoder_pooled_contrastive",
     "pooled MSE, contrastive, 1,000 updates": "pooled_contrastive_1000_updates",
