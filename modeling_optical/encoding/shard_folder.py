@@ -43,13 +43,21 @@ class ShardFolder:
         Args:
             made_of: hash of what the vectors come from; `is_whole` asks for it again.
         """
+        self.make()
+        described = write_shard(self.path / name, ids, arrays, dtype, **options)
+        with telling_a_failed_write(self.record(name)):
+            write_text(self.record(name), json.dumps({"shard": asdict(described), "texts": made_of}) + "\n")
+
+    def make(self) -> None:
+        """Makes the folder, unless it is there.
+
+        Raises:
+            OSError: if it cannot be made; it is named.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise OSError(error.errno, f"the {self.what} folder {self.path} cannot be made: {error.strerror}.") from error
-        described = write_shard(self.path / name, ids, arrays, dtype, **options)
-        with telling_a_failed_write(self.record(name)):
-            write_text(self.record(name), json.dumps({"shard": asdict(described), "texts": made_of}) + "\n")
 
     def record(self, name: str) -> Path:
         """The file beside a shard that describes it."""
@@ -158,6 +166,7 @@ class KeyedVectors:
             OSError: if the folder cannot be written or the disk is full; finished shards are kept.
         """
         name = f"shard-{hashlib.sha256(''.join(keys).encode()).hexdigest()[:16]}.safetensors"
+        self.folder.make()
         with locked(self.folder.path):  # a sweep would take another process's half written shard for one that was left
             if not self._swept:
                 # What a killed run left, and what an older version kept behind one manifest for all.
