@@ -40,15 +40,11 @@ _MODEL = (
     r"|(sentencepiece\.bpe|spiece|tokenizer)\.model|(source|target)\.spm"
     r"|model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|adapter_config\.json|adapter_model\.safetensors"
 )
-_WRITTEN = re.compile(
-    rf"README\.md|LICENSE(\.md|\.txt)?|\.eval_results/[^/]+\.yaml|(0_Transformer/)?({_MODEL})"
-    r"|(training_log|vocabulary|projection|modules|config_sentence_transformers)\.json"
-    r"|\d+_(Dense|MultiVectorMask|Normalize|Pooling)/(config\.json|model\.safetensors)"
-)
 _WEIGHTS = re.compile(
     rf"(0_Transformer/)?({_MODEL})|(vocabulary|projection|modules|config_sentence_transformers)\.json"
     r"|\d+_(Dense|MultiVectorMask|Normalize|Pooling)/(config\.json|model\.safetensors)"
 )
+_WRITTEN = re.compile(rf"README\.md|LICENSE(\.md|\.txt)?|\.eval_results/[^/]+\.yaml|training_log\.json|{_WEIGHTS.pattern}")
 # A repository that holds no more than this is as good as new.
 _EMPTY = {".gitattributes"}
 _SHOWN = re.compile(r"!\[[^\]\n]*\]\(([\w./-]+\.(?:png|jpe?g|svg|webp|gif))\)", re.IGNORECASE)

@@ -343,7 +343,8 @@ def retriever_for_index(
         FileNotFoundError: if there is no index, or the model that made it is not to be had.
         ValueError: as for `OpticalRetriever.open`, or if the index names a model that is not loaded unasked.
     """
-    made_by = IndexManifest.read(Path(path).expanduser()).encoder
+    manifest = IndexManifest.read(Path(path).expanduser())
+    made_by = manifest.encoder
     if documents is None and queries is not None and recorded_name(os.fspath(queries)) == made_by.name:
         documents = queries
     if documents is None:
@@ -356,7 +357,7 @@ def retriever_for_index(
         precision=precision,
         backend=backend,
     )
-    if runs_on_devices(path):
+    if runs_on_devices(manifest.engine):
         settings = {"device": device} | settings
     retriever.open(path, **settings)
     return retriever

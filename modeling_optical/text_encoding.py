@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -194,31 +195,38 @@ class TextEncoder:
             for feature in processor.tokenize(texts[start : start + 1024], kind, max_length, prompt=prompt)
         ]
         order = sorted(range(len(texts)), key=lambda i: len(features[i]["input_ids"]), reverse=True)
-        training = [module for module in self.modules() if module.training]
-        if training:  # to set it takes longer than a query should
-            self.eval()
-        try:
-            with (
-                keeping_casts(),
-                logging.tqdm(
-                    total=len(texts),
-                    desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
-                    unit="text",
-                    disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
-                ) as bar,
-            ):
-                for start in range(0, len(order), batch_size):
-                    chosen = order[start : start + batch_size]
-                    batch = processor.pad([features[i] for i in chosen]).to(self.device)
-                    del batch["content_mask"]
-                    tokens = batch["input_ids"].numel() if self.casts_weights else None
-                    with torch.no_grad(), autocast(precision, self.device, self.dtype, tokens):
-                        output = self(**batch, weigh_tokens_by=(), return_dict=True)
-                    yield chosen, output
-                    bar.update(len(chosen))
-        finally:
-            for module in training:
-                module.training = True
+        with (
+            evaluating(self),
+            keeping_casts(),
+            logging.tqdm(
+                total=len(texts),
+                desc=f"Encoding {'queries' if kind == 'query' else 'documents'}",
+                unit="text",
+                disable=not (len(texts) >= 1000 if show_progress_bar is None else show_progress_bar),
+            ) as bar,
+        ):
+            for start in range(0, len(order), batch_size):
+                chosen = order[start : start + batch_size]
+                batch = processor.pad([features[i] for i in chosen]).to(self.device)
+                del batch["content_mask"]
+                tokens = batch["input_ids"].numel() if self.casts_weights else None
+                with torch.no_grad(), autocast(precision, self.device, self.dtype, tokens):
+                    output = self(**batch, weigh_tokens_by=(), return_dict=True)
+                yield chosen, output
+                bar.update(len(chosen))
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Puts a model into eval mode, and each of its parts back into the mode that it had."""
+    training = [module for module in model.modules() if module.training]
+    if training:  # to set it takes longer than a query should
+        model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def check_expansion(model: Any) -> None:

@@ -18,7 +18,7 @@ from ..configuration_optical import OpticalConfig
 from ..late_interaction import search
 from ..modeling_optical import OpticalModel, OpticalModelOutput
 from ..processing_optical import OpticalProcessor
-from ..text_encoding import TextEncoder
+from ..text_encoding import TextEncoder, evaluating
 
 logger = logging.get_logger(__name__)
 
@@ -230,25 +230,24 @@ def write(model: OpticalModel, folder: Path, *, tolerance: float = 1e-4) -> None
     batch = processor(list(TEXTS[:2]), kind="document")
     # Attention as plain operators: what exporters and runtimes agree on.
     attention = model.config._attn_implementation
-    training = [module for module in model.modules() if module.training]
+    graph = _TokenVectors(model)
     model.set_attn_implementation("eager")
     try:
-        program = torch.onnx.export(
-            _TokenVectors(model).eval(),
-            (batch["input_ids"], batch["attention_mask"]),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["token_vectors", *(["pooled_vector"] if model.config.pooling_mode else [])],
-            dynamic_shapes={
-                "input_ids": {0: "batch", 1: "tokens"},
-                "attention_mask": {0: "batch", 1: "tokens"},
-            },
-            dynamo=True,
-            verbose=False,
-        )
+        with evaluating(graph):
+            program = torch.onnx.export(
+                graph,
+                (batch["input_ids"], batch["attention_mask"]),
+                input_names=["input_ids", "attention_mask"],
+                output_names=["token_vectors", *(["pooled_vector"] if model.config.pooling_mode else [])],
+                dynamic_shapes={
+                    "input_ids": {0: "batch", 1: "tokens"},
+                    "attention_mask": {0: "batch", 1: "tokens"},
+                },
+                dynamo=True,
+                verbose=False,
+            )
     finally:
         model.set_attn_implementation(attention)
-        for module in training:
-            module.training = True
     assert program is not None
     program.save(str(folder / GRAPH))
     onnx.checker.check_model(str(folder / GRAPH))

@@ -51,9 +51,13 @@ def open_index(path: str | os.PathLike, **settings: Any) -> Index:
     return _engine(engine).load(path, **settings)
 
 
-def runs_on_devices(path: str | os.PathLike) -> bool:
-    """Whether the engine that made an index folder takes the setting `device`."""
-    return "device" in signature(_engine(IndexManifest.read(os.path.expanduser(path)).engine).load).parameters
+def runs_on_devices(engine: str) -> bool:
+    """Whether an engine takes the setting `device` when an index is opened.
+
+    Raises:
+        ValueError: for an unknown engine.
+    """
+    return "device" in signature(_engine(engine).load).parameters
 
 
 def _check_settings(engine: str, taken_by: Callable[..., Any], settings: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from ..encoding.passages import PassageStore
 from ..encoding.vector_shards import largest_value
 from ..files.atomic_write import sweep_scratch
 from ..files.lock import LOCK_FILE, locked
-from .manifest import INDEX_FILE, PASSAGES, IndexManifest
+from .manifest import INDEX_FILE, PASSAGES, PASSAGES_NAME, IndexManifest
 
 logger = logging.get_logger(__name__)
 
@@ -29,7 +29,7 @@ _ATTEMPTS = 10
 _TEXTS_AT_ONCE = 1000
 ENCODING = ".encoding"
 """Folder, below that of an index, in which its corpus is being encoded."""
-_PASSAGES = re.compile(r"passages(-[0-9a-f]{32})?\.sqlite(-journal|-wal|-shm)?")
+_PASSAGES = re.compile(rf"{PASSAGES_NAME.pattern}(-journal|-wal|-shm)?")
 SEGMENT = re.compile(r"\.?segment-[0-9a-f]{32}\.safetensors.*")
 WORDS = re.compile(r"\.?bm25-[0-9a-f]{32}\.safetensors.*")
 # What a first build that was killed may have left in its folder: only that is built over.

@@ -17,7 +17,7 @@ from ..files.lines import parse_json
 INDEX_FILE = "index.json"
 PASSAGES = "passages.sqlite"
 _FORMAT = 1
-_PASSAGES = re.compile(r"passages(-[0-9a-f]{32})?\.sqlite")
+PASSAGES_NAME = re.compile(r"passages(-[0-9a-f]{32})?\.sqlite")
 
 
 def _fits(value: Any, kinds: tuple[type, ...]) -> bool:
@@ -66,7 +66,7 @@ class IndexManifest:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; a whole number is needed")
         if not isinstance(self.state, dict):
             raise ValueError(f"state is {self.state!r:.80}; a JSON object is needed")
-        if not isinstance(self.passages, str) or not _PASSAGES.fullmatch(self.passages):
+        if not isinstance(self.passages, str) or not PASSAGES_NAME.fullmatch(self.passages):
             raise ValueError(f"passages is {self.passages!r:.80}; the name of a file of texts in the index's folder is needed")
 
     def write(self, folder: Path) -> None:

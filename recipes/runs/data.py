@@ -178,10 +178,8 @@ def load_data(recipe: Recipe, say: Callable[[str], None]) -> Data:
         report.training_pairs_by_language = dict(counts)
     else:
         if recipe.data.shortened is not None:
-            held = [*held_out["source"], *held_out["target"]]
-            sample, report.short_pairs = add_short_pairs(
-                sample, recipe.data.shortened, seed=recipe.seed, kept_out=KeptOut(held, index)
-            )
+            kept_out = KeptOut(held_out, index)
+            sample, report.short_pairs = add_short_pairs(sample, recipe.data.shortened, seed=recipe.seed, kept_out=kept_out)
             say(f"Short pairs added: {report.short_pairs:,}")
         if recipe.data.code_switching is not None:
             tables = _word_tables(sample)
@@ -216,7 +214,9 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
     """
     own, language = recipe.student.prealign, recipe.teacher.language
     assert own is not None
-    index = near_duplicate_index(recipe.data.near_duplicates, [*data.collections, *data.ceilings], data.questions)
+    index = None
+    if own.texts or own.shortened is not None:
+        index = near_duplicate_index(recipe.data.near_duplicates, [*data.collections, *data.ceilings], data.questions)
     if own.texts:
         sources = [dataclasses.replace(source, target=source.source, language=language) for source in own.texts]
         texts, _ = load_bitext(sources, _cleaning(recipe, index))
@@ -229,8 +229,7 @@ def load_prealignment(recipe: Recipe, data: Data) -> Dataset:
     if own.max_texts is not None:
         texts = drawn(texts, own.max_texts, recipe.seed)
     if own.shortened is not None:
-        held = [*data.held_out["source"], *data.held_out["target"]]
-        texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed, kept_out=KeptOut(held, index))
+        texts, _ = add_short_pairs(texts, own.shortened, seed=recipe.seed, kept_out=KeptOut(data.held_out, index))
     return _with_lengths(texts)
 
 

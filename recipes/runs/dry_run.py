@@ -14,7 +14,6 @@ from .data import Data, examples_seen, for_updates, load_data
 from .distillation_run import Run, check_dimension, load_start, load_teacher
 from .progress import expected_stages, mean_tokens
 from .recipe.distillation import Recipe
-from .reporting.rivals import check_rivals
 from .run_folder import student_of
 from .sides import warn_if_swapped
 
@@ -36,8 +35,9 @@ def describe_run(recipe: Recipe, *, overwrite: bool = False) -> str:
     """
     Run.check_training(recipe)
     folder = Path(recipe.output).expanduser()
-    Run(recipe, overwrite=overwrite).check_folder()
-    check_rivals(recipe.evaluation)
+    run = Run(recipe, overwrite=overwrite)
+    run.prepare()
+    run.check_folder()
     data = for_updates(load_data(recipe, print), recipe)
     first = recipe.teacher_recipe
     untrained = first is not None and not (Path(recipe.teacher.model) / "config.json").is_file()

@@ -73,9 +73,7 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
     Raises:
         ValueError: if the folder holds other files, or a run of another recipe (the message names the keys that differ).
     """
-    check_own_folder(folder)
-    if begun and not overwrite:
-        check_same_recipe(folder, recipe)
+    check_claim(folder, recipe, begun=begun, overwrite=overwrite)
     if overwrite and folder.exists():
         for name in written:
             if (folder / name).is_dir():
@@ -87,14 +85,11 @@ def claim_folder(folder: Path, recipe: str, *, begun: bool, overwrite: bool, wri
     write_text(folder / RECORD, RECORD_HEAD + recipe)
 
 
-def check_same_recipe(folder: Path, recipe: str) -> None:
-    """Rejects a folder that holds a run of another recipe.
-
-    Raises:
-        ValueError: naming the keys that differ.
-    """
+def check_claim(folder: Path, recipe: str, *, begun: bool, overwrite: bool) -> None:
+    """Rejects a folder that `claim_folder` would reject; arguments and errors as there."""
+    check_own_folder(folder)
     record = folder / RECORD
-    if not record.is_file():
+    if overwrite or not begun or not record.is_file():
         return
     there = parse_yaml(record.read_text(encoding="utf-8"), f"{record} is not a YAML file")
     if differing := differing_keys(there, parse_yaml(recipe, "the recipe is not YAML")):

@@ -29,8 +29,8 @@ from .recipe.run import RunRecipe
 from .reporting.hub_push import hub_arguments, push_finished
 from .run_folder import (
     check_arguments,
+    check_claim,
     check_own_folder,
-    check_same_recipe,
     claim_folder,
     holding,
     is_finished,
@@ -139,9 +139,7 @@ class FolderRun(ABC, Generic[RecipeT, ResultT]):
         Raises:
             ValueError: if the folder holds other files, or a run of another recipe that is not to be overwritten.
         """
-        check_own_folder(self.folder)
-        if self._has_begun() and not self.overwrite:
-            check_same_recipe(self.folder, self.recipe.to_yaml())
+        check_claim(self.folder, self.recipe.to_yaml(), begun=self._has_begun(), overwrite=self.overwrite)
 
     def _has_begun(self) -> bool:
         """Whether a run in this folder has made a model."""

@@ -148,8 +148,9 @@ class StudyRun:
         folder = self.places.cell(cell)
         check_same_noise(self.study, folder)
         if self._is_done(cell):
-            there = read_record(folder)["recipe"]
-            measured = read_record(folder).get("study", {})  # that of older records is not known
+            record = read_record(folder)
+            there = record["recipe"]
+            measured = record.get("study", {})  # that of older records is not known
             now = _measured_by(self.study, cell)
             differing = [key for key, value in measured.items() if key != "metrics" and now[key] != value]
             if lacking := [metric for metric in now["metrics"] if metric not in measured.get("metrics", [metric])]:

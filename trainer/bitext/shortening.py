@@ -54,12 +54,13 @@ class KeptOut:
     """Texts that must not come into training: those of held-out pairs, and those that repeat a test text.
 
     Args:
-        held_out: texts of either side.
+        held_out: pairs with the columns `source` and `target`.
         near_duplicates: index of the test texts.
     """
 
-    def __init__(self, held_out: Iterable[str] = (), near_duplicates: NearDuplicateIndex | None = None):
-        self._held_out = {comparable(text) for text in held_out}
+    def __init__(self, held_out: Dataset | None = None, near_duplicates: NearDuplicateIndex | None = None):
+        texts = () if held_out is None else (*held_out["source"], *held_out["target"])
+        self._held_out = {comparable(text) for text in texts}
         self._near_duplicates = near_duplicates
 
     def holds_out(self, text: str) -> bool:

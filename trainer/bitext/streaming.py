@@ -97,8 +97,7 @@ def stream_bitext(
     options = options or StreamingOptions()
     if cleaning.remembered is None:
         cleaning = dataclasses.replace(cleaning, remembered=options.remembered)
-    held = () if held_out is None else (*held_out["source"], *held_out["target"])
-    kept_out = KeptOut(held, cleaning.near_duplicates)
+    kept_out = KeptOut(held_out, cleaning.near_duplicates)
     streams = []
     for language in counts:
         own = [source for source in sources if source.language == language]
